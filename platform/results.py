@@ -1,0 +1,231 @@
+"""The recorded sweep in its folder: writes `results.parquet` and `environment.json`, reads it all.
+
+A sweep's folder holds `plan.json`, `results.parquet` (a row a trial) and `trials/NAME/`, the files
+of each trial. Every fault of a file that is read ends in one line that names it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from platform.environment import environment
+from trainables.errors import UserError
+from trainables.overrides import close_names
+
+if TYPE_CHECKING:
+    from platform.plan import Plan, PlannedTrial
+
+State = Literal["finished", "failed", "interrupted"]
+EXTRACTORS = ("fid_extractor", "is_extractor", "clip_model")
+_TEXT = (
+    "trial_key",
+    "name",
+    "group",
+    "study",
+    "model",
+    "method",
+    "variant",
+    "retain_source",
+    "test_task",
+    "kind",
+    "state",
+    "failure",
+    *EXTRACTORS,
+)
+_NUMBERS = ("forget_alpha", "lr", "duration_s")
+COLUMNS: Mapping[str, Any] = {
+    **dict.fromkeys(_TEXT, pa.string()),
+    **dict.fromkeys(_NUMBERS, pa.float64()),
+    "seed": pa.int64(),
+}
+
+
+class RecordError(UserError):
+    """A sweep, or a file of one, that is missing, unfinished or damaged."""
+
+
+def result_row(
+    plan: Plan,
+    trial: PlannedTrial,
+    state: State,
+    result: Mapping[str, Any] | None = None,
+    failure: str = "",
+    duration_s: float | None = None,
+) -> dict[str, Any]:
+    """One trial as a row of `results.parquet`.
+
+    Args:
+        plan: the sweep.
+        trial: the trial.
+        state: how it ended.
+        result: its `result.json`; None where it left none.
+        failure: the cause in a word or two, empty where it finished.
+        duration_s: seconds; taken from the result where it is not given.
+    """
+    config = trial.config.canonical()
+    found = result or {}
+    seconds = found.get("timing", {}).get("total_s") if duration_s is None else duration_s
+    return {
+        "trial_key": trial.key,
+        "name": trial.name,
+        "group": trial.group,
+        "study": plan.study,
+        "model": config.model,
+        "method": config.method,
+        "variant": config.variant,
+        "retain_source": config.retain_source,
+        "test_task": f"{config.test_task.kind}_{config.test_task.ratio:g}",
+        "kind": trial.kind,
+        "state": state,
+        "failure": failure or None,
+        **{name: found.get("extractors", {}).get(name) for name in EXTRACTORS},
+        "forget_alpha": config.forget_alpha,
+        "lr": config.unlearn.lr,
+        "duration_s": seconds,
+        "seed": config.seed,
+        **{name: float(value) for name, value in found.get("metrics", {}).items() if "/" in name},
+    }
+
+
+def write_results(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Writes `results.parquet`, in one step, with a row a trial and a column a metric.
+
+    Args:
+        folder: the sweep's.
+        rows: by `result_row`.
+    """
+    metrics = sorted({name for row in rows for name in row if "/" in name})
+    schema = pa.schema([*COLUMNS.items(), *((name, pa.float64()) for name in metrics)])
+    path = folder / "results.parquet"
+    with _replacing(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary)
+    return path
+
+
+def write_environment(folder: Path) -> Path:
+    """Writes `environment.json` into a sweep's folder, in one step."""
+    path = folder / "environment.json"
+    with _replacing(path) as temporary:
+        temporary.write_text(json.dumps(environment(), indent=2) + "\n", "utf-8")
+    return path
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A file beside its place, renamed into it at the end: no reader meets half of it."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """One recorded sweep.
+
+    Attributes:
+        name: its name.
+        folder: its folder.
+        plan: `plan.json` as plain values.
+        results: `results.parquet`: a row a trial, `COLUMNS` and a column a metric.
+        environment: `environment.json` as plain values; empty where there is none.
+    """
+
+    name: str
+    folder: Path
+    plan: dict[str, Any]
+    results: pa.Table
+    environment: dict[str, Any]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The trials, in the order of the plan; a metric that a trial has not is None."""
+        rows: list[dict[str, Any]] = self.results.to_pylist()
+        return rows
+
+    def trial_folder(self, row: Mapping[str, Any]) -> Path:
+        """Where a trial's files are."""
+        return self.folder / "trials" / str(row["name"])
+
+    def trial_table(self, row: Mapping[str, Any], name: str) -> pa.Table:
+        """A Parquet file that a trial left.
+
+        Raises:
+            RecordError: it is missing or damaged.
+        """
+        path = self.trial_folder(row) / name
+        if not path.is_file():
+            raise RecordError(f"trial {row['name']} left no {name}: {path} is missing")
+        return _read_table(path)
+
+
+def read_sweep(storage: Path, name: str) -> Sweep:
+    """A sweep from its folder.
+
+    Args:
+        storage: the storage folder, such as `runs`.
+        name: the sweep's.
+
+    Raises:
+        RecordError: no such sweep (the close names are listed), no results yet, or a damaged file.
+    """
+    folder = storage / name
+    plan_path, results_path = folder / "plan.json", folder / "results.parquet"
+    if not plan_path.is_file():
+        raise RecordError(_no_sweep(storage, name))
+    if not results_path.is_file():
+        raise RecordError(
+            f"sweep {name!r} has no results yet: {results_path} is written as trials end; "
+            f"python -m platform.sweep --name {name} --storage {storage} --resume goes on with it"
+        )
+    table = _read_table(results_path)
+    missing = sorted(set(COLUMNS) - set(table.column_names))
+    if missing:
+        raise RecordError(f"{results_path} is no table of results: it lacks {', '.join(missing)}")
+    described = folder / "environment.json"
+    return Sweep(
+        name=name,
+        folder=folder,
+        plan=_read_json(plan_path),
+        results=table,
+        environment=_read_json(described) if described.is_file() else {},
+    )
+
+
+def _no_sweep(storage: Path, name: str) -> str:
+    known = sorted(path.parent.name for path in storage.glob("*/plan.json"))
+    if not known:
+        return f"no sweep {name!r}: {storage} holds no sweeps; --storage names their folder"
+    listed = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
+    return f"no sweep {name!r} in {storage}{close_names(name, known)}; it holds {listed}"
+
+
+def _read_table(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise RecordError(f"{path} is damaged or truncated: {_first_line(error)}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (ValueError, OSError) as error:
+        raise RecordError(f"{path} is damaged or truncated: {_first_line(error)}") from error
+    if not isinstance(values, dict):
+        raise RecordError(f"{path} is damaged: it holds no object")
+    return values
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
