@@ -35,12 +35,12 @@ class SoleImporterContract(Contract):
     """
 
     module = fields.StringField()
-    importer = fields.ModuleField()
+    importer = fields.StringField()
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
         """Collects where the module is imported by another than its importer."""
         package = str(self.module).partition(".")[0]
-        importers = graph.find_modules_that_directly_import(package) - {self.importer.name}
+        importers = graph.find_modules_that_directly_import(package) - {str(self.importer)}
         found = [
             f"{name}:{line}"
             for name in sorted(importers)
@@ -77,10 +77,11 @@ def _names(node: ast.AST) -> list[str]:
 
 def main() -> int:
     """Checks the packages of the current folder by the contracts in its pyproject.toml."""
-    sys.path.insert(0, "")
-    platform.__spec__ = spec_from_file_location(
+    spec = spec_from_file_location(
         "platform", "platform/__init__.py", submodule_search_locations=["platform"]
     )
+    assert spec is not None
+    platform.__spec__ = spec
     return lint_imports(no_cache=True, no_logo=True)
 
 
