@@ -1,0 +1,175 @@
+"""Runs one trial: in this process, or on several workers and GPUs by Ray Train."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from trainables.errors import NonFiniteError, UserError
+from trainables.overrides import from_dict
+
+Report = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a trial's process is told, in plain values.
+
+    Attributes:
+        key: the trial's.
+        config: nested, as `trainables.config.to_dict` makes it.
+        folder, cache: where it writes and where shared work lies.
+        trainer: by Ray Train, else in this process.
+        workers: that share each batch.
+        gpus: of the whole trial.
+    """
+
+    key: str
+    config: dict[str, Any]
+    folder: str
+    cache: str
+    trainer: bool = False
+    workers: int = 1
+    gpus: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a trial failed.
+
+    Attributes:
+        cause: `user`, `non-finite`, `out of memory`, `disk` or `crash`.
+        message: one line.
+    """
+
+    cause: str
+    message: str
+
+
+def execute(order: Order, report: Report, callbacks: list[Any] | None = None) -> Failure | None:
+    """Runs a trial to its end; its folder then holds `result.json`, or the failure is returned.
+
+    Args:
+        order: the trial.
+        report: told the metrics of every evaluation, where the trial runs in this process.
+        callbacks: Ray Train's, which tell of the metrics where it does not.
+    """
+    folder = Path(order.folder)
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    try:
+        if order.trainer:
+            _by_trainer(order, callbacks or [])
+        else:
+            _inline(order, report)
+    except Exception as error:
+        failure = diagnose(error)
+        (folder / "error.txt").write_text(traceback.format_exc())
+        return failure
+    return None
+
+
+def diagnose(error: BaseException) -> Failure:
+    """The cause of an exception, and its first line."""
+    inner = _innermost(error)
+    line = (str(inner).splitlines() or [""])[0] or type(inner).__name__
+    match inner:
+        case NonFiniteError():
+            cause = "non-finite"
+        case UserError():
+            cause = "user"
+        case MemoryError():
+            cause = "out of memory"
+        case OSError() if inner.errno in (28, 122):
+            cause = "disk"
+        case _ if type(inner).__name__ == "OutOfMemoryError":
+            cause = "out of memory"
+        case _:
+            cause, line = "crash", f"{type(inner).__name__}: {line}"
+    return Failure(cause=cause, message=line[:500])
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Ray wraps a worker's exception: what the worker raised."""
+    failures = getattr(error, "worker_failures", None)
+    if failures:
+        return _innermost(next(iter(failures.values())))
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, BaseException) and cause is not error:
+        return _innermost(cause)
+    return error
+
+
+def _inline(order: Order, report: Report) -> None:
+    import torch
+
+    from trainables.context import Context
+    from trainables.trial import run_trial
+
+    device = torch.device("cuda" if order.gpus and torch.cuda.is_available() else "cpu")
+    context = Context(
+        folder=Path(order.folder), cache=Path(order.cache), device=device, report=report
+    )
+    run_trial(from_dict(order.config), context)
+
+
+def _by_trainer(order: Order, callbacks: list[Any]) -> None:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    per_worker = {"CPU": 0.5}
+    if order.gpus:
+        per_worker["GPU"] = order.gpus / order.workers
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config=asdict(order),
+        scaling_config=ScalingConfig(
+            num_workers=order.workers,
+            use_gpu=bool(order.gpus),
+            resources_per_worker=per_worker,
+        ),
+        run_config=RunConfig(
+            name=order.key,
+            storage_path=str(Path(order.folder).resolve().parent.parent / "train"),
+            callbacks=callbacks,
+            # the ledger retries, with what it knows of the cause
+            failure_config=FailureConfig(max_failures=0),
+        ),
+    )
+    trainer.fit()
+    if not (Path(order.folder) / "result.json").is_file():
+        raise RuntimeError("the workers ended without a result")
+
+
+def _worker(values: dict[str, Any]) -> None:
+    """One of the processes that share a trial's batches."""
+    import ray.train
+    import ray.train.torch
+
+    from trainables.context import Context
+    from trainables.parallel import World
+    from trainables.trial import run_trial
+
+    order = Order(**values)
+    place = ray.train.get_context()
+    context = Context(
+        folder=Path(order.folder),
+        cache=Path(order.cache),
+        device=ray.train.torch.get_device(),
+        world=World(place.get_world_rank(), place.get_world_size()),
+        parallelise=ray.train.torch.prepare_model,
+        report=lambda metrics: ray.train.report(dict(metrics)),
+    )
+    run_trial(from_dict(order.config), context)
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """The `result.json` of a finished trial."""
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return result

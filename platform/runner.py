@@ -1,0 +1,236 @@
+"""Plan -> Ray Tune -> results: Tune runs what the ledger says is next."""
+
+from __future__ import annotations
+
+import signal
+import warnings
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from platform import cluster, launch, resources, stages
+from platform.launch import Failure, Order
+from trainables.config import to_dict
+
+if TYPE_CHECKING:
+    from platform.ledger import Ledger
+    from platform.plan import Plan, PlannedTrial
+    from platform.progress import Progress
+    from platform.tracking import Recorder
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        interrupted: by a signal, with trials outstanding.
+    """
+
+    interrupted: bool
+
+
+def run(
+    plan: Plan, ledger: Ledger, recorder: Recorder, progress: Progress, *, debug: bool = False
+) -> Outcome:
+    """Runs every trial that the ledger has outstanding, and records each as it ends.
+
+    Raises:
+        UserError: shared work that cannot be built from what the user gave.
+    """
+    have = resources.available()
+    with cluster.local(have.cpus, have.gpus, debug=debug):
+        stages.build(plan, progress.stage)
+        return _Run(plan, ledger, recorder, progress).fit()
+
+
+class _Run:
+    """One Tune experiment over what is outstanding."""
+
+    def __init__(self, plan: Plan, ledger: Ledger, recorder: Recorder, progress: Progress) -> None:
+        self.plan = plan
+        self.ledger = ledger
+        self.recorder = recorder
+        self.progress = progress
+        self.running: dict[str, PlannedTrial] = {}
+
+    def fit(self) -> Outcome:
+        """Runs until the ledger is exhausted or a signal arrives."""
+        from ray import tune
+
+        tuner = tune.Tuner(
+            tune.with_resources(_trial, self._resources()),
+            tune_config=tune.TuneConfig(
+                search_alg=_searcher(self),
+                num_samples=-1,
+                max_concurrent_trials=resources.concurrency(self.plan),
+                # a fresh process imports torch for seconds; a trial leaves nothing behind in one
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(self.plan.folder.resolve()),
+                callbacks=[_callback(self)],
+                verbose=0,
+            ),
+        )
+        before = signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tuner.fit()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        interrupted = bool(self.running)
+        self.ledger.interrupt()
+        return Outcome(interrupted=interrupted or self.ledger.outstanding() > 0)
+
+    def _resources(self) -> Any:
+        from ray import tune
+
+        trainer = resources.uses_trainer(self.plan.launch)
+        if trainer:
+            return tune.PlacementGroupFactory([{"CPU": 0.5}])
+        return tune.PlacementGroupFactory([{"CPU": 1, "GPU": self.plan.launch.gpus_per_trial}])
+
+    def order(self, trial: PlannedTrial) -> Order:
+        """What the trial's process is told."""
+        return Order(
+            key=trial.key,
+            config=to_dict(trial.config),
+            folder=str((self.plan.folder / "trials" / trial.name).resolve()),
+            cache=str(self.plan.cache.resolve()),
+            trainer=resources.uses_trainer(self.plan.launch),
+            workers=self.plan.launch.workers,
+            gpus=self.plan.launch.gpus_per_trial,
+        )
+
+    def started(self, key: str) -> None:
+        """A process began the trial."""
+        self.recorder.trial_started(self.running[key])
+        self.progress.started(self.running[key])
+
+    def reported(self, key: str, metrics: dict[str, float]) -> None:
+        """An evaluation arrived."""
+        self.recorder.trial_reported(self.running[key], metrics)
+        self.progress.reported(self.running[key], metrics)
+
+    def ended(self, key: str, failure: Failure | None) -> None:
+        """The trial's process is done: its result file or its failure decides what is recorded."""
+        trial = self.running.pop(key)
+        folder = self.plan.folder / "trials" / trial.name
+        if failure is None:
+            try:
+                result = launch.read_result(folder)
+            except (OSError, ValueError) as error:
+                failure = Failure(cause="crash", message=f"no result: {error}")
+        if failure is not None:
+            self.ledger.fail(trial, failure.cause, failure.message)
+            self.recorder.trial_failed(trial, failure.cause, failure.message)
+            self.progress.failed(trial, f"{failure.cause}: {failure.message}")
+            return
+        self.ledger.finish(trial, result)
+        self.recorder.trial_finished(trial, folder, result)
+        self.progress.finished(trial, result)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    """SIGTERM stops a sweep as Ctrl-C does, which Tune handles."""
+    signal.raise_signal(signal.SIGINT)
+
+
+def _trial_name(trial: Any) -> str:
+    return f"{trial.config['name']}-{trial.trial_id}"
+
+
+def _searcher(run: _Run) -> Any:
+    """A Tune searcher that hands out what the ledger has outstanding."""
+    from ray.tune.search import Searcher
+
+    class LedgerSearcher(Searcher):
+        """One searcher over the ledger's Optuna studies, one a variant."""
+
+        def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+            trial = run.ledger.next()
+            if trial is None:
+                exhausted: str = Searcher.FINISHED
+                return None if run.ledger.waiting() else exhausted
+            run.running[trial.key] = trial
+            return {"name": trial.name, "order": asdict(run.order(trial))}
+
+        def on_trial_complete(
+            self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+        ) -> None:
+            """The callback tells the ledger, with what it read from the trial's folder."""
+
+        def save(self, checkpoint_path: str) -> None:
+            """Nothing: the ledger is on disk already, and Tune's snapshots are not resumed from."""
+
+        def restore(self, checkpoint_path: str) -> None:
+            """Nothing, as `save`."""
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Searcher, ()
+
+    return LedgerSearcher()
+
+
+def _callback(run: _Run) -> Any:
+    """Tells the ledger, the record and the progress of what Tune sees."""
+    from ray import tune
+
+    class Watch(tune.Callback):
+        """The driver's side of every trial."""
+
+        failures: dict[str, Failure]
+
+        def __init__(self) -> None:
+            self.failures = {}
+
+        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            run.started(trial.config["order"]["key"])
+
+        def on_trial_result(
+            self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
+        ) -> None:
+            key = trial.config["order"]["key"]
+            if "failure" in result:
+                self.failures[key] = Failure(cause=result["failure"], message=result["message"])
+            elif "step" in result:
+                run.reported(key, {k: v for k, v in result.items() if k in _metric_names(result)})
+
+        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            key = trial.config["order"]["key"]
+            run.ended(key, self.failures.pop(key, None))
+
+        def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            lost = Failure(cause="crash", message="the trial's process died")
+            run.ended(trial.config["order"]["key"], lost)
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return tune.Callback, ()
+
+    return Watch()
+
+
+def _metric_names(result: dict[str, Any]) -> set[str]:
+    """Ours, among what Tune adds to each result."""
+    return {"step"} | {
+        name for name, value in result.items() if "/" in name and isinstance(value, float | int)
+    }
+
+
+def _trial(config: dict[str, Any]) -> None:
+    """Runs on a worker: one trial. A failure is a result, so that the process serves the next."""
+    from ray import tune
+
+    order = Order(**config["order"])
+    callbacks = []
+    if order.trainer:
+        from ray.tune.integration.ray_train import TuneReportCallback
+
+        callbacks.append(TuneReportCallback())
+    failure = launch.execute(order, lambda metrics: tune.report(dict(metrics)), callbacks)
+    if failure is not None:
+        tune.report({"failure": failure.cause, "message": failure.message})

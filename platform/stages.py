@@ -1,0 +1,103 @@
+"""Builds the work that all trials of a sweep share, once, before the first of them starts.
+
+The work and its cache are `trainables.stages`; here it is spread over the cluster and watched.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.util.queue import Empty, Queue
+
+from trainables.config import TrialConfig, to_dict
+from trainables.overrides import from_dict
+
+if TYPE_CHECKING:
+    from platform.plan import Plan
+
+Watch = Callable[[str, int, int], None]
+
+# each waits for those before it, but for `extractor` and `base`, which need only the data
+_ORDER = (("data",), ("extractor", "base"), ("reference",))
+_TELL_EVERY_S = 0.5
+
+
+def build(plan: Plan, watch: Watch) -> None:
+    """Builds every stage that the plan's trials need and the cache does not hold.
+
+    Args:
+        plan: gives the trials and their cache.
+        watch: told (label, steps done, steps in total).
+
+    Raises:
+        UserError: data or configuration that cannot be used.
+    """
+    from trainables.stages import stage_keys
+
+    queue = Queue(actor_options={"num_cpus": 0})
+    wanted: dict[str, dict[str, TrialConfig]] = {}
+    for trial in plan.trials:
+        for stage, key in stage_keys(trial.config).items():
+            wanted.setdefault(stage, {}).setdefault(key, trial.config)
+    remote = ray.remote(_build_stage)
+    for together in _ORDER:
+        tasks = [
+            remote.options(num_cpus=1, num_gpus=_gpus(plan, stage)).remote(
+                stage, to_dict(config), str(plan.cache), queue
+            )
+            for stage in together
+            for config in wanted.get(stage, {}).values()
+        ]
+        _await(tasks, queue, watch)
+    queue.shutdown()
+
+
+def _gpus(plan: Plan, stage: str) -> float:
+    return min(plan.launch.gpus_per_trial, 1.0) if stage in ("base", "reference") else 0.0
+
+
+def _await(tasks: list[Any], queue: Queue, watch: Watch) -> None:
+    while tasks:
+        done, tasks = ray.wait(tasks, timeout=_TELL_EVERY_S)
+        while True:
+            try:
+                watch(*queue.get_nowait())
+            except Empty:
+                break
+        for task in done:
+            try:
+                ray.get(task)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
+
+
+def _build_stage(stage: str, config: dict[str, Any], cache: str, queue: Queue) -> None:
+    """Runs on a worker: builds one stage into the cache."""
+    import torch
+
+    from trainables import stages
+    from trainables.context import Context
+    from trainables.data import load
+
+    trial = from_dict(config)
+    told = 0.0
+
+    def tell(label: str, step: int, total: int) -> None:
+        nonlocal told
+        if step == total or time.monotonic() - told > _TELL_EVERY_S:
+            told = time.monotonic()
+            queue.put((label, step, total))
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    context = Context(cache=Path(cache), device=device, progress=tell)
+    dataset = load(trial.data, context.cache)
+    if stage == "extractor":
+        stages.extractor_folder(trial, dataset, context)
+    elif stage == "base":
+        stages.base_model(trial, dataset, context)
+    elif stage == "reference":
+        stages.prepare(trial, context)

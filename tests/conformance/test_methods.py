@@ -1,0 +1,229 @@
+"""What every method must be on every model: one suite over the product."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from trainables.config import OptimiserConfig, TaskConfig
+from trainables.data.noise import RowGenerators
+from trainables.methods import METHODS
+from trainables.models import MODELS, CompletionModel, build_model
+from trainables.training import Objective
+
+TRAINED = [name for name in METHODS if name != "original"]
+CASES = list(itertools.product(MODELS, METHODS))
+TRAINED_CASES = list(itertools.product(MODELS, TRAINED))
+TASK = TaskConfig(kind="random", ratio=0.5)
+ROWS = 12
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def models(name: str) -> tuple[CompletionModel, CompletionModel]:
+    """A student a little way from its teacher, so that no loss is zero."""
+    torch.manual_seed(1)
+    teacher = build_model(name).eval().requires_grad_(False)
+    student = copy.deepcopy(teacher)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            if parameter.ndim > 1:
+                parameter.add_(0.01 * torch.randn_like(parameter))
+    return student.requires_grad_(True), teacher
+
+
+def images(rows: int = ROWS) -> Tensor:
+    generator = torch.Generator().manual_seed(7)
+    coarse = torch.rand(rows, 3, 8, 8, generator=generator)
+    return torch.nn.functional.interpolate(coarse, size=32, mode="bilinear").clamp(0, 1)
+
+
+def forget_rows(count: int, rows: int = ROWS) -> Tensor:
+    return torch.arange(rows) >= rows - count
+
+
+def inputs(model: CompletionModel, rows: int = ROWS) -> dict[str, Tensor]:
+    return model.prepare(images(rows), TASK, RowGenerators(range(rows), 3, "masks"))
+
+
+def noise(rows: int = ROWS) -> RowGenerators:
+    return RowGenerators(range(rows), 3, "noise")
+
+
+def moved_names(model: CompletionModel, method: str) -> set[str]:
+    if METHODS[method].moves == "encoder":
+        return set(model.encoder_names())
+    return {name for name, each in model.named_parameters() if each.requires_grad}
+
+
+@pytest.mark.parametrize(("model", "method"), CASES)
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_loss_is_finite_and_its_terms_are_not_negative(
+    model: str, method: str, variant: str
+) -> None:
+    student, teacher = models(model)
+    terms = METHODS[method].loss(
+        student, teacher, inputs(student), forget_rows(5), variant=variant, generator=noise()
+    )
+    for term in (terms.total, terms.retain, terms.forget):
+        assert term.ndim == 0
+        assert bool(torch.isfinite(term))
+    assert float(terms.retain.detach()) > 0.0
+    assert float(terms.forget.detach()) > 0.0
+
+
+@pytest.mark.parametrize(("model", "method"), TRAINED_CASES)
+def test_total_is_retain_plus_signed_alpha_forget(model: str, method: str) -> None:
+    student, teacher = models(model)
+    terms = METHODS[method].loss(
+        student, teacher, inputs(student), forget_rows(5), alpha=0.3, generator=noise()
+    )
+    wanted = terms.retain + METHODS[method].forget_sign * 0.3 * terms.forget
+    torch.testing.assert_close(terms.total, wanted)
+    alone = METHODS[method].loss(
+        student, teacher, inputs(student), forget_rows(5), alpha=0.0, generator=noise()
+    )
+    torch.testing.assert_close(alone.total, alone.retain)
+
+
+@pytest.mark.parametrize(("model", "method"), TRAINED_CASES)
+def test_gradients_reach_what_the_method_moves_and_nothing_else(model: str, method: str) -> None:
+    student, teacher = models(model)
+    objective = Objective(student, METHODS[method])
+    moved = moved_names(student, method)
+    objective(teacher, inputs(student), forget_rows(5), generator=noise()).total.backward()
+    reached = {name for name, p in student.named_parameters() if p.grad is not None}
+    assert reached == moved
+    # a parameter that no loss depends on would make data parallelism wait for ever
+    assert all(float(p.grad.abs().max()) > 0 for p in student.parameters() if p.grad is not None)
+    assert all(p.grad is None for p in teacher.parameters())
+
+
+@pytest.mark.parametrize(("model", "method"), TRAINED_CASES)
+def test_a_step_leaves_teacher_and_frozen_parameters_bit_for_bit(model: str, method: str) -> None:
+    student, teacher = models(model)
+    before = copy.deepcopy(student.state_dict())
+    kept = copy.deepcopy(teacher.state_dict())
+    objective = Objective(student, METHODS[method])
+    moved = moved_names(student, method)
+    optimiser = torch.optim.AdamW(
+        [p for p in objective.parameters() if p.requires_grad], lr=1e-3, weight_decay=0.1
+    )
+    objective(teacher, inputs(student), forget_rows(5), generator=noise()).total.backward()
+    optimiser.step()
+    for name, value in student.state_dict().items():
+        assert torch.equal(value, before[name]) == (name not in moved), name
+    for name, value in teacher.state_dict().items():
+        assert torch.equal(value, kept[name]), name
+
+
+@pytest.mark.parametrize(("model", "method"), TRAINED_CASES)
+def test_steps_move_the_forget_term_the_right_way(model: str, method: str) -> None:
+    student, teacher = models(model)
+    objective = Objective(student, METHODS[method])
+    optimiser = torch.optim.AdamW([p for p in objective.parameters() if p.requires_grad], lr=1e-3)
+    drawn = inputs(student)
+
+    def forget_term() -> float:
+        with torch.no_grad():
+            terms = objective(teacher, drawn, forget_rows(5), alpha=100.0, generator=noise())
+        return float(terms.forget)
+
+    before = forget_term()
+    for _ in range(5):
+        optimiser.zero_grad()
+        objective(teacher, drawn, forget_rows(5), alpha=100.0, generator=noise()).total.backward()
+        optimiser.step()
+    assert (before - forget_term()) * METHODS[method].forget_sign > 0
+
+
+@pytest.mark.parametrize(("model", "method"), TRAINED_CASES)
+def test_a_samples_weight_does_not_depend_on_the_other_kinds_number(
+    model: str, method: str
+) -> None:
+    """Doubling the retain rows by repeating them leaves both terms what they were."""
+    student, teacher = models(model)
+    drawn = inputs(student)
+    forget = forget_rows(4)
+    twice = torch.cat([torch.arange(8), torch.arange(8), torch.arange(8, ROWS)])
+    repeated = {name: each[twice] for name, each in drawn.items()}
+    few = METHODS[method].loss(student, teacher, drawn, forget, generator=noise())
+    # rows keep the noise they were keyed by; what the batch's mean and deviation give differs
+    many = METHODS[method].loss(
+        student,
+        teacher,
+        repeated,
+        forget[twice],
+        generator=RowGenerators(twice.tolist(), 3, "noise"),
+    )
+    torch.testing.assert_close(few.retain, many.retain, rtol=1e-4, atol=1e-6)
+    # the statistics of the doubled batch move the drawn noise a little, never by the row count
+    torch.testing.assert_close(few.forget, many.forget, rtol=0.25, atol=1e-6)
+
+
+@pytest.mark.parametrize(("model", "method"), TRAINED_CASES)
+def test_same_seed_gives_the_same_weights(model: str, method: str) -> None:
+    def trained() -> dict[str, Tensor]:
+        student, teacher = models(model)
+        objective = Objective(student, METHODS[method])
+        options = OptimiserConfig(steps=3)
+        optimiser = torch.optim.AdamW(
+            [p for p in objective.parameters() if p.requires_grad], lr=options.lr
+        )
+        for _ in range(options.steps):
+            optimiser.zero_grad()
+            objective(teacher, inputs(student), forget_rows(5), generator=noise()).total.backward()
+            optimiser.step()
+        return dict(student.state_dict())
+
+    first, second = trained(), trained()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("model", list(MODELS))
+def test_no_pixel_of_the_hole_reaches_a_completion(model: str) -> None:
+    student, _ = models(model)
+    student.eval()
+    task = TaskConfig(kind="centre", ratio=0.5)
+    truth = images()
+    hole = student.hole(ROWS, task, RowGenerators(range(ROWS), 5))
+    spoiled = torch.where(hole, 1.0 - truth, truth)
+    with torch.inference_mode():
+        ours = student.complete(truth, task, RowGenerators(range(ROWS), 5))
+        other = student.complete(spoiled, task, RowGenerators(range(ROWS), 5))
+    assert torch.equal(ours, other)
+    assert torch.equal(torch.where(hole, 0.0, ours), torch.where(hole, 0.0, truth))
+    assert float(ours.min()) >= 0.0
+    assert float(ours.max()) <= 1.0
+
+
+@pytest.mark.parametrize("model", list(MODELS))
+def test_a_completion_does_not_depend_on_its_batch(model: str) -> None:
+    student, _ = models(model)
+    student.eval()
+    task = TaskConfig(kind="random", ratio=0.5)
+    with torch.inference_mode():
+        together = student.complete(images(), task, RowGenerators(range(ROWS), 5))
+        alone = student.complete(images()[4:5], task, RowGenerators([4], 5))
+    torch.testing.assert_close(together[4:5], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("model", "method"), TRAINED_CASES)
+def test_with_no_retain_rows_the_loss_is_the_forget_term(model: str, method: str) -> None:
+    student, teacher = models(model)
+    everything = torch.ones(ROWS, dtype=torch.bool)
+    arguments = (student, teacher, inputs(student), everything)
+    if method == "retain_label":
+        with pytest.raises(ValueError, match="retain row"):
+            METHODS[method].loss(*arguments)
+        return
+    terms = METHODS[method].loss(*arguments, alpha=0.5, generator=noise())
+    assert float(terms.retain.detach()) == 0.0
+    torch.testing.assert_close(terms.total, METHODS[method].forget_sign * 0.5 * terms.forget)

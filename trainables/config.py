@@ -1,0 +1,323 @@
+"""The configuration of one trial, whole: frozen, keyword-only, checked, without torch.
+
+Every random choice of a trial comes from a seed in here, and its `key` is a hash of everything that
+can change its result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from trainables.errors import ConfigError
+
+ModelName = Literal["mae_tiny"]
+MethodName = Literal[
+    "original", "max_loss", "noisy_label", "retain_label", "random_encoder", "ours"
+]
+SourceName = Literal["photos", "folder"]
+Variant = Literal["paper", "released"]
+TaskKind = Literal["centre", "random", "left", "right", "up", "down", "outpaint"]
+
+
+def retain_share(source: str) -> float | None:
+    """Share of real rows among the retain rows of a batch.
+
+    Args:
+        source: `real`, `proxy`, `none`, a number in [0, 1] (the share of real images), or `R:P`
+            (real to proxy).
+
+    Returns:
+        The share in [0, 1], or None where a batch holds no retain rows at all.
+
+    Raises:
+        ValueError: the text is none of these.
+    """
+    if source == "none":
+        return None
+    if source in ("real", "proxy"):
+        return 1.0 if source == "real" else 0.0
+    real, colon, proxy = source.partition(":")
+    share = float(real) / (float(real) + float(proxy)) if colon else float(real)
+    if not 0.0 <= share <= 1.0:
+        raise ValueError(source)
+    return share
+
+
+class _Checked:
+    """Collects every fault of a configuration, so that a user mends them in one go."""
+
+    def __post_init__(self) -> None:
+        problems = [text for wrong, text in self._faults() if wrong]
+        hints = get_type_hints(type(self))
+        for name, hint in hints.items():
+            if get_origin(hint) is Literal and getattr(self, name) not in get_args(hint):
+                problems.append(
+                    f"{name}={getattr(self, name)!r} is not one of {', '.join(get_args(hint))}"
+                )
+        if problems:
+            raise ConfigError(problems)
+
+    def _faults(self) -> list[tuple[bool, str]]:
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(_Checked):
+    """Which images, in which roles.
+
+    Attributes:
+        source: `photos` (embedded in the installed packages) or `folder` (a directory of class sub-
+            folders).
+        root: the directory of a `folder` source.
+        split_file: optional CSV `class,role` in place of the three lists.
+        forget, retain, proxy: class names; empty for `photos` means the product's own split.
+        image_size: side of the square images, pixels.
+        seed: draws crops (`photos`) and train, validation and test splits (`folder`).
+        strict: stop at an unusable image instead of leaving it out.
+        train_per_class: most training images of a class.
+        val_per_class, test_per_class: most validation and test images of a class.
+    """
+
+    source: SourceName = "photos"
+    root: str = ""
+    split_file: str = ""
+    forget: tuple[str, ...] = ()
+    retain: tuple[str, ...] = ()
+    proxy: tuple[str, ...] = ()
+    image_size: int = 32
+    seed: int = 0
+    strict: bool = False
+    train_per_class: int = 512
+    val_per_class: int = 64
+    test_per_class: int = 64
+
+    def _faults(self) -> list[tuple[bool, str]]:
+        both = [
+            (name, first, second)
+            for first, second in (("forget", "retain"), ("forget", "proxy"), ("retain", "proxy"))
+            for name in sorted(set(getattr(self, first)) & set(getattr(self, second)))
+        ]
+        return [
+            (self.source == "folder" and not self.root, "data.source=folder needs data.root"),
+            (self.image_size < 8, f"data.image_size={self.image_size} is below 8"),
+            *((True, f"class {name!r} is in data.{a} and data.{b}") for name, a, b in both),
+            *(
+                (getattr(self, name) < 1, f"data.{name}={getattr(self, name)} is below 1")
+                for name in ("train_per_class", "val_per_class", "test_per_class")
+            ),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig(_Checked):
+    """Which part of an image is removed.
+
+    Attributes:
+        kind: `centre` (a square), `random` (patches), `left`, `right`, `up`, `down` (that side),
+            `outpaint` (the border).
+        ratio: side of the centre square, share of the patches, of the side, or of the border; in
+            (0, 1).
+    """
+
+    kind: TaskKind = "centre"
+    ratio: float = 0.5
+
+    def _faults(self) -> list[tuple[bool, str]]:
+        return [(not 0.0 < self.ratio < 1.0, f"task ratio={self.ratio} is outside (0, 1)")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserConfig(_Checked):
+    """AdamW with warm-up and cosine decay, clipped; none of the weight decay on 1-d parameters.
+
+    Attributes:
+        steps: optimiser steps in total.
+        lr: peak learning rate, as given (not scaled by the batch).
+        weight_decay, beta1, beta2, clip: AdamW's, and the largest gradient norm.
+        warmup: share of the steps of linear warm-up, in [0, 1].
+    """
+
+    steps: int = 120
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    beta1: float = 0.9
+    beta2: float = 0.95
+    clip: float = 3.0
+    warmup: float = 0.1
+
+    def _faults(self) -> list[tuple[bool, str]]:
+        return [
+            (self.steps < 1, f"steps={self.steps} is below 1"),
+            (not 0.0 < self.lr < 10.0, f"lr={self.lr} is outside (0, 10)"),
+            (not 0.0 <= self.warmup <= 1.0, f"warmup={self.warmup} is outside [0, 1]"),
+            (not self.weight_decay >= 0.0, f"weight_decay={self.weight_decay} is negative"),
+            (not self.clip > 0.0, f"clip={self.clip} is not above 0"),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig(OptimiserConfig):
+    """Training of the original model on the training images of all three roles.
+
+    Attributes:
+        batch_size: images a step.
+        seed: initial weights, order of images, masks.
+        threads: torch threads; a fixed number, since it can change the last bit of a sum.
+    """
+
+    steps: int = 1500
+    lr: float = 2e-3
+    batch_size: int = 64
+    seed: int = 0
+    threads: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnlearnConfig(OptimiserConfig):
+    """Unlearning: every method gets the same rows a step and the same number of steps.
+
+    Attributes:
+        forget_batch, retain_batch: rows of each kind in every global batch.
+        eval_every: steps between two evaluations; the last step is always evaluated.
+    """
+
+    forget_batch: int = 32
+    retain_batch: int = 32
+    eval_every: int = 40
+
+    def _faults(self) -> list[tuple[bool, str]]:
+        return [
+            *super()._faults(),
+            *(
+                (getattr(self, name) < 1, f"unlearn.{name}={getattr(self, name)} is below 1")
+                for name in ("forget_batch", "retain_batch", "eval_every")
+            ),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractorConfig(_Checked):
+    """The small CNN, trained on the training images' classes, that measures the embedded data.
+
+    Attributes:
+        dim: width of its embedding.
+        steps, batch_size, lr, seed: of its training.
+    """
+
+    dim: int = 64
+    steps: int = 300
+    batch_size: int = 128
+    lr: float = 3e-3
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig(_Checked):
+    """How completions are measured.
+
+    Attributes:
+        seed: permutes images before the Inception Score splits, draws completions and the t-SNE.
+        is_splits: splits of the Inception Score.
+        batch_size: images completed at once.
+        grid_images: images a side in the sample grid.
+        tsne_points: points of each of the four t-SNE groups.
+        retain_tolerance: how far above the original's a feasible trial's retain FD may be, 0.10 is
+            10 %.
+    """
+
+    seed: int = 0
+    is_splits: int = 10
+    batch_size: int = 128
+    grid_images: int = 6
+    tsne_points: int = 60
+    retain_tolerance: float = 0.10
+
+    def _faults(self) -> list[tuple[bool, str]]:
+        return [
+            (not self.retain_tolerance >= 0.0, "evaluation.retain_tolerance is below 0"),
+            *(
+                (getattr(self, name) < 1, f"evaluation.{name}={getattr(self, name)} is below 1")
+                for name in ("is_splits", "batch_size", "grid_images", "tsne_points")
+            ),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig(_Checked):
+    """One trial: a model, a method and its hyperparameters, the data and the measuring.
+
+    Attributes:
+        model, method: names in `trainables.models.MODELS` and `trainables.methods.METHODS`.
+        variant: `paper`, or `released` for the constants of the released code.
+        retain_source: where the retain rows come from; see `retain_share`.
+        forget_alpha: weight of the forget term, 0 or more.
+        seed: order of the rows, masks and noise of unlearning.
+    """
+
+    model: ModelName = "mae_tiny"
+    method: MethodName = "ours"
+    variant: Variant = "paper"
+    retain_source: str = "real"
+    forget_alpha: float = 0.25
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    train_task: TaskConfig = field(default_factory=lambda: TaskConfig(kind="random", ratio=0.75))
+    test_task: TaskConfig = field(default_factory=TaskConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    unlearn: UnlearnConfig = field(default_factory=UnlearnConfig)
+    extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def _faults(self) -> list[tuple[bool, str]]:
+        try:
+            share: float | None = retain_share(self.retain_source)
+            known = True
+        except (ValueError, ZeroDivisionError):
+            share, known = 0.0, False
+        return [
+            (
+                not known,
+                f"retain_source={self.retain_source!r} is not real, proxy, none, "
+                "a share in [0, 1] or R:P",
+            ),
+            (
+                self.method == "retain_label" and share is None,
+                "retain_label maps forget rows onto retain rows: retain_source=none leaves it none",
+            ),
+            (
+                not 0.0 <= self.forget_alpha < float("inf"),
+                f"forget_alpha={self.forget_alpha} is not a finite number of 0 or more",
+            ),
+        ]
+
+    def canonical(self) -> TrialConfig:
+        """This trial with the fields that its method ignores at their defaults."""
+        if self.method != "original":
+            return self
+        return dataclasses.replace(
+            self,
+            variant="paper",
+            retain_source="real",
+            forget_alpha=0.0,
+            unlearn=UnlearnConfig(),
+        )
+
+    def key(self) -> str:
+        """Twelve hexadecimal digits: equal configurations, equal keys, on every machine."""
+        return content_key(to_dict(self.canonical()))
+
+
+def content_key(material: Any) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of canonical JSON."""
+    text = json.dumps(material, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A configuration as nested plain values that JSON can hold."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain

@@ -1,0 +1,135 @@
+"""Completes the validation and test images of a data set and measures the completions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.config import TrialConfig
+from trainables.data import Dataset
+from trainables.data.noise import RowGenerators, mix_seed
+from trainables.errors import NonFiniteError
+from trainables.metrics import cosine_similarity, frechet_distance, inception_score
+from trainables.metrics.extractors import DomainCNN
+from trainables.models.base import CompletionModel
+
+# name of each measured set -> (split, role); the test set's keys carry no prefix
+MEASURED = {
+    "val/retain": ("val", "retain"),
+    "val/forget": ("val", "forget"),
+    "retain": ("test", "retain"),
+    "forget": ("test", "forget"),
+}
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """What was extracted from one set of images.
+
+    Attributes:
+        features: `(N, D)`.
+        probabilities: `(N, C)`.
+        embeddings: `(N, E)`.
+    """
+
+    features: np.ndarray
+    probabilities: np.ndarray
+    embeddings: np.ndarray
+
+
+def complete_rows(
+    model: CompletionModel, dataset: Dataset, rows: np.ndarray, config: TrialConfig
+) -> Tensor:
+    """Completions of the manifest's rows, `(N, 3, H, W)` in [0, 1] on the CPU.
+
+    Each image's draws are keyed by its row, so its completion does not depend on its batch.
+    """
+    device = next(model.parameters()).device
+    done = []
+    with torch.inference_mode():
+        for start in range(0, len(rows), config.evaluation.batch_size):
+            chosen = rows[start : start + config.evaluation.batch_size]
+            source = RowGenerators(chosen.tolist(), config.evaluation.seed, "complete")
+            images = dataset.images(chosen).to(device)
+            done.append(model.complete(images, config.test_task, source).cpu())
+    return torch.cat(done)
+
+
+def extract(extractor: DomainCNN, images: Tensor, batch_size: int) -> Arrays:
+    """Features of images `(N, 3, H, W)` in [0, 1], in batches on the extractor's device."""
+    device = next(extractor.parameters()).device
+    parts = [extractor.extract(chunk.to(device)) for chunk in images.split(batch_size)]
+    return Arrays(
+        *(
+            torch.cat([getattr(part, name) for part in parts]).double().cpu().numpy()
+            for name in ("features", "probabilities", "embeddings")
+        )
+    )
+
+
+def measure(generated: Arrays, real: Arrays, config: TrialConfig) -> dict[str, float]:
+    """`fid`, `is_mean`, `is_std` and `clip` of one set.
+
+    Args:
+        generated: of the completions.
+        real: of the same images, in the same order.
+        config: gives the evaluation's seed, which permutes the images before the splits.
+    """
+    seed = mix_seed(config.evaluation.seed, "splits")
+    order = np.random.default_rng(seed).permutation(len(generated.probabilities))
+    mean, std = inception_score(generated.probabilities[order], config.evaluation.is_splits)
+    return {
+        "fid": frechet_distance(real.features, generated.features),
+        "is_mean": mean,
+        "is_std": std,
+        "clip": cosine_similarity(generated.embeddings, real.embeddings),
+    }
+
+
+def objective(
+    metrics: Mapping[str, float], original: Mapping[str, float], config: TrialConfig
+) -> dict[str, float]:
+    """What the search reads, from the validation set alone.
+
+    Returns:
+        `val/objective`: log of the forget FD over the original's; `val/violation`: log of the
+        retain FD over the most it may
+        be, at or below 0 where the trial is feasible.
+    """
+    most = (1.0 + config.evaluation.retain_tolerance) * original["val/retain/fid"]
+    return {
+        "val/objective": math.log(metrics["val/forget/fid"] / original["val/forget/fid"]),
+        "val/violation": math.log(metrics["val/retain/fid"] / most),
+    }
+
+
+def evaluate(
+    model: CompletionModel,
+    extractor: DomainCNN,
+    dataset: Dataset,
+    real: Mapping[str, Arrays],
+    config: TrialConfig,
+) -> tuple[dict[str, float], dict[str, Arrays]]:
+    """Every metric of every measured set, and what was extracted from the completions.
+
+    Raises:
+        NonFiniteError: a metric is NaN or infinite, which names it.
+    """
+    metrics: dict[str, float] = {}
+    extracted: dict[str, Arrays] = {}
+    for name, (split, role) in MEASURED.items():
+        images = complete_rows(model, dataset, dataset.rows(role, split), config)
+        if not bool(torch.isfinite(images).all()):
+            raise NonFiniteError(f"the completions of the {name} images are not finite")
+        extracted[name] = extract(extractor, images, config.evaluation.batch_size)
+        found = measure(extracted[name], real[name], config)
+        metrics |= {f"{name}/{key}": value for key, value in found.items()}
+    wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if wrong:
+        raise NonFiniteError(f"{', '.join(wrong)} is not finite")
+    return metrics, extracted

@@ -1,0 +1,18 @@
+"""The methods by name."""
+
+from trainables.methods import (
+    max_loss,
+    noisy_label,
+    original,
+    ours,
+    random_encoder,
+    retain_label,
+)
+from trainables.methods.base import Method, Terms
+
+METHODS: dict[str, Method] = {
+    each.METHOD.name: each.METHOD
+    for each in (original, max_loss, noisy_label, retain_label, random_encoder, ours)
+}
+
+__all__ = ["METHODS", "Method", "Terms"]

@@ -1,0 +1,129 @@
+"""What every unlearning method is: a loss over the rows of a batch, and what it may move.
+
+Shared by all: the two terms are each the mean over their own rows and places,
+L = L_retain + sign * alpha * L_forget, so that neither the share of forget rows in a
+batch nor the number of processes changes a sample's weight. `variant="released"` divides both by
+all rows of the batch, as
+the released code does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from trainables.config import MethodName, Variant
+from trainables.data.noise import RandomSource
+from trainables.models.base import CompletionModel, Inputs, RowLoss
+from trainables.parallel import ALONE, World
+
+
+@dataclass(frozen=True)
+class Terms:
+    """A loss and its parts, 0-d tensors.
+
+    Attributes:
+        total: what is minimised.
+        retain, forget: the two terms before weighing, both 0 or more.
+    """
+
+    total: Tensor
+    retain: Tensor
+    forget: Tensor
+
+
+class Loss(Protocol):
+    """The signature of every method's loss."""
+
+    def __call__(
+        self,
+        model: CompletionModel,
+        teacher: CompletionModel,
+        inputs: Inputs,
+        forget: Tensor,
+        *,
+        alpha: float = 0.25,
+        variant: Variant = "paper",
+        generator: RandomSource = None,
+        world: World = ALONE,
+    ) -> Terms:
+        """The loss of a batch.
+
+        Args:
+            model: the student.
+            teacher: the frozen original.
+            inputs: what `model.prepare` drew.
+            forget: `(B,)` bool, True on forget rows.
+            alpha: weight of the forget term, 0 or more.
+            variant: `paper`, or the `released` code's constants.
+            generator: draws that the method makes anew at each step.
+            world: the processes that share the batch.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A method.
+
+    Attributes:
+        name: its key in `METHODS`.
+        loss: see `Loss`.
+        moves: the parameters that it trains.
+        forget_sign: +1 where the forget term is minimised, -1 where it is maximised, 0 where there
+            is none.
+    """
+
+    name: MethodName
+    loss: Loss
+    moves: Literal["encoder", "model"]
+    forget_sign: Literal[-1, 0, 1] = 1
+
+
+def weigh(
+    rows: RowLoss,
+    forget: Tensor,
+    *,
+    alpha: float,
+    sign: int,
+    variant: Variant,
+    world: World,
+) -> Terms:
+    """Averages rows into the two terms and weighs them.
+
+    Under data parallelism the terms are scaled by the number of processes, which undoes the
+    averaging of gradients: their
+    mean over processes is the term of the whole batch.
+
+    Args:
+        rows: losses `(B,)`.
+        forget: `(B,)` bool.
+        alpha: weight of the forget term.
+        sign: of the forget term in the total.
+        variant: `paper` divides each term by its own places, `released` by all of them.
+        world: the processes that share the batch.
+    """
+    retain = _term(rows, ~forget, variant, world)
+    forgotten = _term(rows, forget, variant, world)
+    return Terms(retain + sign * alpha * forgotten, retain, forgotten)
+
+
+def _term(rows: RowLoss, chosen: Tensor, variant: Variant, world: World) -> Tensor:
+    counted = rows.places * chosen if variant == "paper" else rows.places
+    places = world.sum(counted.sum()).clamp_min(torch.finfo(rows.total.dtype).tiny)
+    return world.size * (rows.total * chosen).sum() / places
+
+
+def feature_distance(ours: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> RowLoss:
+    """Mean squared distance of each row's features `(B, ...)`, summed over feature maps."""
+    distance = torch.stack(
+        [(a - b).square().flatten(1).mean(dim=1) for a, b in zip(ours, targets, strict=True)]
+    ).sum(dim=0)
+    return RowLoss(distance, torch.ones_like(distance))
+
+
+def where_rows(forget: Tensor, ours: Tensor, other: Tensor) -> Tensor:
+    """`ours` on forget rows, `other` elsewhere; both `(B, ...)`."""
+    return torch.where(forget.view(-1, *[1] * (ours.ndim - 1)), ours, other)

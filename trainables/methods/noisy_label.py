@@ -1,0 +1,37 @@
+"""Noisy Label: the forget set's completions are trained towards noise.
+
+L = L_task(R) + alpha * L_task(F against noise), over the whole model. Baseline of Li et al. (ICLR
+2024), "Noisy Label", after
+Graves et al., 2021, and Gandikota et al., 2023. The noise of each family is drawn by
+`model.with_noise_labels`.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from trainables.config import Variant
+from trainables.data.noise import RandomSource
+from trainables.methods.base import Method, Terms, weigh
+from trainables.models.base import CompletionModel, Inputs
+from trainables.parallel import ALONE, World
+
+
+def loss(
+    model: CompletionModel,
+    teacher: CompletionModel,
+    inputs: Inputs,
+    forget: Tensor,
+    *,
+    alpha: float = 0.25,
+    variant: Variant = "paper",
+    generator: RandomSource = None,
+    world: World = ALONE,
+) -> Terms:
+    """Task loss of the retain rows, plus alpha times the forget rows' against noise. No teacher."""
+    labelled = model.with_noise_labels(inputs, forget, generator, world, variant)
+    rows = model.task_loss(labelled)
+    return weigh(rows, forget, alpha=alpha, sign=1, variant=variant, world=world)
+
+
+METHOD = Method(name="noisy_label", loss=loss, moves="model")

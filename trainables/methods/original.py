@@ -1,0 +1,36 @@
+"""Original: the model before unlearning, and the loss it is pretrained with.
+
+L = mean over all rows of the model's task loss. As a trial it takes no steps: it is the reference
+of every other variant.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from trainables.config import Variant
+from trainables.data.noise import RandomSource
+from trainables.methods.base import Method, Terms, weigh
+from trainables.models.base import CompletionModel, Inputs
+from trainables.parallel import ALONE, World
+
+
+def loss(
+    model: CompletionModel,
+    teacher: CompletionModel,
+    inputs: Inputs,
+    forget: Tensor,
+    *,
+    alpha: float = 0.25,
+    variant: Variant = "paper",
+    generator: RandomSource = None,
+    world: World = ALONE,
+) -> Terms:
+    """The task loss over all rows as `total`; `alpha` and `teacher` play no part."""
+    rows = model.task_loss(inputs)
+    terms = weigh(rows, forget, alpha=0.0, sign=0, variant="paper", world=world)
+    everything = weigh(rows, forget & False, alpha=0.0, sign=0, variant="paper", world=world)
+    return Terms(everything.retain, terms.retain, terms.forget)
+
+
+METHOD = Method(name="original", loss=loss, moves="model", forget_sign=0)

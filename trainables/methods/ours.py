@@ -1,0 +1,41 @@
+"""Ours: the forget set's encodings are trained towards the original's of Gaussian noise images.
+
+L = ||E(T(x)) - E0(T(x))||^2 over R + alpha * ||E(T(x)) - E0(T(n))||^2 over F, n a Gaussian noise
+image; E0 is frozen and only
+the encoder moves. The method of Li, Hsu, Chen and Marculescu, "Machine Unlearning for Image-to-
+Image Generative Models"
+(ICLR 2024). With `retain_source="proxy"` R holds images of other classes: the paper's variant
+without the retain set.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trainables.config import Variant
+from trainables.data.noise import RandomSource
+from trainables.methods.base import Method, Terms, feature_distance, weigh
+from trainables.models.base import CompletionModel, Inputs
+from trainables.parallel import ALONE, World
+
+
+def loss(
+    model: CompletionModel,
+    teacher: CompletionModel,
+    inputs: Inputs,
+    forget: Tensor,
+    *,
+    alpha: float = 0.25,
+    variant: Variant = "paper",
+    generator: RandomSource = None,
+    world: World = ALONE,
+) -> Terms:
+    """Squared distance of features to the teacher's, which sees noise images on forget rows."""
+    with torch.no_grad():
+        targets = teacher.encoder_features(teacher.with_noise_images(inputs, forget, variant))
+    rows = feature_distance(model.encoder_features(inputs), targets)
+    return weigh(rows, forget, alpha=alpha, sign=1, variant=variant, world=world)
+
+
+METHOD = Method(name="ours", loss=loss, moves="encoder")

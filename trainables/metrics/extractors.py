@@ -1,0 +1,67 @@
+"""What turns images into features, class probabilities and embeddings.
+
+The domain CNN measures data for which Inception and CLIP are absent or meaningless, such as
+32-pixel crops. It is trained on
+the training images' classes, so its figures compare methods on this data alone and are always
+labelled with its name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What the metrics need of a batch of images.
+
+    Attributes:
+        features: `(B, D)`, for the Frechet distance.
+        probabilities: `(B, C)`, for the Inception Score.
+        embeddings: `(B, E)`, for the cosine and the t-SNE.
+    """
+
+    features: Tensor
+    probabilities: Tensor
+    embeddings: Tensor
+
+
+class DomainCNN(nn.Module):
+    """A small GroupNorm CNN whose last hidden layer is the embedding.
+
+    Args:
+        classes: C, how many classes it tells apart.
+        dim: D = E, width of the embedding.
+    """
+
+    def __init__(self, classes: int, dim: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 32, 3, stride=2, padding=1),
+            nn.GroupNorm(8, 32),
+            nn.GELU(),
+            nn.Conv2d(32, 64, 3, stride=2, padding=1),
+            nn.GroupNorm(8, 64),
+            nn.GELU(),
+            nn.Conv2d(64, 96, 3, stride=2, padding=1),
+            nn.GroupNorm(8, 96),
+            nn.GELU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(96 * 4, dim),
+        )
+        self.head = nn.Linear(dim, classes)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Embedding `(B, D)` and logits `(B, C)` of images `(B, 3, H, W)` in [0, 1]."""
+        embedding = self.body(images * 2.0 - 1.0)
+        return embedding, self.head(nn.functional.gelu(embedding))
+
+    @torch.inference_mode()
+    def extract(self, images: Tensor) -> Extracted:
+        """Features, probabilities and embeddings of images `(B, 3, H, W)` in [0, 1]."""
+        embedding, logits = self(images)
+        return Extracted(embedding, logits.softmax(dim=1), embedding)

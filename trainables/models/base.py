@@ -1,0 +1,99 @@
+"""What a method and a trial may ask of a model. Methods know models by this file alone.
+
+An image-to-image model is a decoder over an encoder, D(E(T(x))), where T removes a part of the
+image (Li et al., ICLR 2024).
+`Inputs` is a mapping of tensors whose first dimension is the row.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from trainables.config import TaskConfig, Variant
+from trainables.data.noise import RandomSource
+from trainables.parallel import ALONE, World
+
+Inputs = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class RowLoss:
+    """A loss of each row, not yet averaged.
+
+    Attributes:
+        total: `(B,)`, summed over the row's places.
+        places: `(B,)`, how many places that sum covers.
+    """
+
+    total: Tensor
+    places: Tensor
+
+
+class CompletionModel(nn.Module, ABC):
+    """A model that completes images, as unlearning sees it."""
+
+    @abstractmethod
+    def encoder_names(self) -> frozenset[str]:
+        """Names of the parameters of the encoder E that unlearning may move."""
+
+    @abstractmethod
+    def prepare(
+        self, images: Tensor, task: TaskConfig, source: RandomSource, world: World = ALONE
+    ) -> dict[str, Tensor]:
+        """Draws the masks and noise of a batch.
+
+        Args:
+            images: `(B, 3, H, W)` in [0, 1].
+            task: what is removed.
+            source: random draws.
+            world: over which processes the images' mean and standard deviation are taken.
+        """
+
+    @abstractmethod
+    def with_noise_images(self, inputs: Inputs, forget: Tensor, variant: Variant) -> Inputs:
+        """The inputs with each forget row's image replaced by its noise image n, masks kept."""
+
+    @abstractmethod
+    def with_noise_labels(
+        self, inputs: Inputs, forget: Tensor, source: RandomSource, world: World, variant: Variant
+    ) -> Inputs:
+        """The inputs with each forget row's training target replaced by noise."""
+
+    @abstractmethod
+    def encoder_features(self, inputs: Inputs) -> tuple[Tensor, ...]:
+        """E(T(x)): one or several tensors `(B, ...)`."""
+
+    @abstractmethod
+    def output(self, inputs: Inputs) -> Tensor:
+        """D(E(T(x))) in the space of the training loss, `(B, L, ...)`."""
+
+    @abstractmethod
+    def output_places(self, inputs: Inputs) -> Tensor:
+        """`(B, L)`: 1 where `output` is the completion of a removed place, else 0."""
+
+    @abstractmethod
+    def task_loss(self, inputs: Inputs) -> RowLoss:
+        """The loss that the model is trained with, over its removed places."""
+
+    @abstractmethod
+    def complete(self, images: Tensor, task: TaskConfig, source: RandomSource) -> Tensor:
+        """Completions `(B, 3, H, W)` in [0, 1]; the pixels that the task keeps are the image's own.
+
+        Args:
+            images: `(B, 3, H, W)` in [0, 1]; pixels of the hole do not reach the result.
+            task: what is removed.
+            source: random draws, a generator a row.
+        """
+
+    @abstractmethod
+    def hole(self, rows: int, task: TaskConfig, source: RandomSource) -> Tensor:
+        """Removed pixels `(B, 1, H, W)` bool, drawn as `complete` draws them."""
+
+    def encoder_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The encoder's parameters with their names."""
+        names = self.encoder_names()
+        return ((name, each) for name, each in self.named_parameters() if name in names)

@@ -1,0 +1,281 @@
+"""Work that trials share, kept by content: extractor, original model, the original's figures.
+
+A stage is a finished folder named by a hash of everything that can change it (configuration, data,
+source code), so that a
+later sweep finds it, and a change anywhere makes a new one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from trainables.cache import build_once, code_version
+from trainables.checkpoints import load_weights, save_weights
+from trainables.config import TaskConfig, TrialConfig, content_key, to_dict
+from trainables.context import Context
+from trainables.data import Dataset, load
+from trainables.data.noise import mix_seed
+from trainables.errors import NonFiniteError
+from trainables.evaluation import MEASURED, Arrays, complete_rows, evaluate, extract
+from trainables.methods import METHODS, Terms
+from trainables.metrics.extractors import DomainCNN
+from trainables.models import CompletionModel, build_model
+from trainables.training import Batches, Pool, Recipe, Running, threads, train
+
+_SCIENCE = (
+    "trainables.models",
+    "trainables.methods",
+    "trainables.data",
+    "trainables.training",
+    "trainables.parallel",
+)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What every trial of a sweep is compared with.
+
+    Attributes:
+        real: of the real images, by the names of `MEASURED`.
+        original: of the original model's completions.
+        metrics: of the original model.
+    """
+
+    real: Mapping[str, Arrays]
+    original: Mapping[str, Arrays]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything a trial starts from.
+
+    Attributes:
+        dataset: images and roles.
+        base: folder of the original model, `weights.safetensors` in it.
+        extractor: what measures, in evaluation mode on the context's device.
+        reference: real images and the original, measured.
+    """
+
+    dataset: Dataset
+    base: Path
+    extractor: DomainCNN
+    reference: Reference
+
+
+def prepare(config: TrialConfig, context: Context) -> Prepared:
+    """Builds, or finds, all that trials share. Slow only where a stage is absent."""
+    dataset = load(config.data, context.cache)
+    extractor = load_extractor(config, dataset, context)
+    base = base_model(config, dataset, context)
+    return Prepared(dataset, base, extractor, reference(config, dataset, base, extractor, context))
+
+
+def load_extractor(config: TrialConfig, dataset: Dataset, context: Context) -> DomainCNN:
+    """The domain CNN of a data set, trained on the classes of its training images."""
+    folder = extractor_folder(config, dataset, context)
+    network = DomainCNN(len(dataset.classes), config.extractor.dim)
+    load_weights(network, folder / "weights.safetensors")
+    return network.eval().to(context.device)
+
+
+def extractor_folder(config: TrialConfig, dataset: Dataset, context: Context) -> Path:
+    """Trains the extractor unless the cache holds it; returns its folder."""
+    material = {
+        "extractor": to_dict(config.extractor),
+        "data": dataset.fingerprint,
+        "code": code_version("trainables.metrics.extractors", "trainables.data"),
+    }
+
+    def build(folder: Path) -> None:
+        with threads(1):
+            network = _train_extractor(config, dataset, context)
+        save_weights(network, folder / "weights.safetensors")
+        rows = np.concatenate([dataset.rows(role, "test") for role in ("retain", "forget")])
+        network.eval()
+        with torch.inference_mode():
+            guessed = network(dataset.images(rows))[1].argmax(dim=1)
+        accuracy = float((guessed == dataset.labels(rows)).float().mean())
+        (folder / "extractor.json").write_text(json.dumps({"test_accuracy": accuracy}))
+
+    return build_once(context.cache, "extractor", material, build)
+
+
+def _train_extractor(config: TrialConfig, dataset: Dataset, context: Context) -> DomainCNN:
+    options = config.extractor
+    torch.manual_seed(mix_seed(options.seed, "extractor"))
+    network = DomainCNN(len(dataset.classes), options.dim)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=options.lr, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.lr, options.steps)
+    pool = Pool(dataset.rows("all", "train"), options.batch_size, False, "extractor")
+    for step in range(options.steps):
+        rows = pool.draw(options.seed, step)
+        logits = network(dataset.images(rows))[1]
+        loss = functional.cross_entropy(logits, dataset.labels(rows), label_smoothing=0.1)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if not bool(torch.isfinite(loss)):
+            raise NonFiniteError(f"extractor step {step + 1}: loss {float(loss):g}")
+        context.progress("extractor", step + 1, options.steps)
+    return network
+
+
+def new_model(config: TrialConfig) -> CompletionModel:
+    """The trial's model with its seeded initial weights."""
+    torch.manual_seed(mix_seed(config.pretrain.seed, "weights"))
+    options: dict[str, Any] = {"image_size": config.data.image_size}
+    return build_model(config.model, **options)
+
+
+def base_material(config: TrialConfig, dataset: Dataset) -> dict[str, Any]:
+    """What names an original model in the cache."""
+    return {
+        "model": config.model,
+        "pretrain": to_dict(config.pretrain),
+        "tasks": [to_dict(task) for task in pretraining_tasks(config)],
+        "data": dataset.fingerprint,
+        "code": code_version(*_SCIENCE),
+    }
+
+
+def pretraining_tasks(config: TrialConfig) -> tuple[TaskConfig, ...]:
+    """What the original is trained to complete."""
+    return (config.train_task,)
+
+
+def base_model(config: TrialConfig, dataset: Dataset, context: Context) -> Path:
+    """Pretrains the original unless the cache holds it; returns its folder."""
+
+    def build(folder: Path) -> None:
+        losses: list[float] = []
+
+        def on_step(step: int, terms: Terms) -> None:
+            losses.append(float(terms.total))
+            context.progress(f"pretraining {config.model}", step, config.pretrain.steps)
+
+        with threads(config.pretrain.threads):
+            model = _pretrain(config, dataset, context, on_step)
+        save_weights(model, folder / "weights.safetensors")
+        (folder / "losses.json").write_text(json.dumps(losses))
+
+    return build_once(context.cache, "base", base_material(config, dataset), build)
+
+
+def _pretrain(
+    config: TrialConfig, dataset: Dataset, context: Context, on_step: Any
+) -> CompletionModel:
+    model = new_model(config).to(context.device)
+    pool = Pool(dataset.rows("all", "train"), config.pretrain.batch_size, False, "all")
+    recipe = Recipe(
+        method=METHODS["original"],
+        optimiser=config.pretrain,
+        task=pretraining_tasks(config)[0],
+        seed=config.pretrain.seed,
+    )
+    batches = Batches(dataset, (pool,), config.pretrain.seed)
+    train(model, model, batches, recipe, Running(device=context.device, on_step=on_step))
+    return model
+
+
+def load_base(config: TrialConfig, base: Path, context: Context) -> CompletionModel:
+    """The original, in evaluation mode on the context's device."""
+    model = new_model(config)
+    load_weights(model, base / "weights.safetensors")
+    return model.eval().to(context.device)
+
+
+def reference(
+    config: TrialConfig,
+    dataset: Dataset,
+    base: Path,
+    extractor: DomainCNN,
+    context: Context,
+) -> Reference:
+    """Measures the real images and the original's completions unless the cache holds them."""
+    material = {
+        "base": base.name,
+        "extractor": extractor_folder(config, dataset, context).name,
+        "task": to_dict(config.test_task),
+        "evaluation": to_dict(config.evaluation),
+        "code": code_version("trainables.evaluation", "trainables.metrics"),
+    }
+
+    def build(folder: Path) -> None:
+        with threads(1):
+            real = {
+                name: extract(
+                    extractor,
+                    dataset.images(dataset.rows(role, split)),
+                    config.evaluation.batch_size,
+                )
+                for name, (split, role) in MEASURED.items()
+            }
+            model = load_base(config, base, context)
+            metrics, original = evaluate(model, extractor, dataset, real, config)
+        arrays = {
+            f"{kind}:{name}:{part}": getattr(of, part)
+            for kind, sets in (("real", real), ("original", original))
+            for name, of in sets.items()
+            for part in ("features", "probabilities", "embeddings")
+        }
+        np.savez(folder / "reference.npz", **arrays)
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+
+    folder = build_once(context.cache, "reference", material, build)
+    return _read_reference(folder)
+
+
+def _read_reference(folder: Path) -> Reference:
+    with np.load(folder / "reference.npz", allow_pickle=False) as stored:
+        sets = {
+            kind: {
+                name: Arrays(
+                    *(
+                        stored[f"{kind}:{name}:{part}"]
+                        for part in ("features", "probabilities", "embeddings")
+                    )
+                )
+                for name in MEASURED
+            }
+            for kind in ("real", "original")
+        }
+    metrics = json.loads((folder / "metrics.json").read_text())
+    return Reference(sets["real"], sets["original"], metrics)
+
+
+def stage_keys(config: TrialConfig) -> dict[str, str]:
+    """Shared work by name, each with a key that its configuration alone gives."""
+    data = {"data": to_dict(config.data)}
+    extractor = data | {"extractor": to_dict(config.extractor)}
+    base = data | {
+        "model": config.model,
+        "pretrain": to_dict(config.pretrain),
+        "task": to_dict(config.train_task),
+    }
+    whole = (
+        extractor
+        | base
+        | {
+            "test": to_dict(config.test_task),
+            "evaluation": to_dict(config.evaluation),
+        }
+    )
+    return {
+        "data": content_key(data),
+        "extractor": content_key(extractor),
+        "base": content_key(base),
+        "reference": content_key(whole),
+    }
+
+
+__all__ = ["Prepared", "Reference", "base_model", "complete_rows", "load_base", "prepare"]
