@@ -106,17 +106,22 @@ def write_results(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     metrics = sorted({name for row in rows for name in row if "/" in name})
     schema = pa.schema([*COLUMNS.items(), *((name, pa.float64()) for name in metrics)])
     path = folder / "results.parquet"
-    with _replacing(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary)
+    with _replacing(path) as beside:
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), beside)
     return path
 
 
 def write_environment(folder: Path) -> Path:
     """Writes `environment.json` into a sweep's folder, in one step."""
     path = folder / "environment.json"
-    with _replacing(path) as temporary:
-        temporary.write_text(json.dumps(environment(), indent=2) + "\n", "utf-8")
+    write_json(path, environment())
     return path
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes a JSON file in one step."""
+    with _replacing(path) as beside:
+        beside.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
 
 
 @contextlib.contextmanager
@@ -196,9 +201,9 @@ def read_sweep(storage: Path, name: str) -> Sweep:
     return Sweep(
         name=name,
         folder=folder,
-        plan=_read_json(plan_path),
+        plan=read_json(plan_path),
         results=table,
-        environment=_read_json(described) if described.is_file() else {},
+        environment=read_json(described) if described.is_file() else {},
     )
 
 
@@ -217,7 +222,12 @@ def _read_table(path: Path) -> pa.Table:
         raise RecordError(f"{path} is damaged or truncated: {_first_line(error)}") from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """An object from a JSON file.
+
+    Raises:
+        RecordError: it is damaged or truncated.
+    """
     try:
         values = json.loads(path.read_text("utf-8"))
     except (ValueError, OSError) as error:
