@@ -39,6 +39,7 @@ _TEXT = (
     "kind",
     "state",
     "failure",
+    "data_hash",
     *EXTRACTORS,
 )
 _NUMBERS = ("forget_alpha", "lr", "duration_s")
@@ -87,6 +88,7 @@ def result_row(
         "kind": trial.kind,
         "state": state,
         "failure": failure or None,
+        "data_hash": found.get("data_hash"),
         **{name: found.get("extractors", {}).get(name) for name in EXTRACTORS},
         "forget_alpha": config.forget_alpha,
         "lr": config.unlearn.lr,

@@ -18,17 +18,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from platform import record
 from platform.environment import git_state
 from platform.results import (
-    EXTRACTORS,
     RecordError,
     Sweep,
     read_json,
     read_sweep,
-    result_row,
-    write_environment,
     write_json,
-    write_results,
 )
+from platform.variants import Row, Variant, failures, is_feasible, metric_labels, variants
 from trainables.config import to_dict
+from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,14 +35,17 @@ if TYPE_CHECKING:
     from platform.plan import Plan, PlannedTrial
 
 __all__ = [
-    "EXTRACTORS",
     "RecordError",
     "Recorder",
+    "Row",
     "Sweep",
+    "UserError",
+    "Variant",
+    "failures",
+    "is_feasible",
+    "metric_labels",
     "read_sweep",
-    "result_row",
-    "write_environment",
-    "write_results",
+    "variants",
 ]
 
 SweepStatus = Literal["finished", "failed", "interrupted"]

@@ -1,0 +1,103 @@
+"""`python -m analysis.samples NAME`: the variants side by side on the same test images."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from analysis import shell
+from platform.tracking import RecordError, Row
+from trainables.figures import compose_grid, save_figure
+
+Place = tuple[str, int]
+Pictures = Mapping[tuple[str, Place], NDArray[np.uint8]]
+_SHARED = {"input": "Input", "truth": "Truth", "original": "Original"}
+_PIXELS_AN_INCH = 120
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit status."""
+    text = "The completions of every variant side by side, forget and retain."
+    return shell.run("analysis.samples", text, write_pictures, argv, offers_best=True)
+
+
+def write_pictures(request: shell.Request) -> list[Path]:
+    """Writes `MODEL_samples.png` and `.pdf` for each model.
+
+    Raises:
+        RecordError: no trial has finished, samples are missing or damaged, or not of the same
+            images.
+    """
+    written: list[Path] = []
+    for model, variants in request.by_model().items():
+        shown = request.shown(variants)
+        columns, rows = _columns(request, shown)
+        picture = compose_grid(
+            columns,
+            rows,
+            title=f"{model}: completions of the same test images",
+            subtitle=f"sweep {request.sweep.name}, {request.chosen}",
+            stacked=True,
+        )
+        stem = f"{model}_samples_best" if request.best else f"{model}_samples"
+        png, pdf = request.out / f"{stem}.png", request.out / f"{stem}.pdf"
+        picture.save(png)
+        _save_pdf(picture, pdf)
+        written += [png, pdf]
+    return written
+
+
+def _columns(
+    request: shell.Request, shown: Sequence[shell.Shown]
+) -> tuple[dict[str, NDArray[np.uint8]], list[str]]:
+    """Heading to images, and the role of each row: forget first, then retain."""
+    trials = [(variant, _pictures(request, row)) for variant, row in shown]
+    first = trials[0][1]
+    places = sorted({place for _, place in first})
+    for variant, pictures in trials:
+        same = all(
+            np.array_equal(first[kind, place], pictures.get((kind, place), np.empty(0)))
+            for kind in ("input", "truth")
+            for place in places
+        )
+        if not same:
+            raise RecordError(f"the samples of {variant.label} are not of the same images")
+    columns = {
+        heading: np.stack([first[kind, place] for place in places])
+        for kind, heading in _SHARED.items()
+    }
+    for variant, pictures in trials:
+        if not variant.is_original:
+            columns[variant.label] = np.stack([pictures["unlearned", place] for place in places])
+    return columns, [role for role, _ in places]
+
+
+def _pictures(request: shell.Request, row: Row) -> Pictures:
+    table = request.sweep.trial_table(row, "samples.parquet")
+    return {
+        (kind, (role, index)): np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+        for role, index, kind, png in zip(
+            *(table[name].to_pylist() for name in ("role", "index", "kind", "png")), strict=True
+        )
+    }
+
+
+def _save_pdf(picture: Image.Image, path: Path) -> None:
+    """Without loss: Pillow's own PDF would store the enlarged pixels as JPEG."""
+    width, height = picture.size
+    figure = Figure(figsize=(width / _PIXELS_AN_INCH, height / _PIXELS_AN_INCH))
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_axis_off()
+    axes.imshow(picture, interpolation="none")
+    save_figure(figure, [path])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""The command line that every analysis shares: NAME, --storage, --out, --debug."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from platform.tracking import RecordError, Row, Sweep, UserError, Variant, read_sweep, variants
+
+Shown = tuple[Variant, Row]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What an analysis is asked for.
+
+    Attributes:
+        sweep: the recorded sweep.
+        out: the folder to write to; it exists.
+        best: show each variant's best feasible trial in place of its default.
+    """
+
+    sweep: Sweep
+    out: Path
+    best: bool = False
+
+    def variants(self) -> list[Variant]:
+        """The sweep's variants, in the order of its plan."""
+        order = [group["label"] for group in self.sweep.plan.get("groups", ())]
+        return variants(self.sweep.rows(), order)
+
+    def shown(self, variants: Iterable[Variant]) -> list[Shown]:
+        """Each variant with the trial that stands for it: its default, or with `best` its best.
+
+        Raises:
+            RecordError: none has such a trial.
+        """
+        trials = [
+            (variant, variant.best if self.best and not variant.is_original else variant.default)
+            for variant in variants
+        ]
+        found = [(variant, row) for variant, row in trials if row is not None]
+        if not found:
+            raise RecordError(f"sweep {self.sweep.name!r} has no finished trial to show")
+        return found
+
+    @property
+    def chosen(self) -> str:
+        """Which trials are shown, for a title."""
+        return "best feasible trials" if self.best else "trials at the defaults"
+
+    def by_model(self) -> dict[str, list[Variant]]:
+        """The variants of each model."""
+        models: dict[str, list[Variant]] = {}
+        for variant in self.variants():
+            models.setdefault(variant.model, []).append(variant)
+        return models
+
+
+def run(
+    program: str,
+    description: str,
+    work: Callable[[Request], Iterable[Path]],
+    argv: Sequence[str] | None,
+    *,
+    offers_best: bool = False,
+) -> int:
+    """Parses the command line, does the work and prints the paths it wrote.
+
+    Args:
+        program: such as `analysis.tables`.
+        description: a line for `--help`.
+        work: writes files and returns their paths.
+        argv: arguments; None for those of the process.
+        offers_best: whether there is an option `--best`.
+
+    Returns:
+        The exit status: 0, 1 for a fault of the program, 2 for the user's mistake.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
+    parser.add_argument("name", metavar="NAME", help="the sweep")
+    parser.add_argument("--storage", type=Path, default=Path("runs"), help="default: ./runs")
+    parser.add_argument("--out", type=Path, help="default: STORAGE/NAME/analysis")
+    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    if offers_best:
+        text = "show each variant's best feasible trial in place of its default"
+        parser.add_argument("--best", action="store_true", help=text)
+    try:
+        options = parser.parse_args(argv)
+    except SystemExit as stop:  # argparse has printed the help or the fault
+        return int(stop.code or 0)
+    try:
+        sweep = read_sweep(options.storage, options.name)
+        out = options.out or sweep.folder / "analysis"
+        out.mkdir(parents=True, exist_ok=True)
+        request = Request(sweep=sweep, out=out, best=getattr(options, "best", False))
+        for path in work(request):
+            sys.stdout.write(f"{path}\n")
+    except Exception as error:
+        if options.debug:
+            traceback.print_exc()
+        mistake = isinstance(error, UserError | OSError)
+        said = str(error) if mistake else f"{type(error).__name__}: {error} (--debug shows where)"
+        sys.stderr.write(f"error: {' '.join(said.split())}\n")
+        return 2 if mistake else 1
+    return 0

@@ -1,0 +1,171 @@
+"""`python -m analysis.tables NAME`: the paper's two CSV files, and a table in Markdown and LaTeX.
+
+The CSV files hold every finished trial, a row a checkpoint and test configuration; the table holds
+each variant at its defaults and its best feasible trial.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis import shell
+from platform.tracking import RecordError, Variant, failures, metric_labels
+
+ROLES = ("retain", "forget")
+FID_HEADER = (
+    "CKPT+Config",
+    *(f"{name} {role}" for role in ROLES for name in ("FID", "mean IS", "std IS")),
+)
+CLIP_HEADER = ("CKPT+Config", *(f"CLIP {role}" for role in ROLES))
+FID_METRICS = tuple(f"{role}/{name}" for role in ROLES for name in ("fid", "is_mean", "is_std"))
+CLIP_METRICS = tuple(f"{role}/clip" for role in ROLES)
+_GOOD = {
+    "retain": {"fid": "↓", "is": "↑", "clip": "↑"},
+    "forget": {"fid": "↑", "is": "↓", "clip": "↓"},
+}
+_MARKDOWN = str.maketrans({"|": "\\|"})
+_LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "±": r"$\pm$", "–": "--"}
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit status."""
+    return shell.run("analysis.tables", "The tables of a sweep.", write_tables, argv)
+
+
+def write_tables(request: shell.Request) -> list[Path]:
+    """Writes the CSV files of each mode that was tested, `table.md` and `table.tex`.
+
+    Raises:
+        RecordError: no trial has finished.
+    """
+    finished = [row for row in request.sweep.rows() if row["state"] == "finished"]
+    if not finished:
+        raise RecordError(f"sweep {request.sweep.name!r} has no finished trial to tabulate")
+    modes: dict[str, list[Mapping[str, Any]]] = {}
+    for row in finished:
+        outside = row["test_task"].startswith("outpaint")
+        modes.setdefault("outpaint" if outside else "inpaint", []).append(row)
+    written = []
+    for mode, rows in modes.items():
+        fid, clip = (request.out / f"{name}_{mode}.csv" for name in ("fid_is_eval", "clip_cosine"))
+        _write_csv(fid, FID_HEADER, FID_METRICS, rows)
+        _write_csv(clip, CLIP_HEADER, CLIP_METRICS, rows)
+        written += [fid, clip]
+    headings, body, notes = _table(request)
+    for path, text in (
+        (request.out / "table.md", _markdown(headings, body, notes)),
+        (request.out / "table.tex", _latex(headings, body, notes)),
+    ):
+        path.write_text(text, "utf-8")
+        written.append(path)
+    return written
+
+
+def _write_csv(
+    path: Path, header: Sequence[str], metrics: Sequence[str], rows: Sequence[Mapping[str, Any]]
+) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        for row in rows:
+            place = f"{row['name']}/{row['test_task']}"
+            writer.writerow([place, *(row.get(metric) for metric in metrics)])
+
+
+def _table(request: shell.Request) -> tuple[list[str], list[list[str]], list[str]]:
+    """Headings, rows of cells, and the notes below."""
+    rows = request.sweep.rows()
+    names = metric_labels(rows)
+    headings = ["Model", "Variant", "Trial", "forget_alpha", "lr"]
+    headings += [f"{role} {names[name]} {_GOOD[role][name]}" for role in ROLES for name in names]
+    body = [cells for variant in request.variants() for cells in _variant_rows(variant)]
+    notes = [
+        "Good unlearning keeps the retain figures and loses the forget figures (arrows: better).",
+        "IS: mean ± standard deviation over its splits, not over seeds.",
+        "Best feasible: the highest validation objective among trials whose validation retain "
+        "distance stays within the sweep's limit.",
+    ]
+    commit = request.sweep.environment.get("git_commit") or "unknown"
+    data = sorted({row["data_hash"] for row in rows if row["data_hash"]})
+    source = f"Sweep {request.sweep.name}, commit {commit}, data {', '.join(data) or 'unknown'}."
+    notes += [*filter(None, [failures(rows)]), source]
+    if len(request.by_model()) == 1:  # a column of equal cells says nothing
+        notes.insert(0, f"Model: {body[0][0]}.")
+        headings, body = headings[1:], [cells[1:] for cells in body]
+    return headings, body, notes
+
+
+def _variant_rows(variant: Variant) -> list[list[str]]:
+    start = [variant.model, variant.label]
+    if variant.is_original:
+        return [_cells(start, "reference", variant.default)]
+    lost = [row["failure"] or row["state"] for row in variant.trials if row["kind"] == "default"]
+    failed = "" if variant.default else f": {', '.join(lost) or 'not run'}"
+    rows = [_cells(start, f"default{failed}", variant.default)]
+    if not variant.finished:
+        return rows
+    if variant.best is None:
+        return [*rows, _cells(start, f"none of {len(variant.finished)} is feasible", None)]
+    if variant.best is variant.default:
+        return [_cells(start, "default, also the best feasible", variant.default)]
+    return [*rows, _cells(start, f"best feasible: {variant.best['name']}", variant.best)]
+
+
+def _cells(start: Sequence[str], trial: str, row: Mapping[str, Any] | None) -> list[str]:
+    if row is None:
+        return [*start, trial, *["–"] * 8]
+    chosen = ["–", "–"]
+    if row["method"] != "original":
+        chosen = [f"{row['forget_alpha']:.3g}", f"{row['lr']:.2g}"]
+    figures = []
+    for role in ROLES:
+        spread = _number(row.get(f"{role}/is_std"), 2)
+        figures += [
+            _number(row.get(f"{role}/fid"), 2),
+            f"{_number(row.get(f'{role}/is_mean'), 2)} ± {spread}",
+            _number(row.get(f"{role}/clip"), 4),
+        ]
+    return [*start, trial, *chosen, *figures]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _markdown(headings: Sequence[str], body: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
+    rules = ["---"] * (len(headings) - 8) + ["---:"] * 8
+    lines = [
+        f"| {' | '.join(cell.translate(_MARKDOWN) for cell in cells)} |"
+        for cells in (headings, rules, *body)
+    ]
+    return "\n".join([*lines, "", *(f"- {note}" for note in notes), ""])
+
+
+def _latex(headings: Sequence[str], body: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
+    lines = [f"{' & '.join(cell.translate(_LATEX) for cell in cells)} \\\\" for cells in body]
+    return "\n".join(
+        [
+            "% needs \\usepackage{booktabs}",
+            f"\\begin{{tabular}}{{{'l' * (len(headings) - 8)}{'r' * 8}}}",
+            "\\toprule",
+            f"{' & '.join(cell.translate(_LATEX) for cell in headings)} \\\\",
+            "\\midrule",
+            *lines,
+            "\\bottomrule",
+            "\\end{tabular}",
+            *(f"% {note}" for note in notes),
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""`python -m analysis.tsne NAME`: the four groups of each variant, from the recorded points."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis import shell
+from trainables.figures import GROUPS, save_figure, tsne_panel
+
+_COLUMNS = 4
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit status."""
+    text = "The t-SNE of each variant's embeddings: original and unlearned, retain and forget."
+    return shell.run("analysis.tsne", text, write_figures, argv, offers_best=True)
+
+
+def write_figures(request: shell.Request) -> list[Path]:
+    """Writes `MODEL_tsne.pdf` and `.png`, a panel a variant, for each model.
+
+    Raises:
+        RecordError: no trial has finished, or a finished trial's embeddings are missing or damaged.
+    """
+    written: list[Path] = []
+    for model, variants in request.by_model().items():
+        shown = request.shown(variants)
+        stem = f"{model}_tsne_best" if request.best else f"{model}_tsne"
+        paths = [request.out / f"{stem}.pdf", request.out / f"{stem}.png"]
+        save_figure(_figure(request, model, shown), paths)
+        written += paths
+    return written
+
+
+def _figure(request: shell.Request, model: str, shown: Sequence[shell.Shown]) -> Figure:
+    columns = min(_COLUMNS, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(3.2 * columns, 3.3 * rows + 0.9), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (variant, row) in zip(panels, shown, strict=False):
+        table = request.sweep.trial_table(row, "embeddings.parquet")
+        points = np.column_stack([table["x"].to_numpy(), table["y"].to_numpy()])
+        tsne_panel(axes, points, table["group"].to_pylist())
+        axes.set_title(f"{variant.label}  ({row['name']})", fontsize=10)
+    for axes in panels[len(shown) :]:
+        axes.set_axis_off()
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(GROUPS), frameon=False)
+    figure.suptitle(f"{model}: t-SNE of embeddings of completed test images, {request.chosen}")
+    return figure
+
+
+if __name__ == "__main__":
+    sys.exit(main())
