@@ -1,0 +1,291 @@
+"""A plan: every trial of a sweep with its stable key, as plain data. Knows no Ray, MLflow or torch.
+
+`platform.planning` makes it from a study and the user's settings.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from optuna.distributions import (
+    BaseDistribution,
+    distribution_to_json,
+    json_to_distribution,
+)
+
+from search_spaces.study import SearchConfig
+from trainables.config import TrialConfig, content_key, to_dict
+from trainables.errors import UserError
+from trainables.overrides import flatten, from_dict
+
+Kind = Literal["default", "grid", "search"]
+Launcher = Literal["auto", "inline", "train"]
+
+
+class PlanError(UserError):
+    """A `plan.json` that is missing, damaged or not of this program."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedTrial:
+    """One trial.
+
+    Attributes:
+        key: `config.key()`: equal trials have equal keys, on every machine.
+        group: the variant's label, such as `ours_proxy`.
+        name: short, unique in the sweep, and fit for a file name.
+        kind: a variant's `default`, another enumerated value (`grid`), or a point of its `search`.
+        number: of a search point, from 1; 0 for the others.
+        config: the trial, whole.
+        params: the searched fields and their values.
+    """
+
+    key: str
+    group: str
+    name: str
+    kind: Kind
+    number: int
+    config: TrialConfig
+    params: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Trials searched together: a variant, or one of its enumerated values.
+
+    Attributes:
+        label: the variant's, as in `PlannedTrial.group`; groups of one variant share it.
+        name: unique in the sweep; that of the group's own trial.
+        config: the trial that search points derive from.
+        space: what is searched; empty where nothing is.
+        trials: how many search trials; those above the Sobol ones are proposed as the sweep runs.
+    """
+
+    label: str
+    name: str
+    config: TrialConfig
+    space: dict[str, BaseDistribution] = field(default_factory=dict)
+    trials: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchConfig:
+    """What one trial runs on.
+
+    Attributes:
+        workers: processes that share each batch of a trial.
+        gpus_per_trial: of all its workers together; a fraction shares a GPU between trials.
+        launcher: `inline` in the trial's own process, `train` by Ray Train, `auto` chooses.
+        max_concurrent: most trials at once; None for as many as fit.
+    """
+
+    workers: int = 1
+    gpus_per_trial: float = 0.0
+    launcher: Launcher = "auto"
+    max_concurrent: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A sweep before it runs.
+
+    Attributes:
+        name: of the sweep, and of its folder in the storage.
+        study: its name.
+        question: what the study answers.
+        storage: the folder that holds sweeps, their cache and their record.
+        seed: of the search.
+        trials: all that is known before the start, in the order in which they run.
+        groups: in the order of the study's variants.
+        launch: what a trial runs on.
+        search: the size of each group's search.
+        settings: the user's, `key=value`, as they were given.
+    """
+
+    name: str
+    study: str
+    question: str
+    storage: Path
+    seed: int
+    trials: tuple[PlannedTrial, ...]
+    groups: tuple[Group, ...]
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    settings: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """The sweep's own."""
+        return self.storage / self.name
+
+    @property
+    def cache(self) -> Path:
+        """Work that trials and sweeps of one storage share, by content."""
+        return self.storage / "cache"
+
+    @property
+    def total(self) -> int:
+        """All trials, those that TPE proposes later among them."""
+        planned = sum(trial.kind == "search" for trial in self.trials)
+        return len(self.trials) - planned + sum(group.trials for group in self.groups)
+
+    def trial_folder(self, trial: PlannedTrial) -> Path:
+        """Where a trial leaves its files."""
+        return self.folder / "trials" / trial.name
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values that JSON can hold."""
+        return {
+            "name": self.name,
+            "study": self.study,
+            "question": self.question,
+            "storage": str(self.storage),
+            "seed": self.seed,
+            "settings": list(self.settings),
+            "launch": asdict(self.launch),
+            "search": asdict(self.search),
+            "groups": [
+                {
+                    "label": group.label,
+                    "name": group.name,
+                    "config": to_dict(group.config),
+                    "space": {
+                        name: json.loads(distribution_to_json(axis))
+                        for name, axis in group.space.items()
+                    },
+                    "trials": group.trials,
+                }
+                for group in self.groups
+            ],
+            "trials": [
+                {
+                    "key": trial.key,
+                    "group": trial.group,
+                    "name": trial.name,
+                    "kind": trial.kind,
+                    "number": trial.number,
+                    "config": to_dict(trial.config),
+                    "params": dict(trial.params),
+                }
+                for trial in self.trials
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Plan:
+        """The plan that `to_dict` made.
+
+        Raises:
+            PlanError: something is missing, of another type, or unknown to this version.
+        """
+        try:
+            return cls(
+                name=values["name"],
+                study=values["study"],
+                question=values["question"],
+                storage=Path(values["storage"]),
+                seed=int(values["seed"]),
+                settings=tuple(values["settings"]),
+                launch=LaunchConfig(**values["launch"]),
+                search=SearchConfig(**values["search"]),
+                groups=tuple(_group(group) for group in values["groups"]),
+                trials=tuple(_trial(trial) for trial in values["trials"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
+            raise PlanError(f"not a plan of this version: {_line(error)}") from error
+
+    def digest(self) -> str:
+        """Twelve hexadecimal digits; equal where a resumed sweep may go on with the other plan."""
+        return content_key(self._substance())
+
+    def _substance(self) -> dict[str, Any]:
+        """All but the place and how many trials run at once, which change no result."""
+        values = self.to_dict()
+        for name in ("name", "storage", "settings", "question"):
+            del values[name]
+        del values["launch"]["max_concurrent"]
+        return values
+
+
+def _group(values: Mapping[str, Any]) -> Group:
+    space = {name: json_to_distribution(json.dumps(axis)) for name, axis in values["space"].items()}
+    return Group(**{**values, "config": from_dict(values["config"]), "space": space})
+
+
+def _trial(values: Mapping[str, Any]) -> PlannedTrial:
+    trial = PlannedTrial(**{**values, "config": from_dict(values["config"])})
+    if trial.key != trial.config.key():
+        raise ValueError(f"trial {trial.name} has been altered: its key is not its configuration's")
+    return trial
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())[:200]
+    return f"{text} is missing" if isinstance(error, KeyError) else text
+
+
+def write_plan(plan: Plan) -> Path:
+    """Writes `plan.json` into the sweep's folder, in one step."""
+    path = plan.folder / "plan.json"
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps(plan.to_dict(), indent=1) + "\n", "utf-8")
+    beside.replace(path)
+    return path
+
+
+def read_plan(folder: Path) -> Plan:
+    """The plan of a sweep's folder, in the storage where the folder now lies.
+
+    Raises:
+        PlanError: `plan.json` is missing, damaged or of another version.
+    """
+    path = folder / "plan.json"
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise PlanError(f"{path} cannot be read: {_line(error)}") from error
+    if not isinstance(values, dict):
+        raise PlanError(f"{path} is not a plan: it holds no object")
+    try:
+        return Plan.from_dict({**values, "storage": str(folder.parent), "name": folder.name})
+    except PlanError as error:
+        raise PlanError(f"{path} is {error}") from error
+
+
+def difference(old: Plan, new: Plan) -> list[str]:
+    """What a resumed sweep would change, a line a field: `name: old -> new`; empty where nothing.
+
+    Args:
+        old: as recorded.
+        new: as asked for now.
+    """
+    before, after = (_comparable(plan) for plan in (old, new))
+    changed = [
+        f"{name}: {before.get(name, 'absent')} -> {after.get(name, 'absent')}"
+        for name in dict.fromkeys([*before, *after])
+        if before.get(name, "absent") != after.get(name, "absent")
+    ]
+    return _fewest(changed)
+
+
+def _comparable(plan: Plan) -> dict[str, Any]:
+    """Dotted names of everything that counts; trials by their names, each with its own fields."""
+    values = plan._substance()
+    for kind in ("groups", "trials"):
+        values[kind] = {each.pop("name"): each for each in values[kind]}
+    return flatten(values)
+
+
+def _fewest(changed: list[str]) -> list[str]:
+    """One line for a field that changed in the same way in every group and trial."""
+    seen: dict[str, str] = {}
+    for line in changed:
+        name, _, change = line.partition(": ")
+        short = name.partition(".config.")[2] or name
+        seen.setdefault(f"{short}: {change}", line)
+    return list(seen)

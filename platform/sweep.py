@@ -1,0 +1,1 @@
+"""`python -m platform.sweep [STUDY]`: the command line of sweeps."""

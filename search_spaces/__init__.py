@@ -1,0 +1,8 @@
+"""The studies: one small file each, named in one table."""
+
+from search_spaces.quickstart import STUDY as QUICKSTART
+from search_spaces.study import SearchConfig, Study
+
+__all__ = ["STUDIES", "SearchConfig", "Study"]
+
+STUDIES: dict[str, Study] = {study.name: study for study in (QUICKSTART,)}
