@@ -169,11 +169,11 @@ class PretrainConfig(OptimiserConfig):
         threads: torch threads; a fixed number, since it can change the last bit of a sum.
     """
 
-    steps: int = 1500
-    lr: float = 2e-3
+    steps: int = 900
+    lr: float = 3e-3
     batch_size: int = 64
     seed: int = 0
-    threads: int = 2
+    threads: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,7 +265,7 @@ class TrialConfig(_Checked):
     forget_alpha: float = 0.25
     seed: int = 0
     data: DataConfig = field(default_factory=DataConfig)
-    train_task: TaskConfig = field(default_factory=lambda: TaskConfig(kind="random", ratio=0.75))
+    train_task: TaskConfig = field(default_factory=lambda: TaskConfig(kind="random", ratio=0.5))
     test_task: TaskConfig = field(default_factory=TaskConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     unlearn: UnlearnConfig = field(default_factory=UnlearnConfig)

@@ -160,7 +160,7 @@ def base_model(config: TrialConfig, dataset: Dataset, context: Context) -> Path:
         losses: list[float] = []
 
         def on_step(step: int, terms: Terms) -> None:
-            losses.append(float(terms.total))
+            losses.append(float(terms.total.detach()))
             context.progress(f"pretraining {config.model}", step, config.pretrain.steps)
 
         with threads(config.pretrain.threads):
