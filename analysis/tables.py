@@ -90,8 +90,8 @@ def _table(request: shell.Request) -> tuple[list[str], list[list[str]], list[str
     notes = [
         "Good unlearning keeps the retain figures and loses the forget figures (arrows: better).",
         "IS: mean ± standard deviation over its splits, not over seeds.",
-        "Best feasible: the highest validation objective among trials whose validation retain "
-        "distance stays within the sweep's limit.",
+        "Feasible: the validation retain distance stays within its limit, val/violation <= 0; "
+        "best: the highest val/objective.",
     ]
     commit = request.sweep.environment.get("git_commit") or "unknown"
     data = sorted({row["data_hash"] for row in rows if row["data_hash"]})

@@ -288,7 +288,7 @@ def _client(tracking_uri: str) -> MlflowClient:
         "MLFLOW_LOGGING_LEVEL": "ERROR",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
     }
     for name, value in quiet.items():
         os.environ.setdefault(name, value)

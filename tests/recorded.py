@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from platform.plan import Plan, PlannedTrial
+from platform.plan import Group, Plan, PlannedTrial, write_plan
 from platform.results import result_row, write_environment, write_results
 from trainables.config import TaskConfig, TrialConfig, UnlearnConfig, to_dict
 from trainables.figures import (
@@ -66,13 +66,19 @@ def plan_of(
     storage: Path, trials: tuple[PlannedTrial, ...] = (), study: str = "quickstart"
 ) -> Plan:
     """The plan of a sweep `quickstart`, with an empty folder."""
+    chosen = trials or planned_trials()
     plan = Plan(
         name="quickstart",
         study=study,
         question="Which variant forgets and harms least?",
         storage=storage,
         seed=0,
-        trials=trials or planned_trials(),
+        trials=chosen,
+        groups=tuple(
+            Group(label=each.group, name=each.name, config=each.config)
+            for each in chosen
+            if each.kind == "default"
+        ),
     )
     plan.folder.mkdir(parents=True)
     return plan
@@ -150,5 +156,5 @@ def record_sweep(plan: Plan) -> Path:
         rows.append(result_row(plan, planned, "finished", result))
     write_results(plan.folder, rows)
     write_environment(plan.folder)
-    (plan.folder / "plan.json").write_text(json.dumps(plan.to_dict()))
+    write_plan(plan)
     return plan.folder

@@ -1,0 +1,367 @@
+"""The record in a real MLflow: what its reader finds, and what survives faults and resumption."""
+
+import json
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from platform.results import RecordError, write_environment, write_results
+from platform.tracking import Recorder
+from tests.recorded import leave_files, plan_of, result_of
+
+CHILD_TAGS = {
+    "trial_key",
+    "group",
+    "model",
+    "method",
+    "variant",
+    "retain_source",
+    "seed",
+    "study",
+    "kind",
+    "git_commit",
+    "data_hash",
+    "mlflow.parentRunId",
+}
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory):
+    """An empty MLflow database: making one takes seconds, copying it none."""
+    plan = plan_of(tmp_path_factory.mktemp("database"))
+    Recorder(plan)
+    return plan.storage / "mlflow.db"
+
+
+@pytest.fixture
+def plan(tmp_path, database):
+    shutil.copy(database, tmp_path / "mlflow.db")
+    # A study of its own, since the copied database knows the one it was made with.
+    return plan_of(tmp_path, study="methods")
+
+
+def report(step):
+    return {"step": step, "retain/fid": 10.0 + step, "loss/total": 1.0 / step, "time_total_s": 3.0}
+
+
+def run_trial(recorder, plan, trial, steps=(40, 120)):
+    recorder.trial_started(trial)
+    for step in steps:
+        recorder.trial_reported(trial, report(step))
+    folder = plan.folder / "trials" / trial.name
+    result = result_of(trial) if folder.exists() else leave_files(folder, trial)
+    recorder.trial_finished(trial, folder, result)
+
+
+class Found:
+    """What a reader of the record sees."""
+
+    def __init__(self, uri, study="methods"):
+        from mlflow import MlflowClient
+
+        self.client = MlflowClient(tracking_uri=uri)
+        self.experiment = self.client.get_experiment_by_name(study)
+        runs = self.client.search_runs([self.experiment.experiment_id])
+        self.parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+        self.children = {run.data.tags["trial_key"]: run for run in runs if run not in self.parents}
+        self.count = len(runs)
+
+    def points(self, run, metric):
+        history = self.client.get_metric_history(run.info.run_id, metric)
+        return [(point.step, point.value) for point in history]
+
+    def files(self, run, folder=None):
+        return {file.path for file in self.client.list_artifacts(run.info.run_id, folder)}
+
+
+def test_a_sweep_is_a_parent_with_a_child_a_trial(plan):
+    recorder = Recorder(plan)
+    for trial in plan.trials[:3]:
+        run_trial(recorder, plan, trial)
+    write_results(plan.folder, [])
+    write_environment(plan.folder)
+    (plan.folder / "front.csv").write_text("alpha")
+    recorder.log_sweep_artifact(plan.folder / "front.csv")
+    recorder.close("finished")
+    assert recorder.missed == []
+
+    found = Found(recorder.tracking_uri)
+    (parent,) = found.parents
+    assert (parent.info.run_name, parent.info.status) == ("quickstart", "FINISHED")
+    assert "Which variant forgets and harms least?" in parent.data.tags["mlflow.note.content"]
+    assert "python -m analysis.tables quickstart" in parent.data.tags["mlflow.note.content"]
+    assert found.files(parent) == {"results.parquet", "environment.json", "front.csv"}
+    assert set(found.children) == {trial.key for trial in plan.trials[:3]}
+    assert found.experiment.artifact_location == (plan.storage / "mlartifacts").as_uri()
+    for trial in plan.trials[:3]:
+        run = found.children[trial.key]
+        assert (run.info.run_name, run.info.status) == (trial.name, "FINISHED")
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert run.data.tags.keys() >= CHILD_TAGS
+        assert run.data.tags["data_hash"] == "d0d0"
+        assert run.info.end_time >= run.info.start_time
+
+
+def test_a_trial_has_params_metrics_by_step_and_its_files(plan):
+    recorder = Recorder(plan)
+    original, ours = plan.trials[0], plan.trials[6]
+    for trial in (original, ours):
+        run_trial(recorder, plan, trial)
+    found = Found(recorder.tracking_uri)
+    run = found.children[ours.key]
+    assert run.data.params == {
+        "model": "mae_tiny",
+        "method": "ours",
+        "retain_source": "real",
+        "forget_alpha": "0.1",
+        "lr": "0.003",
+        "steps": "120",
+        "seed": "0",
+    }
+    assert set(found.children[original.key].data.params) == {"model", "method", "seed"}
+    assert found.points(run, "retain/fid") == [(40, 50.0), (120, 130.0)]
+    assert found.points(run, "val/objective") == [
+        (step, pytest.approx(result_of(ours)["metrics"]["val/objective"])) for step in (40, 120)
+    ]
+    assert run.data.metrics["time/total_s"] == 3.5
+    assert "time_total_s" not in run.data.metrics
+    assert found.files(run) == {"samples.png", "tsne.png", "config.json", "result.json", "files"}
+    assert found.files(run, "files") == {
+        f"files/{name}"
+        for name in (
+            "embeddings.parquet",
+            "history.json",
+            "samples.parquet",
+            "weights.safetensors",
+        )
+    }
+    local = found.client.download_artifacts(run.info.run_id, "config.json")
+    assert json.loads(Path(local).read_text())["forget_alpha"] == 0.1
+
+
+def test_a_failed_trial_says_why_and_a_retry_mends_it(plan):
+    recorder = Recorder(plan)
+    trial = plan.trials[1]
+    recorder.trial_started(trial)
+    recorder.trial_failed(trial, "non-finite", "the loss became NaN at step 17")
+    run = Found(recorder.tracking_uri).children[trial.key]
+    assert run.info.status == "FAILED"
+    assert run.data.tags["failure"] == "non-finite"
+    assert "NaN at step 17" in run.data.tags["mlflow.note.content"]
+    run_trial(recorder, plan, trial)
+    found = Found(recorder.tracking_uri)
+    assert found.count == 2
+    assert found.children[trial.key].info.status == "FINISHED"
+    assert "failure" not in found.children[trial.key].data.tags
+
+
+def test_a_resumed_sweep_goes_on_with_its_runs(plan):
+    killed = Recorder(plan)
+    done, under_way, outstanding = plan.trials[:3]
+    run_trial(killed, plan, done)
+    killed.trial_started(under_way)
+    killed.trial_reported(under_way, report(40))
+    del killed  # as a kill would: the runs stay RUNNING
+
+    resumed = Recorder(plan)
+    assert resumed.finished_before() == {done.key}
+    assert Found(resumed.tracking_uri).parents[0].info.status == "RUNNING"
+    run_trial(resumed, plan, under_way)
+    run_trial(resumed, plan, outstanding)
+    resumed.close("finished")
+
+    found = Found(resumed.tracking_uri)
+    assert found.count == 4
+    statuses = {run.info.status for run in [*found.parents, *found.children.values()]}
+    assert statuses == {"FINISHED"}
+    assert found.points(found.children[under_way.key], "retain/fid") == [(40, 50.0), (120, 130.0)]
+
+
+def test_an_interrupted_sweep_leaves_nothing_running(plan):
+    recorder = Recorder(plan)
+    recorder.trial_started(plan.trials[0])
+    run_trial(recorder, plan, plan.trials[1])
+    recorder.close("interrupted")
+    found = Found(recorder.tracking_uri)
+    assert found.parents[0].info.status == "KILLED"
+    assert found.children[plan.trials[0].key].info.status == "KILLED"
+    assert found.children[plan.trials[1].key].info.status == "FINISHED"
+
+
+def test_a_finished_trial_whose_reports_were_never_recorded_is_whole(plan):
+    trial = plan.trials[3]
+    result = leave_files(plan.folder / "trials" / trial.name, trial)
+    recorder = Recorder(plan)
+    recorder.trial_finished(trial, plan.folder / "trials" / trial.name, result)
+    found = Found(recorder.tracking_uri)
+    steps = [step for step, _ in found.points(found.children[trial.key], "forget/fid")]
+    assert steps == [40, 120]
+
+
+def test_a_name_used_again_after_its_folder_went_is_another_sweep(plan):
+    first = Recorder(plan)
+    run_trial(first, plan, plan.trials[0])
+    first.close("finished")
+    shutil.rmtree(plan.folder)
+    plan.folder.mkdir()
+    second = Recorder(plan)
+    assert second.finished_before() == set()
+    assert len(Found(second.tracking_uri).parents) == 2
+
+
+def test_more_metrics_than_a_batch_holds(plan):
+    recorder = Recorder(plan)
+    trial = plan.trials[1]
+    recorder.trial_reported(trial, {"step": 1, **{f"retain/m{i}": float(i) for i in range(2300)}})
+    assert recorder.missed == []
+    assert len(Found(recorder.tracking_uri).children[trial.key].data.metrics) == 2300
+
+
+def test_many_trials_are_all_found_again(plan):
+    recorder = Recorder(plan)
+    page = recorder._client.search_runs
+
+    def short_pages(experiments, wanted, page_token=None):
+        return page(experiments, wanted, max_results=2, page_token=page_token)
+
+    for trial in plan.trials:
+        recorder.trial_started(trial)
+    recorder._client.search_runs = short_pages
+    assert set(recorder._runs_by_key()) == {trial.key for trial in plan.trials}
+
+
+def test_an_outage_is_one_line_and_what_it_missed_can_be_applied_again(plan, caplog):
+    recorder = Recorder(plan)
+    trial = plan.trials[1]
+    recorder.trial_started(trial)
+    client = recorder._client
+    recorder._client = None  # every call fails
+    with caplog.at_level(logging.WARNING):
+        recorder.trial_reported(trial, report(40))
+        run_trial(recorder, plan, trial, steps=(120,))
+        run_trial(recorder, plan, plan.trials[2])
+    assert len(caplog.records) == 1
+    assert "the sweep goes on" in caplog.text
+    assert [event["event"] for event in recorder.missed][:2] == ["reported", "started"]
+    recorder._client = client
+    for event in json.loads(json.dumps(recorder.missed)) * 2:  # plain data; twice changes nothing
+        recorder._apply(event)
+    found = Found(recorder.tracking_uri)
+    assert found.count == 3
+    assert {run.info.status for run in found.children.values()} == {"FINISHED"}
+    for run in found.children.values():
+        assert found.points(run, "retain/fid") == [(40, 50.0), (120, 130.0)]
+
+
+def test_a_damaged_identity_is_refused_by_name(plan):
+    (plan.folder / "record.json").write_text('{"sweep_')
+    with pytest.raises(RecordError, match=r"record\.json is damaged or truncated"):
+        Recorder(plan)
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("http://127.0.0.1:9", "is the server running"),
+        ("http://someone:secret@127.0.0.1:9", r"http://\*\*\*@127\.0\.0\.1:9"),
+        ("nonsense://x", "nonsense://x cannot be used"),
+        ("sqlite:////dev/null/mlflow.db", "is its folder there and writable"),
+    ],
+)
+def test_an_unusable_address_is_refused_in_one_line_and_soon(plan, uri, said):
+    start = time.monotonic()
+    with pytest.raises(RecordError, match=said) as refusal:
+        Recorder(plan, uri)
+    assert time.monotonic() - start < 8
+    assert "\n" not in str(refusal.value)
+    assert "secret" not in str(refusal.value)
+
+
+def test_a_server_that_never_answers_is_refused_soon(plan):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        start = time.monotonic()
+        with pytest.raises(RecordError, match="is the server running"):
+            Recorder(plan, f"http://127.0.0.1:{silent.getsockname()[1]}")
+    assert time.monotonic() - start < 12
+
+
+def test_recording_prints_nothing(plan, tmp_path):
+    code = (
+        "from pathlib import Path; from tests.recorded import plan_of;"
+        "from platform.tracking import Recorder;"
+        f"plan = plan_of(Path({str(tmp_path / 'fresh')!r})); recorder = Recorder(plan);"
+        "recorder.trial_started(plan.trials[0]); recorder.close('interrupted')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, database):
+    """A real MLflow server on loopback."""
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(database, folder / "mlflow.db")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [
+        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
+        *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
+        *("--artifacts-destination", str(folder / "artifacts"), "--workers", "1"),
+    ]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True
+        )
+        try:
+            await_port(port, process, folder / "log")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(process.pid, 15)
+            process.wait(20)
+
+
+def await_port(port, process, log):
+    for _ in range(300):
+        if process.poll() is not None:
+            break
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(log.read_text())
+
+
+def test_a_server_gets_the_same_record(server, tmp_path):
+    plan = plan_of(tmp_path, study="on a server")
+    recorder = Recorder(plan, server)
+    done, failed, under_way = plan.trials[:3]
+    run_trial(recorder, plan, done)
+    recorder.trial_started(failed)
+    recorder.trial_failed(failed, "crash", "lost")
+    recorder.trial_started(under_way)
+    resumed = Recorder(plan, server)
+    run_trial(resumed, plan, under_way)
+    resumed.close("failed")
+    assert recorder.missed == resumed.missed == []
+    assert not (tmp_path / "mlflow.db").exists()
+
+    found = Found(server, "on a server")
+    assert found.count == 4
+    assert found.parents[0].info.status == "FAILED"
+    statuses = [found.children[trial.key].info.status for trial in (done, failed, under_way)]
+    assert statuses == ["FINISHED", "FAILED", "FINISHED"]
+    run = found.children[done.key]
+    assert found.points(run, "retain/fid") == [(40, 50.0), (120, 130.0)]
+    assert found.files(run) == {"samples.png", "tsne.png", "config.json", "result.json", "files"}
+    copied = found.client.download_artifacts(run.info.run_id, "samples.png", str(tmp_path))
+    left = plan.folder / "trials" / done.name / "samples.png"
+    assert Path(copied).read_bytes() == left.read_bytes()
