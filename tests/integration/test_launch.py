@@ -1,0 +1,101 @@
+"""One trial by Ray Train on two gloo workers is the trial of one process."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from platform import cluster, launch
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from trainables.config import TrialConfig, to_dict
+from trainables.overrides import apply_overrides
+
+STEPS = 10
+
+
+@pytest.fixture(scope="module")
+def config() -> TrialConfig:
+    return apply_overrides(
+        TrialConfig(),
+        {
+            "method": "noisy_label",  # its targets need the mean and deviation of the whole batch
+            "pretrain.steps": 20,
+            "extractor.steps": 20,
+            "unlearn.steps": STEPS,
+            "unlearn.eval_every": 5,
+            "unlearn.forget_batch": 8,
+            "unlearn.retain_batch": 8,
+            "data.train_per_class": 32,
+            "evaluation.tsne_points": 10,
+        },
+    )
+
+
+def order(config: TrialConfig, root: Path, name: str, workers: int) -> launch.Order:
+    return launch.Order(
+        key=config.key(),
+        config=to_dict(config),
+        folder=str(root / "trials" / name),
+        cache=str(root / "cache"),
+        trainer=workers > 1,
+        workers=workers,
+    )
+
+
+def test_two_workers_train_what_one_process_trains(config: TrialConfig, tmp_path: Path) -> None:
+    told: list[float] = []
+    one = order(config, tmp_path, "one", 1)
+    two = order(config, tmp_path, "two", 2)
+    assert launch.execute(one, lambda metrics: told.append(metrics["step"])) is None
+    assert told == [5, 10]
+    with cluster.local(2, 0):
+        assert launch.execute(two, told.append) is None
+    single = load_file(Path(one.folder) / "weights.safetensors")
+    double = load_file(Path(two.folder) / "weights.safetensors")
+    base = load_file(next((tmp_path / "cache").glob("base-*")) / "weights.safetensors")
+    moved = torch.cat([(single[n] - base[n]).flatten() for n in single]).norm()
+    apart = torch.cat([(single[n] - double[n]).flatten() for n in single]).norm()
+    whole = torch.cat([single[n].flatten() for n in single]).norm()
+    assert moved / whole > 1e-3
+    assert apart / whole < 1e-5
+    first, second = (launch.read_result(Path(each.folder)) for each in (one, two))
+    assert first["metrics"].keys() == second["metrics"].keys()
+    assert second["metrics"]["loss/total"] == pytest.approx(
+        first["metrics"]["loss/total"], rel=1e-5
+    )
+
+
+def test_rows_that_workers_cannot_share_are_refused(config: TrialConfig, tmp_path: Path) -> None:
+    from trainables.data import load
+    from trainables.errors import ConfigError
+    from trainables.parallel import World
+    from trainables.training import Batches
+    from trainables.trial import training_pools
+
+    dataset = load(config.data, tmp_path)
+    odd = dataclasses.replace(config, unlearn=dataclasses.replace(config.unlearn, forget_batch=7))
+    with pytest.raises(ConfigError, match="7 forget rows"):
+        Batches(dataset, training_pools(odd, dataset), 0, World(0, 2))
+
+
+def test_a_failure_is_named_and_its_trace_kept(config: TrialConfig, tmp_path: Path) -> None:
+    wild = apply_overrides(config, {"method": "max_loss", "unlearn.lr": 9.0, "unlearn.clip": 1e30})
+    given = order(wild, tmp_path, "wild", 1)
+    failure = launch.execute(given, lambda metrics: None)
+    assert failure is not None
+    assert failure.cause == "non-finite"
+    assert "\n" not in failure.message
+    assert not (Path(given.folder) / "result.json").exists()
+    assert "Traceback" in (Path(given.folder) / "error.txt").read_text()
+
+
+def test_diagnosis_finds_the_cause_inside_what_ray_wraps() -> None:
+    class Wrapped(Exception):
+        cause = OSError(28, "No space left on device")
+
+    assert launch.diagnose(Wrapped()).cause == "disk"
+    assert launch.diagnose(MemoryError()).cause == "out of memory"
+    assert launch.diagnose(ZeroDivisionError("x")).message == "ZeroDivisionError: x"
