@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from platform import cluster, launch
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from platform import cluster, launch
 from trainables.config import TrialConfig, to_dict
 from trainables.overrides import apply_overrides
 
