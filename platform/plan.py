@@ -131,8 +131,8 @@ class Plan:
     @property
     def total(self) -> int:
         """All trials, those that TPE proposes later among them."""
-        planned = sum(trial.kind == "search" for trial in self.trials)
-        return len(self.trials) - planned + sum(group.trials for group in self.groups)
+        later = sum(max(0, group.trials - self.search.sobol_trials) for group in self.groups)
+        return len(self.trials) + later
 
     def trial_folder(self, trial: PlannedTrial) -> Path:
         """Where a trial leaves its files."""
@@ -154,10 +154,7 @@ class Plan:
                     "label": group.label,
                     "name": group.name,
                     "config": to_dict(group.config),
-                    "space": {
-                        name: json.loads(distribution_to_json(axis))
-                        for name, axis in group.space.items()
-                    },
+                    "space": {n: distribution_to_json(axis) for n, axis in group.space.items()},
                     "trials": group.trials,
                 }
                 for group in self.groups
@@ -264,28 +261,19 @@ def difference(old: Plan, new: Plan) -> list[str]:
         old: as recorded.
         new: as asked for now.
     """
-    before, after = (_comparable(plan) for plan in (old, new))
+    if old.digest() == new.digest():
+        return []
+    before, after = old._substance(), new._substance()
+    groups = [{each.pop("name"): each for each in plan.pop("groups")} for plan in (before, after)]
+    for values in (before, after, *groups[0].values(), *groups[1].values()):
+        del values["trials"]  # they follow from all the rest
+    pairs = [(before, after), *((groups[0][n], groups[1][n]) for n in groups[0] if n in groups[1])]
     changed = [
-        f"{name}: {before.get(name, 'absent')} -> {after.get(name, 'absent')}"
-        for name in dict.fromkeys([*before, *after])
-        if before.get(name, "absent") != after.get(name, "absent")
+        f"{name.removeprefix('config.')}: {was.get(name, 'none')} -> {now.get(name, 'none')}"
+        for was, now in ((flatten(was), flatten(now)) for was, now in pairs)
+        for name in dict.fromkeys([*was, *now])
+        if was.get(name) != now.get(name)
     ]
-    return _fewest(changed)
-
-
-def _comparable(plan: Plan) -> dict[str, Any]:
-    """Dotted names of everything that counts; trials by their names, each with its own fields."""
-    values = plan._substance()
-    for kind in ("groups", "trials"):
-        values[kind] = {each.pop("name"): each for each in values[kind]}
-    return flatten(values)
-
-
-def _fewest(changed: list[str]) -> list[str]:
-    """One line for a field that changed in the same way in every group and trial."""
-    seen: dict[str, str] = {}
-    for line in changed:
-        name, _, change = line.partition(": ")
-        short = name.partition(".config.")[2] or name
-        seen.setdefault(f"{short}: {change}", line)
-    return list(seen)
+    changed += [f"variant {name}: no longer there" for name in groups[0] if name not in groups[1]]
+    changed += [f"variant {name}: new" for name in groups[1] if name not in groups[0]]
+    return list(dict.fromkeys(changed)) or ["the trials that follow from the same options"]
