@@ -210,7 +210,7 @@ class Plan:
 
 
 def _group(values: Mapping[str, Any]) -> Group:
-    space = {name: json_to_distribution(json.dumps(axis)) for name, axis in values["space"].items()}
+    space = {name: json_to_distribution(axis) for name, axis in values["space"].items()}
     return Group(**{**values, "config": from_dict(values["config"]), "space": space})
 
 
