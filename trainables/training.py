@@ -218,8 +218,8 @@ def train(
         # the sum is non-finite where either is, so a step waits for the device once
         if not math.isfinite(float(terms.total.detach() + norm)):
             raise NonFiniteError(
-                f"step {step + 1} of {recipe.optimiser.steps}: loss {float(terms.total.detach()):g}, "
-                f"gradient norm {float(norm):g}; a lower learning rate or forget_alpha may help"
+                f"step {step + 1} of {recipe.optimiser.steps}: loss "
+                f"{float(terms.total.detach()):g}, gradient norm {float(norm):g}; a lower learning rate or forget_alpha may help"
             )
         optimiser.step()
         running.on_step(step + 1, terms)

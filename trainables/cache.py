@@ -1,0 +1,77 @@
+"""Finished folders kept by content: a folder's name is a hash of everything that can change it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from trainables.config import content_key
+
+
+def build_once(
+    root: Path, kind: str, material: Mapping[str, Any], build: Callable[[Path], None]
+) -> Path:
+    """The folder of some work, done now unless it was done before.
+
+    One process builds and others wait. A folder appears whole, by a rename; a build that fails or
+    is killed leaves nothing that a later one would take for finished.
+
+    Args:
+        root: of the cache.
+        kind: what the work is, the first part of the folder's name.
+        material: everything that can change the result, as values that JSON can hold.
+        build: does the work in the empty folder that it is given.
+    """
+    folder = folder_of(root, kind, material)
+    if folder.is_dir():
+        return folder
+    root.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(folder.name + ".part")
+    with FileLock(folder.with_name(folder.name + ".lock")):
+        if folder.is_dir():
+            return folder
+        # a build that was killed left this: the lock is ours, so nobody writes there now
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            build(temporary)
+            (temporary / "material.json").write_text(json.dumps(material, indent=2, sort_keys=True))
+            temporary.replace(folder)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    return folder
+
+
+def folder_of(root: Path, kind: str, material: Mapping[str, Any]) -> Path:
+    """Where `build_once` keeps this work, whether or not it is done."""
+    return root / f"{kind}-{content_key(material)}"
+
+
+@functools.cache
+def code_version(*names: str) -> str:
+    """Twelve hexadecimal digits of the source of the modules and packages of these dotted names.
+
+    Raises:
+        ModuleNotFoundError: there is no such module.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(f"no source for {name}")
+        origin = Path(spec.origin)
+        is_package = spec.submodule_search_locations is not None
+        files = sorted(origin.parent.rglob("*.py")) if is_package else [origin]
+        for file in files:
+            digest.update(f"{name}/{file.relative_to(origin.parent).as_posix()}\n".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]

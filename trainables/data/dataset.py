@@ -1,0 +1,132 @@
+"""A data set as every source leaves it: a manifest and its pixels, shared by all trials."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ROLES = ("forget", "retain", "proxy")
+SPLITS = ("train", "val", "test")
+SCHEMA = pa.schema([(name, pa.string()) for name in ("path", "class", "role", "split")]).append(
+    pa.field("content_hash", pa.string())
+)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A file that no trial uses, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images in memory-mapped pixels, with a manifest row each.
+
+    Attributes:
+        manifest: path, class, role, split, content_hash (of the image's pixels).
+        pixels: `(N, H, W, 3)` bytes, aligned with the manifest.
+        fingerprint: hash of the manifest's content: equal data, equal fingerprint.
+        classes: names in the order of the labels.
+        refused: files left out, for every method alike.
+    """
+
+    manifest: pa.Table
+    pixels: NDArray[np.uint8]
+    fingerprint: str
+    classes: tuple[str, ...]
+    refused: tuple[Refused, ...] = ()
+
+    def rows(self, role: str, split: str) -> NDArray[np.int64]:
+        """Manifest rows of a role (`all` for every one) and split, sorted."""
+        chosen = self._columns["split"] == split
+        if role != "all":
+            chosen &= self._columns["role"] == role
+        return np.nonzero(chosen)[0]
+
+    def images(self, rows: NDArray[np.int64]) -> Tensor:
+        """Images `(B, 3, H, W)` float32 in [0, 1]."""
+        import torch
+
+        pixels = torch.from_numpy(np.ascontiguousarray(self.pixels[rows]))
+        return pixels.permute(0, 3, 1, 2).float() / 255.0
+
+    def labels(self, rows: NDArray[np.int64]) -> Tensor:
+        """Class of each row `(B,)` int64, an index into `classes`."""
+        import torch
+
+        return torch.from_numpy(self._labels[rows])
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """Images by (role, split)."""
+        return {(role, split): len(self.rows(role, split)) for role in ROLES for split in SPLITS}
+
+    @functools.cached_property
+    def _columns(self) -> dict[str, NDArray[np.object_]]:
+        return {
+            name: np.asarray(self.manifest.column(name).to_pylist(), dtype=object)
+            for name in ("class", "role", "split")
+        }
+
+    @functools.cached_property
+    def _labels(self) -> NDArray[np.int64]:
+        place = {name: i for i, name in enumerate(self.classes)}
+        return np.array([place[name] for name in self._columns["class"]], dtype=np.int64)
+
+
+def fingerprint(manifest: pa.Table) -> str:
+    """Twelve hexadecimal digits of a manifest's rows, in their order."""
+    digest = hashlib.sha256()
+    for row in manifest.to_pylist():
+        digest.update(json.dumps(row, sort_keys=True).encode())
+    return digest.hexdigest()[:12]
+
+
+def hash_pixels(pixels: NDArray[np.uint8]) -> str:
+    """Sixteen hexadecimal digits of an image's shape and bytes."""
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def save(
+    folder: Path,
+    rows: Sequence[dict[str, Any]],
+    pixels: NDArray[np.uint8],
+    classes: Iterable[str],
+    refused: Iterable[Refused] = (),
+) -> None:
+    """Writes what `read` reads: `manifest.parquet`, `pixels.npy`, `dataset.json`."""
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), folder / "manifest.parquet")
+    np.save(folder / "pixels.npy", pixels)
+    listed = [[each.path, each.reason] for each in refused]
+    (folder / "dataset.json").write_text(
+        json.dumps({"classes": list(classes), "refused": listed}, indent=2)
+    )
+
+
+def read(folder: Path) -> Dataset:
+    """A data set that `save` wrote, its pixels memory-mapped."""
+    manifest = pq.read_table(folder / "manifest.parquet")
+    described = json.loads((folder / "dataset.json").read_text())
+    return Dataset(
+        manifest,
+        np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False),
+        fingerprint(manifest),
+        tuple(described["classes"]),
+        tuple(Refused(path, reason) for path, reason in described["refused"]),
+    )

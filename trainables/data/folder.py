@@ -1,0 +1,178 @@
+"""Any directory of class sub-folders of JPEG or PNG images.
+
+Every file is decoded once, when the data set is built; what cannot be used is left out of every
+method alike, named with its reason, or stops the build under `data.strict`.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from trainables.cache import build_once, code_version
+from trainables.config import DataConfig, to_dict
+from trainables.data import dataset as stored
+from trainables.data.dataset import SPLITS, Dataset, Refused
+from trainables.data.splits import folder_roles, split_of
+from trainables.errors import DataError
+
+_SUFFIXES = {".jpg", ".jpeg", ".png"}
+_log = logging.getLogger(__name__)
+
+
+class _UnusableError(Exception):
+    """Why a file is left out."""
+
+
+def load(config: DataConfig, cache: Path) -> Dataset:
+    """The images of a tree, decoded once for as long as it does not change.
+
+    Raises:
+        DataError: a missing root or class, a class without usable images, or, under
+            `data.strict`, any file that cannot be used.
+    """
+    roles = folder_roles(config)
+    root = Path(config.root)
+    files = {name: _listing(root, name) for name in roles}
+    material = {
+        # the tree's content counts, not where it lies, nor whether a fault stops the build
+        "config": {k: v for k, v in to_dict(config).items() if k not in ("root", "strict")},
+        "roles": roles,
+        "files": {
+            name: [[path, *_stamp(root / path)] for path in listed]
+            for name, listed in files.items()
+        },
+        "code": code_version("trainables.data"),
+    }
+    folder = build_once(cache, "data", material, lambda path: _build(config, roles, files, path))
+    dataset = stored.read(folder)
+    _tell(dataset, config)
+    return dataset
+
+
+def _tell(dataset: Dataset, config: DataConfig) -> None:
+    if not dataset.refused:
+        return
+    shown = "; ".join(f"{each.path}: {each.reason}" for each in dataset.refused[:5])
+    line = f"{len(dataset.refused)} unusable images under {config.root}: {shown}"
+    if config.strict:
+        raise DataError(f"{line}; mend or remove them, or leave out data.strict")
+    _log.warning("%s; left out of every method", line)
+
+
+def _listing(root: Path, name: str) -> list[str]:
+    """Image files of a class, relative to the root with `/`, sorted.
+
+    Links that lead out of the root are not followed.
+    """
+    inside = root.resolve()
+    return sorted(
+        path.relative_to(root).as_posix()
+        for path in (root / name).rglob("*")
+        if path.suffix.lower() in _SUFFIXES
+        and path.is_file()
+        and path.resolve().is_relative_to(inside)
+    )
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _build(
+    config: DataConfig, roles: dict[str, str], files: dict[str, list[str]], folder: Path
+) -> None:
+    rows: list[dict[str, Any]] = []
+    images: list[NDArray[np.uint8]] = []
+    refused: list[Refused] = []
+    for name, role in roles.items():
+        taken = dict.fromkeys(SPLITS, 0)
+        for _, split, path in sorted(_ordered(files[name], config)):
+            if taken[split] >= getattr(config, f"{split}_per_class"):
+                continue
+            try:
+                pixels = open_image(Path(config.root) / path, config.image_size)
+            except _UnusableError as error:
+                refused.append(Refused(path, str(error)))
+                continue
+            taken[split] += 1
+            images.append(pixels)
+            rows.append(
+                {
+                    "path": path,
+                    "class": name,
+                    "role": role,
+                    "split": split,
+                    "content_hash": stored.hash_pixels(pixels),
+                }
+            )
+        _require(name, role, taken, len(files[name]), config)
+    stored.save(folder, rows, np.stack(images), roles, sorted(refused, key=lambda each: each.path))
+
+
+def _ordered(paths: list[str], config: DataConfig) -> list[tuple[str, str, str]]:
+    """(order, split, path): a cap takes the first by hash, whatever else is there."""
+    return [
+        (order, split, path) for path in paths for split, order in [split_of(path, config.seed)]
+    ]
+
+
+def _require(name: str, role: str, taken: dict[str, int], listed: int, config: DataConfig) -> None:
+    # proxy images are trained on and never measured
+    needed = ("train",) if role == "proxy" else SPLITS
+    empty = [split for split in needed if not taken[split]]
+    if empty:
+        raise DataError(
+            f"class {name!r} of {config.root} has no usable {' or '.join(empty)} image "
+            f"among its {listed} files; add images or leave the class out"
+        )
+
+
+def open_image(path: Path, image_size: int) -> NDArray[np.uint8]:
+    """An image as `(image_size, image_size, 3)` bytes: upright, RGB, short side resized, centred.
+
+    Alpha is laid over white; 16-bit values are scaled to 8 bits.
+
+    Raises:
+        _UnusableError: corrupt, truncated, empty, too large or too small.
+    """
+    if not path.stat().st_size:
+        raise _UnusableError("empty file")
+    try:
+        with warnings.catch_warnings():
+            # a decompression bomb is refused, not warned of
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            # broken metadata does not spoil the pixels
+            warnings.simplefilter("ignore", UserWarning)
+            with Image.open(path, formats=("JPEG", "PNG")) as opened:
+                if min(opened.size) * 2 < image_size:
+                    raise _UnusableError(f"{opened.width}x{opened.height} is too small")
+                image = _to_rgb(ImageOps.exif_transpose(opened))
+    except UnidentifiedImageError:
+        raise _UnusableError("not a JPEG or PNG image") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _UnusableError("too many pixels to decode safely") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise _UnusableError(f"corrupt or truncated ({reason})") from None
+    fitted = ImageOps.fit(image, (image_size, image_size), Image.Resampling.LANCZOS)
+    return np.asarray(fitted, dtype=np.uint8)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        # Pillow would clip 16 bits at 255
+        deep = np.asarray(image, dtype=np.float64)
+        return Image.fromarray((deep / 257.0).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        laid = Image.new("RGBA", image.size, "white")
+        laid.alpha_composite(image.convert("RGBA"))
+        return laid.convert("RGB")
+    return image.convert("RGB")

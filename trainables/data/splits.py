@@ -1,0 +1,145 @@
+"""Which class plays which role, and which image falls into which split. Needs no torch."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from trainables.config import DataConfig
+from trainables.errors import DataError
+from trainables.overrides import close_names
+
+ROLES = ("forget", "retain", "proxy")
+_TRAIN, _VAL = 0.70, 0.85
+
+# the embedded photographs and the role each plays unless the user says otherwise: what is forgotten
+# is colourful; what has no colour of its own is toned and goes to the proxy first
+PHOTOGRAPHS: dict[str, str] = {
+    **dict.fromkeys(("astronaut", "chelsea", "coffee", "china", "retina", "ihc"), "forget"),
+    **dict.fromkeys(("flower", "rocket", "hubble", "motorcycle", "coins", "grass"), "retain"),
+    **dict.fromkeys(("brick", "gravel", "camera", "moon", "page", "cell"), "proxy"),
+}
+
+
+def problems(config: DataConfig) -> list[str]:
+    """What is wrong with a data configuration, a line each, found without decoding an image."""
+    try:
+        if config.source == "photos":
+            return _role_problems(_named(config), PHOTOGRAPHS) if _chosen(config) else []
+        return _folder_problems(config)
+    except DataError as error:
+        return [str(error)]
+
+
+def photograph_roles(config: DataConfig) -> dict[str, str]:
+    """The role of each photograph that a configuration uses.
+
+    Raises:
+        DataError: an unknown photograph, or one in two roles.
+    """
+    if not _chosen(config):
+        return dict(PHOTOGRAPHS)
+    return _checked(_named(config), PHOTOGRAPHS)
+
+
+def folder_roles(config: DataConfig) -> dict[str, str]:
+    """The role of each class folder that a configuration uses.
+
+    Raises:
+        DataError: a missing root, an unknown class, one in two roles, a faulty split file.
+    """
+    return _checked(_named(config), class_folders(Path(config.root)))
+
+
+def class_folders(root: Path) -> list[str]:
+    """Names of the class sub-folders of a data root, sorted.
+
+    Raises:
+        DataError: no such directory, or none with sub-folders.
+    """
+    if not root.is_dir():
+        raise DataError(f"data.root={root}: no such directory")
+    names = sorted(each.name for each in root.iterdir() if each.is_dir())
+    if not names:
+        raise DataError(f"data.root={root}: no class sub-folders in it")
+    return names
+
+
+def split_of(path: str, seed: int) -> tuple[str, str]:
+    """The split of an image and its place in the order by which classes are capped.
+
+    Args:
+        path: relative to the data root, with `/`; the other images play no part.
+        seed: another seed, another split.
+    """
+    digest = hashlib.sha256(f"{seed}:{path}".encode()).hexdigest()
+    share = int(digest[:12], 16) / 16**12
+    split = "train" if share < _TRAIN else "val" if share < _VAL else "test"
+    return split, digest[12:]
+
+
+def _chosen(config: DataConfig) -> bool:
+    return bool(config.split_file or config.forget or config.retain or config.proxy)
+
+
+def _named(config: DataConfig) -> list[tuple[str, str]]:
+    """(class, role) as the user gave them."""
+    if config.split_file:
+        return _read_split_file(Path(config.split_file))
+    return [(name, role) for role in ROLES for name in getattr(config, role)]
+
+
+def _checked(named: Iterable[tuple[str, str]], known: Iterable[str]) -> dict[str, str]:
+    pairs = list(named)
+    wrong = _role_problems(pairs, known)
+    if wrong:
+        raise DataError("; ".join(wrong))
+    return dict(pairs)
+
+
+def _role_problems(named: Iterable[tuple[str, str]], known: Iterable[str]) -> list[str]:
+    names = list(known)
+    pairs = list(named)
+    roles: dict[str, str] = {}
+    wrong = []
+    for name, role in pairs:
+        if name not in names:
+            hint = close_names(name, names) or f" (there are: {', '.join(names[:8])})"
+            wrong.append(f"data.{role}: unknown class {name!r}{hint}")
+        elif roles.setdefault(name, role) != role:
+            wrong.append(f"class {name!r} is in data.{roles[name]} and data.{role}")
+    given = {role for _, role in pairs}
+    wrong += [f"data.{role}: no class named" for role in ("forget", "retain") if role not in given]
+    return wrong
+
+
+def _folder_problems(config: DataConfig) -> list[str]:
+    folders = class_folders(Path(config.root))
+    if not _chosen(config):
+        return [
+            "data.source=folder needs data.forget and data.retain (and data.proxy), or "
+            f"data.split_file; classes there: {', '.join(folders[:8])}"
+        ]
+    return _role_problems(_named(config), folders)
+
+
+def _read_split_file(path: Path) -> list[tuple[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"data.split_file={path}: {error}") from None
+    if not lines or [cell.strip() for cell in lines[0]] != ["class", "role"]:
+        raise DataError(f"data.split_file={path}: the first line must be class,role")
+    pairs = []
+    for number, cells in enumerate(lines[1:], start=2):
+        if not any(cells):
+            continue
+        if len(cells) != 2 or cells[1].strip() not in ROLES:
+            raise DataError(
+                f"data.split_file={path} line {number}: expected CLASS,forget|retain|proxy"
+            )
+        pairs.append((cells[0].strip(), cells[1].strip()))
+    return pairs
