@@ -53,6 +53,11 @@ class PlannedTrial:
     config: TrialConfig
     params: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def group_name(self) -> str:
+        """The name of the `Group` that it is searched in."""
+        return self.name.removesuffix(f"-s{self.number}") if self.kind == "search" else self.name
+
 
 @dataclass(frozen=True, kw_only=True)
 class Group:

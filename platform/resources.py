@@ -154,10 +154,8 @@ def describe(machine: Machine) -> str:
 
 def _cpus() -> int:
     """Those that this process may run on, and no more than its container's quota."""
-    if hasattr(os, "sched_getaffinity"):
-        cpus = len(os.sched_getaffinity(0))
-    else:  # not on Linux
-        cpus = os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # on Linux alone
+    cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
     quota, _, period = _read(_CGROUP / "cpu.max").partition(" ")
     if quota.isdigit() and period.isdigit():
         cpus = min(cpus, math.ceil(int(quota) / int(period)))

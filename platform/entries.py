@@ -1,0 +1,103 @@
+"""How a trial of a sweep ended, which of them is best, and what Optuna keeps of it."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from platform.plan import Group, PlannedTrial
+
+State = Literal["finished", "failed", "interrupted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """How a trial stands.
+
+    Attributes:
+        trial: the trial.
+        state: `interrupted` where it has not ended, whether it had begun or not.
+        result: its `result.json`; empty unless it finished.
+        cause, message: why it failed; empty unless it did.
+        duration_s: from its start to its end, seconds; 0 where it has not ended.
+    """
+
+    trial: PlannedTrial
+    state: State
+    result: Mapping[str, Any] = field(default_factory=dict)
+    cause: str = ""
+    message: str = ""
+    duration_s: float = 0.0
+
+    @property
+    def objective(self) -> float:
+        """log(validation forget FD / the original's): more is better."""
+        return float(self.result["metrics"]["val/objective"])
+
+    @property
+    def violation(self) -> float:
+        """log(validation retain FD / the highest allowed): feasible at 0 or below."""
+        return float(self.result["metrics"]["val/violation"])
+
+    @property
+    def feasible(self) -> bool:
+        """Whether the trial kept what it should."""
+        return self.violation <= 0.0
+
+
+def rank(entry: Entry) -> tuple[bool, float]:
+    """Orders finished trials: every infeasible one below every feasible one, by its violation."""
+    return entry.feasible, entry.objective if entry.feasible else -entry.violation
+
+
+def to_optuna(entry: Entry, group: Group) -> FrozenTrial:
+    """An ended trial as Optuna keeps it."""
+    trial, finished = entry.trial, entry.state == "finished"
+    attributes = {
+        "key": trial.key,
+        "name": trial.name,
+        "kind": trial.kind,
+        "number": trial.number,
+        "duration_s": entry.duration_s,
+        **({"result": entry.result} if finished else {}),
+        **({} if finished else {"cause": entry.cause, "message": entry.message}),
+    }
+    values: dict[str, Any] = {
+        "state": TrialState.COMPLETE if finished else TrialState.FAIL,
+        "value": entry.objective if finished else None,
+        "user_attrs": attributes,
+        "constraints": {"retain": entry.violation} if finished else None,
+    }
+    try:
+        frozen = create_trial(params=trial.params, distributions=group.space, **values)
+    except ValueError:  # a default outside of what is searched teaches the search nothing
+        frozen = create_trial(**values)
+    if frozen.datetime_complete is not None:
+        seconds = datetime.timedelta(seconds=entry.duration_s)
+        frozen.datetime_start = frozen.datetime_complete - seconds
+    return frozen
+
+
+def from_optuna(frozen: FrozenTrial, known: Mapping[str, PlannedTrial]) -> Entry:
+    """An ended trial from what `to_optuna` kept.
+
+    Args:
+        frozen: Optuna's.
+        known: the sweep's trials by their keys.
+
+    Raises:
+        KeyError: it is none of them, or lacks what `to_optuna` wrote.
+    """
+    attributes = frozen.user_attrs
+    return Entry(
+        trial=known[attributes["key"]],
+        state="finished" if frozen.state == TrialState.COMPLETE else "failed",
+        result=attributes.get("result", {}),
+        cause=attributes.get("cause", ""),
+        message=attributes.get("message", ""),
+        duration_s=float(attributes["duration_s"]),
+    )

@@ -1,0 +1,294 @@
+"""Which trials are done: the truth about a sweep, in an Optuna storage in the sweep's folder.
+
+One Optuna study a group. A trial is written once, when it ends, with its result or the cause of its
+failure: nothing can be left half done there, and whatever is not there is outstanding. What TPE
+proposes is written before any of it runs, so that a resumed sweep runs the same trials.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import sqlite3
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy.exc
+from optuna.storages import RDBStorage
+
+from platform.entries import Entry, from_optuna, rank, to_optuna
+from platform.plan import Group, Plan, PlannedTrial
+from platform.planning import search_trial
+from platform.points import tpe_points
+from trainables.errors import UserError
+
+FILE = "ledger.db"
+_UNREADABLE = (
+    sqlalchemy.exc.SQLAlchemyError,
+    optuna.exceptions.OptunaError,
+    KeyError,
+    ValueError,
+    TypeError,
+    RuntimeError,
+)
+
+
+class LedgerError(UserError):
+    """A ledger that is missing, damaged, or another sweep's."""
+
+
+class Ledger:
+    """Hands out trials, and keeps how each ended.
+
+    One process writes it. A pickled ledger is opened again from its file.
+
+    Args:
+        plan: the sweep.
+        studies: one Optuna study a group, by the group's name.
+    """
+
+    def __init__(self, plan: Plan, studies: Mapping[str, optuna.Study]) -> None:
+        self.plan = plan
+        self._studies = studies
+        self._groups = {group.name: group for group in plan.groups}
+        self._known: dict[str, PlannedTrial] = {}
+        self._ended: dict[str, Entry] = {}
+        self._running: dict[str, float] = {}
+        self._queue: deque[PlannedTrial] = deque()
+        self._open: Counter[str] = Counter()
+        self._proposed: Counter[str] = Counter()
+        for trial in plan.trials:
+            self._add(trial)
+        self._read()
+
+    @classmethod
+    def create(cls, plan: Plan) -> Ledger:
+        """A new ledger in the plan's folder, which must exist.
+
+        Raises:
+            LedgerError: the folder holds one.
+        """
+        path = plan.folder / FILE
+        if path.exists():
+            raise LedgerError(f"{path} exists already: --resume goes on with it")
+        beside = path.with_name(f".{FILE}")
+        beside.unlink(missing_ok=True)
+        storage = _storage(beside)
+        for group in plan.groups:
+            study = optuna.create_study(
+                storage=storage, study_name=group.name, direction="maximize"
+            )
+            study.set_user_attr("plan", plan.digest())
+        storage.remove_session()
+        storage.engine.dispose()
+        beside.replace(path)
+        return cls.open(plan)
+
+    @classmethod
+    def open(cls, plan: Plan) -> Ledger:
+        """The ledger in the plan's folder.
+
+        Raises:
+            LedgerError: it is missing, damaged, or another plan's.
+        """
+        path = plan.folder / FILE
+        if not path.is_file():
+            raise LedgerError(f"{path} is missing: nothing says which trials are done")
+        try:
+            storage = _storage(path)
+            studies = {
+                group.name: optuna.load_study(study_name=group.name, storage=storage)
+                for group in plan.groups
+            }
+            if any(s.user_attrs.get("plan") != plan.digest() for s in studies.values()):
+                raise LedgerError(f"{path} is another plan's ledger")
+            return cls(plan, studies)
+        except _UNREADABLE as error:
+            line = " ".join(str(error).split())[:160]
+            raise LedgerError(f"{path} is damaged or no ledger: {line}") from error
+
+    def __reduce__(self) -> tuple[Callable[[Plan], Ledger], tuple[Plan]]:
+        return Ledger.open, (self.plan,)
+
+    def next(self) -> PlannedTrial | None:
+        """The next trial to run; None where nothing can start now, see `waiting`."""
+        if not self._queue:
+            return None
+        trial = self._queue.popleft()
+        self._running[trial.key] = time.monotonic()
+        return trial
+
+    def waiting(self) -> bool:
+        """Whether more trials come once those under way have ended."""
+        return not self._queue and self._unproposed() > 0
+
+    def outstanding(self) -> int:
+        """How many trials have not ended."""
+        return len(self._known) - len(self._ended) + self._unproposed()
+
+    def counts(self) -> dict[str, int]:
+        """How many trials are `finished`, `failed`, `running` and `outstanding`."""
+        states = Counter(entry.state for entry in self._ended.values())
+        return {
+            "finished": states["finished"],
+            "failed": states["failed"],
+            "running": len(self._running),
+            "outstanding": self.outstanding(),
+        }
+
+    def finish(self, trial: PlannedTrial, result: Mapping[str, Any]) -> bool:
+        """Records a finished trial.
+
+        Args:
+            trial: the trial.
+            result: its `result.json`.
+
+        Returns:
+            False where its objective or constraint is not a finite number, or missing: the trial
+            is then recorded as failed.
+        """
+        metrics = result.get("metrics", {})
+        objective, violation = (metrics.get(f"val/{name}") for name in ("objective", "violation"))
+        if not all(isinstance(v, float | int) and math.isfinite(v) for v in (objective, violation)):
+            message = f"val/objective is {objective} and val/violation {violation}"
+            self.fail(trial, "non-finite", message)
+            return False
+        seconds = self._seconds(trial) or float(result.get("timing", {}).get("total_s", 0.0))
+        entry = Entry(trial=trial, state="finished", result=dict(result), duration_s=seconds)
+        self._end(entry)
+        return True
+
+    def fail(self, trial: PlannedTrial, cause: str, message: str) -> None:
+        """Records a failed trial.
+
+        Args:
+            trial: the trial.
+            cause: a word or two, such as `non-finite`.
+            message: the error in a line.
+        """
+        seconds = self._seconds(trial)
+        entry = Entry(trial=trial, state="failed", cause=cause, message=message, duration_s=seconds)
+        self._end(entry)
+
+    def interrupt(self) -> None:
+        """Puts the trials that are under way back, in the order of their start."""
+        self._queue.extendleft(self._known[key] for key in reversed(self._running))
+        self._running.clear()
+
+    def recover(self) -> list[PlannedTrial]:
+        """Takes in trials that left their result before anyone recorded it; returns them."""
+        taken = []
+        for trial in list(self._queue):
+            path = self.plan.trial_folder(trial) / "result.json"
+            try:
+                result = json.loads(path.read_text("utf-8"))
+            except (OSError, ValueError):  # it has not finished
+                continue
+            if isinstance(result, dict) and result.get("trial_key") == trial.key:
+                self._queue.remove(trial)
+                if self.finish(trial, result):
+                    taken.append(trial)
+        return taken
+
+    def entries(self) -> list[Entry]:
+        """How every known trial stands, in the order of the plan, then as TPE proposed them."""
+        return [
+            self._ended.get(key, Entry(trial=trial, state="interrupted"))
+            for key, trial in self._known.items()
+        ]
+
+    def best(self, label: str | None = None) -> Entry | None:
+        """The best finished trial, of a variant or of all.
+
+        The feasible one of the highest objective; where none is feasible, that of the least
+        violation. The original is never best: it forgets nothing.
+        """
+        finished = [
+            entry
+            for entry in self._ended.values()
+            if entry.state == "finished"
+            and label in (None, entry.trial.group)
+            and (label is not None or entry.trial.config.method != "original")
+        ]
+        return max(finished, key=rank, default=None)
+
+    def _seconds(self, trial: PlannedTrial) -> float:
+        began = self._running.pop(trial.key, None)
+        return 0.0 if began is None else time.monotonic() - began
+
+    def _end(self, entry: Entry) -> None:
+        before = self._ended.get(entry.trial.key)
+        if before is not None and before.state == "finished":
+            return
+        group = self._groups[entry.trial.group_name]
+        self._studies[group.name].add_trial(to_optuna(entry, group))
+        self._remember(entry)
+        self._propose(group)
+
+    def _remember(self, entry: Entry) -> None:
+        if entry.trial.key not in self._ended:
+            self._open[entry.trial.group_name] -= 1
+        self._ended[entry.trial.key] = entry
+
+    def _add(self, trial: PlannedTrial) -> None:
+        """Trials of equal keys are one trial."""
+        if trial.key not in self._known:
+            self._known[trial.key] = trial
+            self._open[trial.group_name] += 1
+            self._queue.append(trial)
+
+    def _read(self) -> None:
+        """Takes up what the file holds."""
+        for name, study in self._studies.items():
+            group = self._groups[name]
+            while (points := study.user_attrs.get(self._generation(group))) is not None:
+                self._enqueue(group, points)
+            for frozen in study.get_trials(deepcopy=False):
+                self._remember(from_optuna(frozen, self._known))
+        self._queue = deque(t for t in self._queue if t.key not in self._ended)
+        for group in self._groups.values():
+            self._propose(group)
+
+    def _generation(self, group: Group) -> str:
+        """Under which name the next proposals of a group are kept."""
+        return f"proposed after {self._proposed[group.name]}"
+
+    def _unproposed(self) -> int:
+        return sum(self._later(group) for group in self.plan.groups)
+
+    def _later(self, group: Group) -> int:
+        """How many trials TPE has still to propose."""
+        first = self.plan.search.sobol_trials
+        return max(0, group.trials - first - self._proposed[group.name])
+
+    def _propose(self, group: Group) -> None:
+        """Asks TPE for the next generation once all before it have ended."""
+        while self._later(group) and not self._open[group.name]:
+            count = min(self.plan.search.generation, self._later(group))
+            told = sorted(
+                (e for e in self._ended.values() if e.trial.group_name == group.name),
+                key=lambda entry: entry.trial.number,
+            )
+            seed = (self.plan.seed, group.name, self._proposed[group.name])
+            frozen = [to_optuna(e, group) for e in told if e.state == "finished"]
+            points = tpe_points(group.space, frozen, count, seed)
+            self._studies[group.name].set_user_attr(self._generation(group), points)
+            self._enqueue(group, points)
+
+    def _enqueue(self, group: Group, points: list[dict[str, Any]]) -> None:
+        for point in points:
+            self._proposed[group.name] += 1
+            number = self.plan.search.sobol_trials + self._proposed[group.name]
+            self._add(search_trial(group, number, point))
+
+
+def _storage(path: Path) -> RDBStorage:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    # connected by path: in an address, "?", "%" and braces of a folder's name mean something else
+    connect = functools.partial(sqlite3.connect, path.resolve())
+    return RDBStorage(f"sqlite:///{FILE}", engine_kwargs={"creator": connect})
