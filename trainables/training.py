@@ -217,9 +217,10 @@ def train(
         )
         # the sum is non-finite where either is, so a step waits for the device once
         if not math.isfinite(float(terms.total.detach() + norm)):
+            loss = float(terms.total.detach())
             raise NonFiniteError(
-                f"step {step + 1} of {recipe.optimiser.steps}: loss "
-                f"{float(terms.total.detach()):g}, gradient norm {float(norm):g}; a lower learning rate or forget_alpha may help"
+                f"step {step + 1} of {recipe.optimiser.steps}: loss {loss:g}, gradient norm "
+                f"{float(norm):g}; a lower learning rate or forget_alpha may help"
             )
         optimiser.step()
         running.on_step(step + 1, terms)
