@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -47,6 +48,16 @@ class Entry:
     def feasible(self) -> bool:
         """Whether the trial kept what it should."""
         return self.violation <= 0.0
+
+    @property
+    def forget_ratio(self) -> float:
+        """Validation forget FD over the original's."""
+        return math.exp(self.objective)
+
+    @property
+    def retain_ratio(self) -> float:
+        """Validation retain FD over the original's."""
+        return math.exp(self.violation) * (1.0 + self.trial.config.evaluation.retain_tolerance)
 
 
 def rank(entry: Entry) -> tuple[bool, float]:

@@ -1,0 +1,191 @@
+"""Live progress of a sweep: one refreshed line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+from platform.entries import Entry, rank
+from platform.plan import Plan, PlannedTrial
+
+_PLAIN_EVERY_S = 10.0
+_CLEAR = "\r\x1b[2K"
+
+
+class Progress:
+    """Tells what was done, what runs, what is best so far, and how long the rest takes.
+
+    Args:
+        plan: the sweep.
+        stream: where to write.
+        at_once: how many trials run at once.
+        trial_s: how long a trial may take, seconds, until one has shown it.
+        entries: trials that ended before, in a sweep that goes on.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        stream: TextIO,
+        *,
+        at_once: int = 1,
+        trial_s: float = 0.0,
+        entries: tuple[Entry, ...] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._plan = plan
+        self._stream = stream
+        self._terminal = stream.isatty()
+        self._at_once = max(1, at_once)
+        self._trial_s = trial_s
+        self._clock = clock
+        self._began: dict[str, float] = {}
+        self._steps: dict[str, int] = {}
+        self._durations: list[float] = []
+        self._stages: dict[str, tuple[float, int, float]] = {}
+        self._done = sum(entry.state == "finished" for entry in entries)
+        self._failed = sum(entry.state == "failed" for entry in entries)
+        self._best: Entry | None = None
+        for entry in entries:
+            self._consider(entry)
+        self._status = ""
+
+    def stage(self, label: str, step: int, total: int) -> None:
+        """Shared work went on.
+
+        Args:
+            label: what it is.
+            step: of it that are done.
+            total: steps of it.
+        """
+        now = self._clock()
+        began, first, told = self._stages.get(label, (now, step, -_PLAIN_EVERY_S))
+        left = (now - began) / (step - first) * (total - step) if step > first else None
+        text = f"{label} {step}/{total}" + ("" if left is None else f", {duration(left)} left")
+        if not self._terminal and (step == total or now - told >= _PLAIN_EVERY_S):
+            self._line(text)
+            told = now
+        self._stages[label] = (began, first, told)
+        self._refresh(text)
+
+    def started(self, trial: PlannedTrial) -> None:
+        """A trial began."""
+        self._began[trial.name] = self._clock()
+        self._refresh()
+
+    def reported(self, trial: PlannedTrial, metrics: Mapping[str, Any]) -> None:
+        """A trial was evaluated.
+
+        Args:
+            trial: the trial.
+            metrics: its report, `step` in it.
+        """
+        self._steps[trial.name] = int(metrics.get("step", 0))
+        self._refresh()
+
+    def finished(self, trial: PlannedTrial, result: Mapping[str, Any]) -> None:
+        """A trial finished.
+
+        Args:
+            trial: the trial.
+            result: its `result.json`.
+        """
+        seconds = self._ended(trial)
+        self._done += 1
+        self._durations.append(seconds)
+        entry = Entry(trial=trial, state="finished", result=result, duration_s=seconds)
+        self._consider(entry)
+        self._line(f"{self._count()} {trial.name}: {outcome(entry)} ({duration(seconds)})")
+        self._refresh()
+
+    def failed(self, trial: PlannedTrial, cause: str) -> None:
+        """A trial failed.
+
+        Args:
+            trial: the trial.
+            cause: why, one line.
+        """
+        self._ended(trial)
+        self._failed += 1
+        self._line(f"{self._count()} {trial.name} failed: {cause}")
+        self._refresh()
+
+    def close(self) -> None:
+        """Takes the refreshed line away."""
+        if self._terminal and self._status:
+            self._write(_CLEAR)
+        self._status = ""
+
+    def status(self) -> str:
+        """The sweep in one line: done, running, failed, best so far, time left."""
+        running = [
+            f"{name} step {self._steps[name]}" if name in self._steps else name
+            for name in self._began
+        ]
+        left = self._plan.total - self._done - self._failed
+        parts = [
+            f"{self._count()} done",
+            f"{len(running)} running" + (f" ({', '.join(running)})" if running else ""),
+            f"{self._failed} failed",
+            f"{left - len(running)} waiting",
+        ]
+        if self._best is not None:
+            parts.append(f"best {self._best.trial.name}: {outcome(self._best)}")
+        if left:
+            parts.append(f"{duration(self.seconds_left())} left")
+        return ", ".join(parts)
+
+    def seconds_left(self) -> float:
+        """By the trials so far: those under way have on average half of theirs to go."""
+        each = self._trial_s
+        if self._durations:
+            each = sum(self._durations) / len(self._durations)
+        waiting = self._plan.total - self._done - self._failed - len(self._began)
+        return each * (waiting + len(self._began) / 2) / self._at_once
+
+    def _count(self) -> str:
+        return f"[{self._done + self._failed}/{self._plan.total}]"
+
+    def _ended(self, trial: PlannedTrial) -> float:
+        self._steps.pop(trial.name, None)
+        now = self._clock()
+        return now - self._began.pop(trial.name, now)
+
+    def _consider(self, entry: Entry) -> None:
+        if entry.state != "finished" or entry.trial.config.method == "original":
+            return
+        if self._best is None or rank(entry) > rank(self._best):
+            self._best = entry
+
+    def _line(self, text: str) -> None:
+        self._write(f"{_CLEAR if self._terminal and self._status else ''}{text}\n")
+        self._status = ""
+
+    def _refresh(self, text: str | None = None) -> None:
+        if self._terminal:
+            self._status = text or self.status()
+            width = shutil.get_terminal_size().columns - 1
+            self._write(f"{_CLEAR}{self._status[:width]}")
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+def outcome(entry: Entry) -> str:
+    """A finished trial's validation figures against the original's, in words."""
+    verdict = "" if entry.feasible else ", retains too little"
+    return f"forget FD x{entry.forget_ratio:.2f}, retain FD x{entry.retain_ratio:.2f}{verdict}"
+
+
+def duration(seconds: float) -> str:
+    """Such as `42 s`, `3 min 05 s` or `2 h 10 min`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
