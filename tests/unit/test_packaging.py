@@ -1,5 +1,7 @@
 """What the lock promises, and what a wheel of the project holds."""
 
+import ast
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -32,9 +34,29 @@ def test_lock_pins_one_public_release_with_hashes_a_line(lock):
 def test_lock_holds_every_declared_dependency(lock):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     declared = project["project"]["dependencies"] + project["dependency-groups"]["dev"]
-    names = {re.split(r"[^\w.-]", entry)[0].lower().replace("_", "-") for entry in declared}
     locked = {re.split(r"[=\[]", line)[0] for line in lock}
-    assert names <= locked
+    assert {distribution(entry) for entry in declared} <= locked
+
+
+def test_every_imported_package_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    declared = {distribution(entry) for entry in project["project"]["dependencies"]}
+    providers = importlib.metadata.packages_distributions()
+    for name in imported() - set(sys.stdlib_module_names) - {*PACKAGES, "_platform_bridge"}:
+        assert declared & {distribution(provider) for provider in providers[name]}, name
+
+
+def imported() -> set[str]:
+    """The top-level names that the packages import, also late and inside functions."""
+    paths = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    nodes = [node for path in paths for node in ast.walk(ast.parse(path.read_text()))]
+    plain = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    parts = [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return {name.partition(".")[0] for name in plain + parts}
+
+
+def distribution(requirement: str) -> str:
+    return re.split(r"[^\w.-]", requirement)[0].lower().replace("_", "-")
 
 
 def test_wheel_holds_every_file_of_the_packages(tmp_path):

@@ -17,9 +17,9 @@ def count(text: str) -> int:
 import platform
 from platform.plan import count, missing  # wrong: attr-defined
 
-NAME: str = platform.system()
-NUMBER: int = platform.system()  # wrong: assignment
-MISSPELT = platform.sytem()  # wrong: attr-defined
+NAME: str = platform.machine()
+NUMBER: int = platform.machine()  # wrong: assignment
+MISSPELT = platform.mashine()  # wrong: attr-defined
 """,
     "analysis/report.py": """
 from platform.plan import count
