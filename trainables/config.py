@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -41,28 +42,46 @@ def retain_share(source: str) -> float | None:
     if source in ("real", "proxy"):
         return 1.0 if source == "real" else 0.0
     real, colon, proxy = source.partition(":")
-    share = float(real) / (float(real) + float(proxy)) if colon else float(real)
-    if not 0.0 <= share <= 1.0:
+    parts = (float(real), float(proxy)) if colon else (float(real), 1.0 - float(real))
+    if not all(0.0 <= part < math.inf for part in parts) or not sum(parts):
         raise ValueError(source)
-    return share
+    return parts[0] / sum(parts)
 
 
 class _Checked:
     """Collects every fault of a configuration, so that a user mends them in one go."""
 
     def __post_init__(self) -> None:
-        problems = [text for wrong, text in self._faults() if wrong]
-        hints = get_type_hints(type(self))
-        for name, hint in hints.items():
-            if get_origin(hint) is Literal and getattr(self, name) not in get_args(hint):
-                problems.append(
-                    f"{name}={getattr(self, name)!r} is not one of {', '.join(get_args(hint))}"
-                )
+        problems = [f"{self._section()}{text}" for wrong, text in self._faults() if wrong]
+        for name, hint in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            shown = f"{self._section()}{name}={value}"
+            if any(text.startswith(shown) for text in problems):
+                continue
+            if get_origin(hint) is Literal and value not in get_args(hint):
+                problems.append(f"{shown} is not one of {', '.join(get_args(hint))}")
+            elif hint is float and not math.isfinite(value):
+                problems.append(f"{shown} is not a finite number")
+            elif hint is float:
+                # 1 and 1.0 are equal, so their keys must be
+                object.__setattr__(self, name, float(value))
         if problems:
             raise ConfigError(problems)
 
+    def _section(self) -> str:
+        """What comes before a field's name on the command line, as far as the class tells."""
+        name = type(self).__name__.removesuffix("Config").lower()
+        return "" if name == "trial" else f"{name}."
+
     def _faults(self) -> list[tuple[bool, str]]:
         return []
+
+    def _below(self, least: int, *names: str) -> list[tuple[bool, str]]:
+        """A fault for each of these fields that is below the least it may be."""
+        return [
+            (getattr(self, name) < least, f"{name}={getattr(self, name)} is below {least}")
+            for name in names
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,13 +121,10 @@ class DataConfig(_Checked):
             for name in sorted(set(getattr(self, first)) & set(getattr(self, second)))
         ]
         return [
-            (self.source == "folder" and not self.root, "data.source=folder needs data.root"),
-            (self.image_size < 8, f"data.image_size={self.image_size} is below 8"),
-            *((True, f"class {name!r} is in data.{a} and data.{b}") for name, a, b in both),
-            *(
-                (getattr(self, name) < 1, f"data.{name}={getattr(self, name)} is below 1")
-                for name in ("train_per_class", "val_per_class", "test_per_class")
-            ),
+            (self.source == "folder" and not self.root, "source=folder needs data.root"),
+            *self._below(8, "image_size"),
+            *((True, f"{a} and data.{b} both name class {name!r}") for name, a, b in both),
+            *self._below(1, "train_per_class", "val_per_class", "test_per_class"),
         ]
 
 
@@ -127,7 +143,7 @@ class TaskConfig(_Checked):
     ratio: float = 0.5
 
     def _faults(self) -> list[tuple[bool, str]]:
-        return [(not 0.0 < self.ratio < 1.0, f"task ratio={self.ratio} is outside (0, 1)")]
+        return [(not 0.0 < self.ratio < 1.0, f"ratio={self.ratio} is outside (0, 1)")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,11 +167,13 @@ class OptimiserConfig(_Checked):
 
     def _faults(self) -> list[tuple[bool, str]]:
         return [
-            (self.steps < 1, f"steps={self.steps} is below 1"),
+            *self._below(1, "steps"),
             (not 0.0 < self.lr < 10.0, f"lr={self.lr} is outside (0, 10)"),
             (not 0.0 <= self.warmup <= 1.0, f"warmup={self.warmup} is outside [0, 1]"),
-            (not self.weight_decay >= 0.0, f"weight_decay={self.weight_decay} is negative"),
-            (not self.clip > 0.0, f"clip={self.clip} is not above 0"),
+            (self.weight_decay < 0.0, f"weight_decay={self.weight_decay} is negative"),
+            (self.clip <= 0.0, f"clip={self.clip} is not above 0"),
+            (not 0.0 <= self.beta1 < 1.0, f"beta1={self.beta1} is outside [0, 1)"),
+            (not 0.0 <= self.beta2 < 1.0, f"beta2={self.beta2} is outside [0, 1)"),
         ]
 
 
@@ -175,6 +193,9 @@ class PretrainConfig(OptimiserConfig):
     seed: int = 0
     threads: int = 1
 
+    def _faults(self) -> list[tuple[bool, str]]:
+        return [*super()._faults(), *self._below(1, "batch_size", "threads")]
+
 
 @dataclass(frozen=True, kw_only=True)
 class UnlearnConfig(OptimiserConfig):
@@ -192,10 +213,7 @@ class UnlearnConfig(OptimiserConfig):
     def _faults(self) -> list[tuple[bool, str]]:
         return [
             *super()._faults(),
-            *(
-                (getattr(self, name) < 1, f"unlearn.{name}={getattr(self, name)} is below 1")
-                for name in ("forget_batch", "retain_batch", "eval_every")
-            ),
+            *self._below(1, "forget_batch", "retain_batch", "eval_every"),
         ]
 
 
@@ -214,13 +232,20 @@ class ExtractorConfig(_Checked):
     lr: float = 3e-3
     seed: int = 0
 
+    def _faults(self) -> list[tuple[bool, str]]:
+        return [
+            (not 0.0 < self.lr < 10.0, f"lr={self.lr} is outside (0, 10)"),
+            *self._below(1, "dim", "steps", "batch_size"),
+        ]
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig(_Checked):
     """How completions are measured.
 
     Attributes:
-        seed: permutes images before the Inception Score splits, draws completions and the t-SNE.
+        seed: permutes images before the Inception Score splits, draws completions and the t-SNE;
+            in [0, 2^32).
         is_splits: splits of the Inception Score.
         batch_size: images completed at once.
         grid_images: images a side in the sample grid.
@@ -238,11 +263,9 @@ class EvaluationConfig(_Checked):
 
     def _faults(self) -> list[tuple[bool, str]]:
         return [
-            (not self.retain_tolerance >= 0.0, "evaluation.retain_tolerance is below 0"),
-            *(
-                (getattr(self, name) < 1, f"evaluation.{name}={getattr(self, name)} is below 1")
-                for name in ("is_splits", "batch_size", "grid_images", "tsne_points")
-            ),
+            (not 0 <= self.seed < 2**32, f"seed={self.seed} is outside [0, 2^32)"),
+            (self.retain_tolerance < 0.0, f"retain_tolerance={self.retain_tolerance} is below 0"),
+            *self._below(1, "is_splits", "batch_size", "grid_images", "tsne_points"),
         ]
 
 
@@ -276,7 +299,7 @@ class TrialConfig(_Checked):
         try:
             share: float | None = retain_share(self.retain_source)
             known = True
-        except (ValueError, ZeroDivisionError):
+        except ValueError:
             share, known = 0.0, False
         return [
             (
@@ -288,10 +311,7 @@ class TrialConfig(_Checked):
                 self.method == "retain_label" and share is None,
                 "retain_label maps forget rows onto retain rows: retain_source=none leaves it none",
             ),
-            (
-                not 0.0 <= self.forget_alpha < float("inf"),
-                f"forget_alpha={self.forget_alpha} is not a finite number of 0 or more",
-            ),
+            (self.forget_alpha < 0.0, f"forget_alpha={self.forget_alpha} is below 0"),
         ]
 
     def canonical(self) -> TrialConfig:

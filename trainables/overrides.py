@@ -106,8 +106,11 @@ def _typed(name: str, value: Any) -> Any:
     hint = field_types().get(name)
     if hint is None:
         raise ConfigError([f"unknown field {name!r}{close_names(name, list(field_types()))}"])
-    if get_origin(hint) is tuple and isinstance(value, list | tuple):
-        return tuple(str(item) for item in value)
+    if get_origin(hint) is tuple:
+        # a text is a sequence too, of its letters
+        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+            raise ConfigError([f"{name}={value!r} is not a list of texts"])
+        return tuple(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     wanted = str if get_origin(hint) is Literal else hint
