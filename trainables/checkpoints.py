@@ -6,7 +6,7 @@ from pathlib import Path
 
 import safetensors
 import safetensors.torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainables.errors import CheckpointError
 
@@ -23,23 +23,30 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """Reads what `save_weights` wrote; a refusal leaves the model unchanged.
 
     Raises:
-        CheckpointError: a missing, truncated or foreign file, or names and shapes of another model.
+        CheckpointError: a missing, truncated or foreign file, or the names, shapes or types of
+            another model.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such weights file")
     try:
         state = safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
-    wanted = {name: tuple(each.shape) for name, each in model.state_dict().items()}
-    found = {name: tuple(each.shape) for name, each in state.items()}
+        # the reason may quote the file
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error!r:.200})") from None
+    wanted = {name: _describe(each) for name, each in model.state_dict().items()}
+    found = {name: _describe(each) for name, each in state.items()}
     wrong = sorted(
         name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)
     )
     if wrong:
+        # a foreign file's names may be long or hold line ends
         first = "; ".join(
-            f"{name}: {found.get(name, 'absent')}, expected {wanted.get(name, 'none')}"
+            f"{name!r:.80}: {found.get(name, 'absent')}, expected {wanted.get(name, 'none')}"
             for name in wrong[:3]
         )
-        raise CheckpointError(f"{path}: {len(wrong)} names or shapes differ ({first})")
+        raise CheckpointError(f"{path}: {len(wrong)} names, shapes or types differ ({first})")
     model.load_state_dict(state)
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
