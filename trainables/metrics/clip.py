@@ -11,4 +11,6 @@ def cosine_similarity(first: ArrayLike, second: ArrayLike) -> float:
     a = np.asarray(first, dtype=np.float64)
     b = np.asarray(second, dtype=np.float64)
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return float(((a * b).sum(axis=1) / np.maximum(norms, np.finfo(np.float64).tiny)).mean())
+    cosines = (a * b).sum(axis=1) / np.maximum(norms, np.finfo(np.float64).tiny)
+    # rounding may lead out of the range
+    return float(cosines.clip(-1.0, 1.0).mean())
