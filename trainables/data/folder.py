@@ -23,6 +23,7 @@ from trainables.data.splits import folder_roles, split_of
 from trainables.errors import DataError
 
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
+_ELSEWHERE = ("root", "strict", "split_file")
 _log = logging.getLogger(__name__)
 
 
@@ -42,8 +43,9 @@ def load(config: DataConfig, cache: Path) -> Dataset:
     files = {name: _listing(root, name) for name in roles}
     material = {
         # the tree's content counts, not where it lies, nor whether a fault stops the build
-        "config": {k: v for k, v in to_dict(config).items() if k not in ("root", "strict")},
-        "roles": roles,
+        "config": {k: v for k, v in to_dict(config).items() if k not in _ELSEWHERE},
+        # pairs, for the order of the classes is that of the labels
+        "roles": list(roles.items()),
         "files": {
             name: [[path, *_stamp(root / path)] for path in listed]
             for name, listed in files.items()

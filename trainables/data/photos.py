@@ -71,8 +71,9 @@ def load(config: DataConfig, cache: Path) -> Dataset:
     """The crops of a configuration, made once."""
     roles = photograph_roles(config)
     material = {
-        "config": to_dict(config),
-        "roles": roles,
+        "config": {k: v for k, v in to_dict(config).items() if k != "split_file"},
+        # pairs, for the order of the classes is that of the labels
+        "roles": list(roles.items()),
         "code": code_version("trainables.data"),
     }
     folder = build_once(cache, "data", material, lambda path: _build(config, roles, path))

@@ -127,7 +127,7 @@ def _folder_problems(config: DataConfig) -> list[str]:
 
 def _read_split_file(path: Path) -> list[tuple[str, str]]:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             lines = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"data.split_file={path}: {error}") from None
