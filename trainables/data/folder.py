@@ -7,7 +7,9 @@ method alike, named with its reason, or stops the build under `data.strict`.
 from __future__ import annotations
 
 import logging
+import struct
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,22 @@ from trainables.errors import DataError
 
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 _ELSEWHERE = ("root", "strict", "split_file")
+_NAMED = 5
 _log = logging.getLogger(__name__)
+
+
+# what Pillow's decoders raise at broken files; an OSError with a number is the system's instead,
+# such as a network drive's, and no property of the file
+_DECODING = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    struct.error,
+)
 
 
 class _UnusableError(Exception):
@@ -35,8 +52,8 @@ def load(config: DataConfig, cache: Path) -> Dataset:
     """The images of a tree, decoded once for as long as it does not change.
 
     Raises:
-        DataError: a missing root or class, a class without usable images, or, under
-            `data.strict`, any file that cannot be used.
+        DataError: a missing root or class, a class without usable images, a file that the system
+            does not let us read, or, under `data.strict`, any file that cannot be used.
     """
     roles = folder_roles(config)
     root = Path(config.root)
@@ -54,32 +71,31 @@ def load(config: DataConfig, cache: Path) -> Dataset:
     }
     folder = build_once(cache, "data", material, lambda path: _build(config, roles, files, path))
     dataset = stored.read(folder)
-    _tell(dataset, config)
+    _tell(dataset, config, folder)
     return dataset
 
 
-def _tell(dataset: Dataset, config: DataConfig) -> None:
+def _tell(dataset: Dataset, config: DataConfig, folder: Path) -> None:
     if not dataset.refused:
         return
-    shown = "; ".join(f"{each.path}: {each.reason}" for each in dataset.refused[:5])
-    line = f"{len(dataset.refused)} unusable images under {config.root}: {shown}"
+    line = f"{len(dataset.refused)} unusable images under {config.root}: {_name(dataset.refused)}"
+    if len(dataset.refused) > _NAMED:
+        line += f"; all in {folder / 'dataset.json'}"
     if config.strict:
         raise DataError(f"{line}; mend or remove them, or leave out data.strict")
     _log.warning("%s; left out of every method", line)
 
 
-def _listing(root: Path, name: str) -> list[str]:
-    """Image files of a class, relative to the root with `/`, sorted.
+def _name(refused: Sequence[Refused]) -> str:
+    return "; ".join(f"{each.path}: {each.reason}" for each in refused[:_NAMED])
 
-    Links that lead out of the root are not followed.
-    """
-    inside = root.resolve()
+
+def _listing(root: Path, name: str) -> list[str]:
+    """Image files of a class, relative to the root with `/`, sorted."""
     return sorted(
         path.relative_to(root).as_posix()
         for path in (root / name).rglob("*")
-        if path.suffix.lower() in _SUFFIXES
-        and path.is_file()
-        and path.resolve().is_relative_to(inside)
+        if path.suffix.lower() in _SUFFIXES and path.is_file()
     )
 
 
@@ -100,7 +116,7 @@ def _build(
             if taken[split] >= getattr(config, f"{split}_per_class"):
                 continue
             try:
-                pixels = open_image(Path(config.root) / path, config.image_size)
+                pixels = _open_inside(Path(config.root), path, config.image_size)
             except _UnusableError as error:
                 refused.append(Refused(path, str(error)))
                 continue
@@ -115,7 +131,7 @@ def _build(
                     "content_hash": stored.hash_pixels(pixels),
                 }
             )
-        _require(name, role, taken, len(files[name]), config)
+        _require(name, role, taken, len(files[name]), refused, config)
     stored.save(folder, rows, np.stack(images), roles, sorted(refused, key=lambda each: each.path))
 
 
@@ -126,15 +142,30 @@ def _ordered(paths: list[str], config: DataConfig) -> list[tuple[str, str, str]]
     ]
 
 
-def _require(name: str, role: str, taken: dict[str, int], listed: int, config: DataConfig) -> None:
+def _require(
+    name: str,
+    role: str,
+    taken: dict[str, int],
+    listed: int,
+    refused: list[Refused],
+    config: DataConfig,
+) -> None:
     # proxy images are trained on and never measured
     needed = ("train",) if role == "proxy" else SPLITS
     empty = [split for split in needed if not taken[split]]
     if empty:
+        bad = [each for each in refused if each.path.startswith(f"{name}/")]
         raise DataError(
             f"class {name!r} of {config.root} has no usable {' or '.join(empty)} image "
-            f"among its {listed} files; add images or leave the class out"
+            f"among its {listed} files; add images, take another data.seed, or leave the class out"
+            + (f" ({len(bad)} unusable: {_name(bad)})" if bad else "")
         )
+
+
+def _open_inside(root: Path, path: str, image_size: int) -> NDArray[np.uint8]:
+    if not (root / path).resolve().is_relative_to(root.resolve()):
+        raise _UnusableError("a link that leads out of the data root")
+    return open_image(root / path, image_size)
 
 
 def open_image(path: Path, image_size: int) -> NDArray[np.uint8]:
@@ -144,28 +175,40 @@ def open_image(path: Path, image_size: int) -> NDArray[np.uint8]:
 
     Raises:
         _UnusableError: corrupt, truncated, empty, too large or too small.
+        DataError: the system does not let us read it.
     """
-    if not path.stat().st_size:
-        raise _UnusableError("empty file")
     try:
+        if not path.stat().st_size:
+            raise _UnusableError("empty file")
         with warnings.catch_warnings():
             # a decompression bomb is refused, not warned of
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            # broken metadata does not spoil the pixels
+            # Pillow's remarks on metadata that nobody reads
             warnings.simplefilter("ignore", UserWarning)
             with Image.open(path, formats=("JPEG", "PNG")) as opened:
                 if min(opened.size) * 2 < image_size:
                     raise _UnusableError(f"{opened.width}x{opened.height} is too small")
-                image = _to_rgb(ImageOps.exif_transpose(opened))
+                image = _to_rgb(_upright(opened))
     except UnidentifiedImageError:
         raise _UnusableError("not a JPEG or PNG image") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _UnusableError("too many pixels to decode safely") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except _DECODING as error:
+        if isinstance(error, OSError) and error.errno:
+            raise DataError(f"{path}: {error.strerror}; make it readable or remove it") from None
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise _UnusableError(f"corrupt or truncated ({reason})") from None
     fitted = ImageOps.fit(image, (image_size, image_size), Image.Resampling.LANCZOS)
     return np.asarray(fitted, dtype=np.uint8)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except _DECODING:
+        # broken metadata does not spoil the pixels
+        return image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
