@@ -206,8 +206,8 @@ def _upright(image: Image.Image) -> Image.Image:
     image.load()
     try:
         return ImageOps.exif_transpose(image)
-    except _DECODING:
-        # broken metadata does not spoil the pixels
+    except Exception:
+        # broken metadata, whatever Pillow raises on it, does not spoil the pixels
         return image
 
 
