@@ -374,6 +374,11 @@ def test_the_original_keeps_what_changes_it(name: str) -> None:
     assert other.key() != original.key()
 
 
+def test_a_key_does_not_depend_on_the_order_of_names() -> None:
+    assert content_key({"a": 1, "b": [1, 2]}) == content_key({"b": [1, 2], "a": 1})
+    assert content_key({"a": 1, "b": [1, 2]}) != content_key({"a": 1, "b": [2, 1]})
+
+
 def test_no_key_is_made_of_nan() -> None:
     with pytest.raises(ValueError, match="Out of range float"):
         content_key({"a": math.nan})

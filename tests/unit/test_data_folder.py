@@ -65,12 +65,15 @@ def test_folders_below_a_class_are_part_of_it_and_other_files_are_not(
 ) -> None:
     (tree / "cats" / "more" / "deep").mkdir(parents=True)
     noise(1).save(tree / "cats" / "more" / "deep" / "x.jpg")
+    noise(3).save(tree / "cats" / "CAPITALS.JPG")
+    noise(4).save(tree / "cats" / "naïve ☀ 'name'.PNG")
     (tree / "cats" / "notes.txt").write_text("not an image")
     noise(2).save(tree / "cats" / "y.gif")
     (tree / "not_named").mkdir()
     dataset = load(config(tree), tmp_path / "cache")
-    assert len(dataset.pixels) == 61
-    assert "cats/more/deep/x.jpg" in split_by_path(dataset)
+    assert len(dataset.pixels) == 63
+    more = {"cats/more/deep/x.jpg", "cats/CAPITALS.JPG", "cats/naïve ☀ 'name'.PNG"}
+    assert more < split_by_path(dataset).keys()
     assert dataset.refused == ()
 
 
