@@ -96,7 +96,11 @@ def test_a_turned_photograph_is_set_upright(kind: str, name: str, tmp_path: Path
 def exif(place: int, value: int) -> bytes:
     """Metadata with an orientation, of which one byte is wrong."""
     tags = Image.Exif()
-    tags[0x0112], tags[0x010E] = 6, "described"
+    tags[0x0112], tags[0x010E], tags[0x0131] = (
+        6,
+        "described",
+        "by some program of that name, years ago",
+    )
     content = bytearray(tags.tobytes().removeprefix(b"Exif\0\0"))
     content[place] = value
     return bytes(content)
