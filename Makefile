@@ -15,6 +15,7 @@ setup: $(READY)
 
 # The lock is installed by its hashes, then this project as it lies here. hatchling is locked too,
 # so the last step asks no registry. Bytecode: importing torch, ray and mlflow without costs minutes.
+# A machine's own constraints for pip have no say over a lock.
 $(READY): pyproject.toml requirements.lock _platform_bridge.py _platform_bridge.pth
 ifneq ($(UV),)
 	test -x $(BIN)/python || $(UV) venv --quiet .venv
@@ -22,7 +23,7 @@ ifneq ($(UV),)
 	$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 else
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --require-hashes -r requirements.lock
+	PIP_CONSTRAINT=/dev/null $(BIN)/python -m pip install --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .
 endif
 	touch $@

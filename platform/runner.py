@@ -151,11 +151,10 @@ def _searcher(run: _Run) -> Any:
     class LedgerSearcher(Searcher):
         """One searcher over the ledger's Optuna studies, one a variant."""
 
-        def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        def suggest(self, trial_id: str) -> Any:  # Ray's own annotation leaves FINISHED out
             trial = run.ledger.next()
             if trial is None:
-                exhausted: str = Searcher.FINISHED
-                return None if run.ledger.waiting() else exhausted
+                return None if run.ledger.waiting() else Searcher.FINISHED
             run.running[trial.key] = trial
             return {"name": trial.name, "order": asdict(run.order(trial))}
 

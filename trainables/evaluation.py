@@ -108,6 +108,28 @@ def objective(
     }
 
 
+def measure_grey(
+    model: CompletionModel,
+    extractor: DomainCNN,
+    dataset: Dataset,
+    real: Mapping[str, Arrays],
+    config: TrialConfig,
+) -> dict[str, float]:
+    """Metrics of completions that are flat grey: how bad a completion that knows nothing scores.
+
+    Keys are those of `evaluate`, each after `grey/`.
+    """
+    metrics: dict[str, float] = {}
+    for name, (split, role) in MEASURED.items():
+        rows = dataset.rows(role, split)
+        source = RowGenerators(rows.tolist(), config.evaluation.seed, "complete")
+        images = dataset.images(rows)
+        grey = images.masked_fill(model.hole(len(rows), config.test_task, source), 0.5)
+        found = measure(extract(extractor, grey, config.evaluation.batch_size), real[name], config)
+        metrics |= {f"grey/{name}/{key}": value for key, value in found.items()}
+    return metrics
+
+
 def evaluate(
     model: CompletionModel,
     extractor: DomainCNN,

@@ -24,7 +24,7 @@ from trainables.context import Context
 from trainables.data import Dataset, load
 from trainables.data.noise import mix_seed
 from trainables.errors import NonFiniteError
-from trainables.evaluation import MEASURED, Arrays, complete_rows, evaluate, extract
+from trainables.evaluation import MEASURED, Arrays, evaluate, extract, measure_grey
 from trainables.methods import METHODS, Terms
 from trainables.metrics.extractors import DomainCNN
 from trainables.models import CompletionModel, build_model
@@ -46,7 +46,7 @@ class Reference:
     Attributes:
         real: of the real images, by the names of `MEASURED`.
         original: of the original model's completions.
-        metrics: of the original model.
+        metrics: of the original model, and under `grey/` of flat grey completions.
     """
 
     real: Mapping[str, Arrays]
@@ -222,6 +222,7 @@ def reference(
             }
             model = load_base(config, base, context)
             metrics, original = evaluate(model, extractor, dataset, real, config)
+            metrics |= measure_grey(model, extractor, dataset, real, config)
         arrays = {
             f"{kind}:{name}:{part}": getattr(of, part)
             for kind, sets in (("real", real), ("original", original))
@@ -276,6 +277,3 @@ def stage_keys(config: TrialConfig) -> dict[str, str]:
         "base": content_key(base),
         "reference": content_key(whole),
     }
-
-
-__all__ = ["Prepared", "Reference", "base_model", "complete_rows", "load_base", "prepare"]

@@ -114,7 +114,7 @@ def _unlearn(
         context.report(measured.history[-1])
 
     if config.method == "original":
-        look(0, {})
+        look(0, {k: v for k, v in reference.metrics.items() if k.startswith("grey/")})
         return measured
 
     def on_step(step: int, terms: Terms) -> None:

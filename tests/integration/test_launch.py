@@ -55,7 +55,7 @@ def test_two_workers_train_what_one_process_trains(config: TrialConfig, tmp_path
         assert launch.execute(two, told.append) is None
     single = load_file(Path(one.folder) / "weights.safetensors")
     double = load_file(Path(two.folder) / "weights.safetensors")
-    base = load_file(next((tmp_path / "cache").glob("base-*")) / "weights.safetensors")
+    base = load_file(next((tmp_path / "cache").glob("base-*/weights.safetensors")))
     moved = torch.cat([(single[n] - base[n]).flatten() for n in single]).norm()
     apart = torch.cat([(single[n] - double[n]).flatten() for n in single]).norm()
     whole = torch.cat([single[n].flatten() for n in single]).norm()
