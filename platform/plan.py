@@ -186,12 +186,17 @@ class Plan:
             PlanError: something is missing, of another type, or unknown to this version.
         """
         try:
+            _typed(values, dict.fromkeys(("name", "study", "question", "storage"), str))
+            _typed(values, {"seed": int, **dict.fromkeys(("settings", "groups", "trials"), list)})
+            _typed(values["launch"], {"workers": int, "gpus_per_trial": float | int})
+            _typed(values["launch"], {"launcher": str, "max_concurrent": int | None})
+            _typed(values["search"], dict.fromkeys(values["search"], int))
             return cls(
                 name=values["name"],
                 study=values["study"],
                 question=values["question"],
                 storage=Path(values["storage"]),
-                seed=int(values["seed"]),
+                seed=values["seed"],
                 settings=tuple(values["settings"]),
                 launch=LaunchConfig(**values["launch"]),
                 search=SearchConfig(**values["search"]),
@@ -214,12 +219,21 @@ class Plan:
         return values
 
 
+def _typed(values: Mapping[str, Any], types: Mapping[str, Any]) -> None:
+    """Refuses a value of another type, which would else be met wherever it is used."""
+    for name, wanted in types.items():
+        if not isinstance(values[name], wanted):
+            raise TypeError(f"{name} is {values[name]!r}")
+
+
 def _group(values: Mapping[str, Any]) -> Group:
+    _typed(values, {"label": str, "name": str, "trials": int})
     space = {name: json_to_distribution(axis) for name, axis in values["space"].items()}
     return Group(**{**values, "config": from_dict(values["config"]), "space": space})
 
 
 def _trial(values: Mapping[str, Any]) -> PlannedTrial:
+    _typed(values, {"group": str, "name": str, "kind": str, "number": int, "params": dict})
     trial = PlannedTrial(**{**values, "config": from_dict(values["config"])})
     if trial.key != trial.config.key():
         raise ValueError(f"trial {trial.name} has been altered: its key is not its configuration's")
