@@ -60,6 +60,7 @@ def tpe_points(
         seed=int.from_bytes(digest[:4], "big"), multivariate=True, constant_liar=True
     )
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    study.add_trials(told)
+    # with a trial that lacks a field, TPE would take each field for itself
+    study.add_trials(trial for trial in told if trial.params.keys() >= space.keys())
     ordered = dict(sorted(space.items()))
     return [study.ask(fixed_distributions=ordered).params for _ in range(count)]
