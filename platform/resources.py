@@ -100,7 +100,8 @@ def _shortfalls(launch: LaunchConfig, machine: Machine) -> list[str]:
         ),
         (
             not inline and workers == 1 and gpus > 1,
-            f"one worker drives one GPU, and a trial asks for {gpus:g}: --workers {gpus:g}",
+            "one worker drives one GPU, and a trial asks for "
+            f"{gpus:g}: --workers {math.ceil(gpus)} --gpus-per-trial {math.ceil(gpus)}",
         ),
         (
             gpus > machine.gpus,
