@@ -101,10 +101,12 @@ def from_optuna(frozen: FrozenTrial, known: Mapping[str, PlannedTrial]) -> Entry
         known: the sweep's trials by their keys.
 
     Raises:
-        KeyError: it is none of them, or lacks what `to_optuna` wrote.
+        KeyError, TypeError, ValueError: it is none of them, or not as `to_optuna` wrote it.
     """
     attributes = frozen.user_attrs
-    return Entry(
+    if frozen.state not in (TrialState.COMPLETE, TrialState.FAIL):
+        raise ValueError(f"trial {frozen.number} is {frozen.state.name}")
+    entry = Entry(
         trial=known[attributes["key"]],
         state="finished" if frozen.state == TrialState.COMPLETE else "failed",
         result=attributes.get("result", {}),
@@ -112,3 +114,6 @@ def from_optuna(frozen: FrozenTrial, known: Mapping[str, PlannedTrial]) -> Entry
         message=attributes.get("message", ""),
         duration_s=float(attributes["duration_s"]),
     )
+    if entry.state == "finished":
+        rank(entry)  # its figures are there
+    return entry

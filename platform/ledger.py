@@ -31,7 +31,7 @@ FILE = "ledger.db"
 _UNREADABLE = (
     sqlalchemy.exc.SQLAlchemyError,
     optuna.exceptions.OptunaError,
-    KeyError,
+    LookupError,
     ValueError,
     TypeError,
     RuntimeError,
@@ -78,7 +78,7 @@ class Ledger:
             raise LedgerError(f"{path} exists already: --resume goes on with it")
         beside = path.with_name(f".{FILE}")
         beside.unlink(missing_ok=True)
-        storage = _storage(beside)
+        storage = _storage(beside, new=True)
         for group in plan.groups:
             study = optuna.create_study(
                 storage=storage, study_name=group.name, direction="maximize"
@@ -159,8 +159,7 @@ class Ledger:
             self.fail(trial, "non-finite", message)
             return False
         seconds = self._seconds(trial) or float(result.get("timing", {}).get("total_s", 0.0))
-        entry = Entry(trial=trial, state="finished", result=dict(result), duration_s=seconds)
-        self._end(entry)
+        self._end(Entry(trial=trial, state="finished", result=dict(result), duration_s=seconds))
         return True
 
     def fail(self, trial: PlannedTrial, cause: str, message: str) -> None:
@@ -184,12 +183,11 @@ class Ledger:
         """Takes in trials that left their result before anyone recorded it; returns them."""
         taken = []
         for trial in list(self._queue):
-            path = self.plan.trial_folder(trial) / "result.json"
             try:
-                result = json.loads(path.read_text("utf-8"))
+                result = json.loads((self.plan.trial_folder(trial) / "result.json").read_bytes())
             except (OSError, ValueError):  # it has not finished
                 continue
-            if isinstance(result, dict) and result.get("trial_key") == trial.key:
+            if _is_of(trial, result):
                 self._queue.remove(trial)
                 if self.finish(trial, result):
                     taken.append(trial)
@@ -263,8 +261,7 @@ class Ledger:
 
     def _later(self, group: Group) -> int:
         """How many trials TPE has still to propose."""
-        first = self.plan.search.sobol_trials
-        return max(0, group.trials - first - self._proposed[group.name])
+        return max(0, group.trials - self.plan.search.sobol_trials - self._proposed[group.name])
 
     def _propose(self, group: Group) -> None:
         """Asks TPE for the next generation once all before it have ended."""
@@ -287,8 +284,16 @@ class Ledger:
             self._add(search_trial(group, number, point))
 
 
-def _storage(path: Path) -> RDBStorage:
+def _is_of(trial: PlannedTrial, result: Any) -> bool:
+    """Whether a file holds this trial's result, whole."""
+    same = isinstance(result, dict) and result.get("trial_key") == trial.key
+    return same and all(isinstance(result.get(part), dict) for part in ("metrics", "timing"))
+
+
+def _storage(path: Path, *, new: bool = False) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # connected by path: in an address, "?", "%" and braces of a folder's name mean something else
     connect = functools.partial(sqlite3.connect, path.resolve())
-    return RDBStorage(f"sqlite:///{FILE}", engine_kwargs={"creator": connect})
+    engine: dict[str, Any] = {"creator": connect}
+    # a table that a damaged ledger lacks is not made anew: it would read as nothing done
+    return RDBStorage(f"sqlite:///{FILE}", engine_kwargs=engine, skip_table_creation=not new)

@@ -126,6 +126,11 @@ def final_points(folder: Path, result: Mapping[str, Any], last_step: int) -> Poi
     return [*points, (step, numbers({**result.get("metrics", {}), **timing}))]
 
 
+def without_password(text: str) -> str:
+    """A text in which no address shows who signs in, or by what password."""
+    return re.sub(r"//[^/@\s]*@", "//***@", text)
+
+
 def unusable(uri: str, error: Exception) -> str:
     """One line on a tracking store that fails; a password in an address is never shown."""
     said = " ".join(f"MLflow at {uri} cannot be used ({type(error).__name__}: {error}".split())
@@ -134,4 +139,4 @@ def unusable(uri: str, error: Exception) -> str:
         if uri.startswith("http")
         else "is its folder there and writable?"
     )
-    return re.sub(r"//[^/@\s]*@", "//***@", said)[:200] + f"); {remedy}"
+    return without_password(said)[:200] + f"); {remedy}"

@@ -108,7 +108,7 @@ def write_results(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     metrics = sorted({name for row in rows for name in row if "/" in name})
     schema = pa.schema([*COLUMNS.items(), *((name, pa.float64()) for name in metrics)])
     path = folder / "results.parquet"
-    with _replacing(path) as beside:
+    with replacing(path) as beside:
         pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), beside)
     return path
 
@@ -122,12 +122,12 @@ def write_environment(folder: Path) -> Path:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Writes a JSON file in one step."""
-    with _replacing(path) as beside:
+    with replacing(path) as beside:
         beside.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A file beside its place, renamed into it at the end: no reader meets half of it."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -192,7 +192,7 @@ def read_sweep(storage: Path, name: str) -> Sweep:
         raise RecordError(_no_sweep(storage, name))
     if not results_path.is_file():
         raise RecordError(
-            f"sweep {name!r} has no results yet: {results_path} is written as trials end; "
+            f"sweep {name!r} has no results yet: {results_path} is written when it ends or stops; "
             f"python -m platform.sweep --name {name} --storage {storage} --resume goes on with it"
         )
     table = _read_table(results_path)

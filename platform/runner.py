@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import warnings
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -75,13 +74,9 @@ class _Run:
                 verbose=0,
             ),
         )
-        before = signal.signal(signal.SIGTERM, _interrupt)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                tuner.fit()
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tuner.fit()
         interrupted = bool(self.running)
         self.ledger.interrupt()
         return Outcome(interrupted=interrupted or self.ledger.outstanding() > 0)
@@ -133,11 +128,6 @@ class _Run:
         self.ledger.finish(trial, result)
         self.recorder.trial_finished(trial, folder, result)
         self.progress.finished(trial, result)
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    """SIGTERM stops a sweep as Ctrl-C does, which Tune handles."""
-    signal.raise_signal(signal.SIGINT)
 
 
 def _trial_name(trial: Any) -> str:

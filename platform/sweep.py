@@ -1,1 +1,129 @@
-"""`python -m platform.sweep [STUDY]`: the command line of sweeps."""
+"""`python -m platform.sweep [STUDY]`: the command line of sweeps.
+
+Exit status: 0 all trials finished; 1 some failed, or the program did; 2 the user's mistake; 130
+interrupted and resumable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+
+from platform.request import LAUNCHERS, Request, plan_request, studies
+from trainables.errors import ConfigError, UserError
+from trainables.overrides import close_names
+
+_MOST_LINES = 4
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit status."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        print("interrupted before anything was started", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        mistake = isinstance(error, UserError)
+        shown = f"{type(error).__name__}: {error} (--debug shows where)"
+        for line in fault_lines(getattr(error, "problems", [str(error) if mistake else shown])):
+            print(f"error: {line}", file=sys.stderr)
+        return 2 if mistake else 1
+
+
+def fault_lines(problems: Sequence[str]) -> list[str]:
+    """Every fault, a line each, in at most four lines: the last one holds all that are left."""
+    lines = [" ".join(text.split()) for text in problems]
+    first, rest = lines[: _MOST_LINES - 1], lines[_MOST_LINES - 1 :]
+    return [*first, "; ".join(rest)] if rest else first
+
+
+def _run(arguments: Sequence[str]) -> int:
+    options, faults = _parse(arguments)
+    if options.list:
+        if faults:
+            raise ConfigError(faults)
+        print("\n".join(studies()))
+        return 0
+    request, plan = plan_request(options, faults)
+    if options.dry_run:
+        from platform.estimate import describe
+
+        print("\n".join(describe(plan, resumed=request.resume)))
+        return 0
+    from platform import session
+
+    return session.run(
+        plan,
+        resume=request.resume,
+        tracking_uri=request.tracking_uri,
+        debug=request.debug,
+        stream=sys.stdout,
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Raises, so that the caller tells of this fault together with all others."""
+        raise ConfigError([message])
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="python -m platform.sweep",
+        description="Runs a study: every trial of it, in parallel, recorded in MLflow.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("study", nargs="?", metavar="STUDY", help="a study of --list; default: quickstart")
+    add("--list", action="store_true", help="show the studies, a line each, and end")
+    add("--dry-run", action="store_true", help="print the plan; start nothing and write nothing")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any field of a trial, or search.trials; a list a,b enumerates; repeatable",
+    )
+    add("--name", help="of the sweep; default: the study's, with a number if that is in use")
+    add("--storage", metavar="DIR", default="runs", help="folder of sweeps; default: ./runs")
+    add("--resume", action="store_true", help="go on with what is outstanding of a sweep")
+    add("--seed", metavar="N", help="of the search and the trials; default: 0")
+    add("--max-concurrent", metavar="N", help="most trials at once; default: as many as fit")
+    add("--workers", metavar="N", help="processes that share each batch of a trial; default: 1")
+    add("--gpus-per-trial", metavar="N", help="a fraction shares a GPU; default: 0")
+    add("--launcher", metavar="HOW", help=f"{', '.join(LAUNCHERS)}; default: auto")
+    add("--tracking-uri", metavar="URI", help="MLflow server; default: mlflow.db in the storage")
+    add("--strict", action="store_true", help="stop at an unusable image: data.strict=true")
+    add("--debug", action="store_true", help="show tracebacks and Ray's own log")
+    return parser
+
+
+def _parse(arguments: Sequence[str]) -> tuple[Request, list[str]]:
+    """The options, and a fault for each argument that is none."""
+    parser = _parser()
+    known = [text for action in parser._actions for text in action.option_strings]
+    faults = []
+    unknown = {a for a in arguments if a.startswith("--") and a.partition("=")[0] not in known}
+    for text in dict.fromkeys(a for a in arguments if a in unknown):
+        name = text.partition("=")[0]
+        faults.append(f"unknown option {name}{close_names(name, known)}")
+    options = Request()
+    try:
+        _, extra = parser.parse_known_args(
+            [a for a in arguments if a not in unknown], namespace=options
+        )
+    except ConfigError as error:
+        return options, [*faults, *error.problems]
+    # the value of an unknown option looks like an argument too many
+    faults += [f"unexpected argument {text!r}" for text in extra if not unknown]
+    return options, faults
+
+
+if __name__ == "__main__":
+    sys.exit(main())

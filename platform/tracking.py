@@ -52,7 +52,10 @@ SweepStatus = Literal["finished", "failed", "interrupted"]
 Event = dict[str, Any]
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 _AT_THE_TOP = ("samples.png", "tsne.png", "config.json", "result.json")
-_SWEEP_FILES = ("plan.json", "environment.json", "results.parquet", "manifest.parquet")
+_SWEEP_FILES = (
+    *("plan.json", "environment.json", "results.parquet"),
+    *("manifest.parquet", "refused.json"),
+)
 _METRICS_A_BATCH = 1000  # MLflow's limit
 _log = logging.getLogger(__name__)
 
@@ -93,6 +96,11 @@ class Recorder:
             raise
         except Exception as error:  # whatever the store, its driver or the network raise
             raise RecordError(record.unusable(self.tracking_uri, error)) from error
+
+    @property
+    def shown_uri(self) -> str:
+        """The address without a password."""
+        return record.without_password(self.tracking_uri)
 
     def finished_before(self) -> set[str]:
         """Keys of the trials whose runs an earlier session of this sweep ended as FINISHED."""

@@ -68,8 +68,8 @@ def run_trial(config: TrialConfig, context: Context | None = None) -> dict[str, 
     with threads(context.threads):
         with clock.on("prepare_s"):
             prepared = prepare(config, context)
-            teacher = load_base(config, prepared.base, context).requires_grad_(False)
-            student = copy.deepcopy(teacher).requires_grad_(True)
+            student = load_base(config, prepared.base, context)
+            teacher = copy.deepcopy(student).requires_grad_(False)
         measured = _unlearn(config, context, prepared, student, teacher, clock)
         if context.world.rank:
             return {}

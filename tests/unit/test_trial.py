@@ -238,20 +238,7 @@ def test_the_original_is_the_base_bit_for_bit(
     assert same(trials["original"].weights, base)
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        name
-        if name in ENCODER_ONLY
-        else pytest.param(
-            name,
-            marks=pytest.mark.xfail(
-                strict=True, reason="run_trial thaws the fixed position tables of the student"
-            ),
-        )
-        for name in TRAINED
-    ],
-)
+@pytest.mark.parametrize("method", TRAINED)
 def test_a_method_moves_its_part_of_the_model_alone(
     method: str, trials: Mapping[str, Ran], base: Mapping[str, Tensor]
 ) -> None:

@@ -1,0 +1,191 @@
+"""What a plan takes: seconds and bytes, from what each size of model was measured to take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+
+from platform import resources
+from platform.plan import Plan
+from platform.progress import duration
+from trainables.config import ModelName, TrialConfig, content_key, to_dict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Of one size of model, on one core of a 2020s server, in seconds unless said otherwise.
+
+    Attributes:
+        pretrain_row: an image of a pretraining step.
+        unlearn_row: an image of an unlearning step.
+        complete_row: completing and measuring one image.
+        artifacts: pictures, t-SNE and weights of a trial.
+        megabytes: what a trial leaves.
+    """
+
+    pretrain_row: float
+    unlearn_row: float
+    complete_row: float
+    artifacts: float
+    megabytes: float
+
+
+COSTS: dict[ModelName, Cost] = {
+    "mae_tiny": Cost(
+        pretrain_row=1.1e-3, unlearn_row=1.1e-3, complete_row=3e-4, artifacts=2.5, megabytes=4.0
+    ),
+}
+_STARTING = 12.0  # Ray, and the first import of torch in its workers
+_TRAINER = 25.0  # workers of a trial by Ray Train
+_EXTRACTOR_ROW = 6e-4
+_MEBIBYTE = 2**20
+
+
+def trial_seconds(plan: Plan) -> float:
+    """Seconds of a trial, on average, on this kind of machine."""
+    each = [_trial(trial.config, plan) for trial in plan.trials]
+    return sum(each) / max(len(each), 1)
+
+
+def shared_seconds(plan: Plan) -> float:
+    """Seconds of the work that trials share, if none of it is in the cache."""
+    bases = {content_key(_base(trial.config)): trial.config for trial in plan.trials}
+    extractors = {
+        content_key([to_dict(t.config.data), to_dict(t.config.extractor)]): t.config
+        for t in plan.trials
+    }
+    pretraining = sum(
+        COSTS[c.model].pretrain_row * c.pretrain.steps * c.pretrain.batch_size
+        for c in bases.values()
+    )
+    measuring = sum(
+        _EXTRACTOR_ROW * c.extractor.steps * c.extractor.batch_size for c in extractors.values()
+    )
+    return _STARTING + max(pretraining, measuring) + sum(map(_evaluation, bases.values()))
+
+
+def total_seconds(plan: Plan) -> float:
+    """Seconds of the sweep."""
+    waves = plan.total / resources.concurrency(plan)
+    return shared_seconds(plan) + trial_seconds(plan) * waves
+
+
+def disk_bytes(plan: Plan) -> int:
+    """Bytes that the sweep leaves, its record and its shared work among them."""
+    trials = sum(COSTS[trial.config.model].megabytes for trial in plan.trials)
+    mean = trials / max(len(plan.trials), 1)
+    # the record holds each file once more
+    return int((2 * mean * plan.total + 60) * _MEBIBYTE)
+
+
+def disk_problems(plan: Plan) -> list[str]:
+    """A line where the storage has no room for the sweep."""
+    free, wanted = resources.free_disk(plan.storage), disk_bytes(plan)
+    if free >= wanted:
+        return []
+    return [
+        f"--storage {plan.storage} has {_megabytes(free)} free and the sweep may take "
+        f"{_megabytes(wanted)}: make room, or name another folder"
+    ]
+
+
+def _base(config: TrialConfig) -> list[object]:
+    parts = (config.data, config.pretrain, config.train_task)
+    return [config.model, *map(to_dict, parts)]
+
+
+def _trial(config: TrialConfig, plan: Plan) -> float:
+    unlearn, cost = config.unlearn, COSTS[config.model]
+    looks, rows = 1, 0
+    if config.method != "original":
+        looks = -(-unlearn.steps // unlearn.eval_every)
+        rows = unlearn.steps * (unlearn.forget_batch + unlearn.retain_batch)
+    trainer = _TRAINER if resources.uses_trainer(plan.launch) else 0.0
+    return rows * cost.unlearn_row + looks * _evaluation(config) + cost.artifacts + trainer
+
+
+def _evaluation(config: TrialConfig) -> float:
+    classes = 12 if not config.data.forget else len(config.data.forget) + len(config.data.retain)
+    images = classes * (config.data.val_per_class + config.data.test_per_class)
+    return COSTS[config.model].complete_row * images
+
+
+def describe(plan: Plan, *, resumed: bool = False) -> list[str]:
+    """The plan in words: its trials, what they run on, time and disk.
+
+    Args:
+        plan: the sweep.
+        resumed: say that it goes on.
+    """
+    machine = resources.available()
+    launch = plan.launch
+    how = "by Ray Train" if resources.uses_trainer(launch) else "each in a process of its own"
+    at_once = resources.concurrency(plan)
+    kinds = {kind: sum(t.kind == kind for t in plan.trials) for kind in ("default", "grid")}
+    searched = plan.total - sum(kinds.values())
+    counted = [f"{kinds['default']} at their defaults"]
+    counted += [f"{kinds['grid']} enumerated"] if kinds["grid"] else []
+    counted += [f"{searched} searched"] if searched else []
+    gpus = f" and {launch.gpus_per_trial:g} GPU(s)" if launch.gpus_per_trial else ""
+    later = plan.total - len(plan.trials)
+    return [
+        f"{plan.study}: {plan.question}",
+        f"sweep {plan.name}, {'resumed' if resumed else 'new'}, in {plan.folder}/",
+        *_table(plan),
+        *([f"... and {later} that TPE proposes as the sweep runs"] if later else []),
+        f"{plan.total} trials: {', '.join(counted)}",
+        *_spaces(plan),
+        f"a trial takes {resources.cpus_per_trial(launch):g} CPU(s){gpus}, {how}; "
+        f"here are {resources.describe(machine)}: {at_once} at once",
+        f"time: about {duration(total_seconds(plan))}, of it at most "
+        f"{duration(shared_seconds(plan))} for work that trials share",
+        f"disk: about {_megabytes(disk_bytes(plan))}, and "
+        f"{_megabytes(resources.free_disk(plan.storage))} are free",
+        "Nothing was started and nothing was written.",
+    ]
+
+
+def _table(plan: Plan) -> list[str]:
+    heads = ("trial", "key", "model", "alpha", "rate", "steps", "retain rows")
+    rows = [heads]
+    for trial in plan.trials:
+        config = trial.config
+        moved = config.method != "original"
+        rows.append(
+            (
+                trial.name,
+                trial.key,
+                config.model,
+                f"{config.forget_alpha:.3g}" if moved else "",
+                f"{config.unlearn.lr:.2g}" if moved else "",
+                str(config.unlearn.steps) if moved else "",
+                config.retain_source if moved else "",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    return [
+        "  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)).rstrip() for r in rows
+    ]
+
+
+def _spaces(plan: Plan) -> list[str]:
+    """What is searched, a line a distinct space."""
+    lines = {
+        ", ".join(f"{name} {_axis(axis)}" for name, axis in group.space.items())
+        + f", {group.trials} trials a variant"
+        for group in plan.groups
+        if group.trials
+    }
+    return [f"searched: {line}" for line in sorted(lines)]
+
+
+def _axis(axis: BaseDistribution) -> str:
+    if isinstance(axis, CategoricalDistribution):
+        return f"in {', '.join(map(str, axis.choices))}"
+    scale = " (log)" if axis.log else ""  # type: ignore[attr-defined]
+    return f"{axis.low:g} to {axis.high:g}{scale}"  # type: ignore[attr-defined]
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / _MEBIBYTE:,.0f} MB" if size < 2**34 else f"{size / 2**30:,.0f} GB"

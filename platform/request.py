@@ -1,0 +1,264 @@
+"""What the command line asks for -> Plan: every fault of a call found before it ends."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+from platform import resources
+from platform.plan import LaunchConfig, Launcher, Plan, difference, read_plan
+from platform.planning import make_plan
+from search_spaces import STUDIES, Study
+from trainables.errors import ConfigError, UserError
+from trainables.overrides import close_names
+
+LAUNCHERS: tuple[str, ...] = get_args(Launcher)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_OURS = ("cache", "mlartifacts")  # folders of the storage that are no sweeps
+_LAUNCH: dict[str, tuple[Callable[[str], Any], str]] = {
+    "workers": (int, "a whole number"),
+    "gpus_per_trial": (float, "a number"),
+    "max_concurrent": (int, "a whole number"),
+}
+
+
+class Request(argparse.Namespace):
+    """The options as they were given: texts, or None where they were not.
+
+    Attributes:
+        study: positional.
+        set: `key=value`, in order.
+        storage, name, seed, workers, gpus_per_trial, max_concurrent, launcher: see `--help`.
+        tracking_uri: of an MLflow server.
+        list, dry_run, resume, strict, debug: flags.
+    """
+
+    study: str | None = None
+    set: list[str]
+    storage: str = "runs"
+    name: str | None = None
+    seed: str | None = None
+    workers: str | None = None
+    gpus_per_trial: str | None = None
+    max_concurrent: str | None = None
+    launcher: str | None = None
+    tracking_uri: str | None = None
+    list: bool = False
+    dry_run: bool = False
+    resume: bool = False
+    strict: bool = False
+    debug: bool = False
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The user's settings, the flag that stands for one among them."""
+        return (*self.set, *(["data.strict=true"] if self.strict else []))
+
+
+def studies() -> list[str]:
+    """Every study in a line: its name, its cost, what it answers."""
+    width = max(len(name) for name in STUDIES)
+    return [f"{name:<{width}}  {study.question} ({study.cost})" for name, study in STUDIES.items()]
+
+
+def plan_request(request: Request, faults: list[str]) -> tuple[Request, Plan]:
+    """The plan of a request.
+
+    Args:
+        request: the options.
+        faults: those already found.
+
+    Raises:
+        ConfigError: every fault of the call, together.
+    """
+    faults = list(faults)
+    launch = _launch(request, faults)
+    seed = _number(request.seed, "--seed", int, "a whole number", faults)
+    if seed is not None and not 0 <= seed < 2**32:
+        faults.append(f"--seed {seed} is outside [0, 2^32)")
+    _look_at_storage(Path(request.storage), faults)
+    make = _resumed if request.resume else _new
+    plan = make(request, launch, seed, faults)
+    faults += resources.problems(plan.launch if plan else launch, resources.available())
+    if plan is not None and not faults:
+        from platform.estimate import disk_problems
+
+        faults += disk_problems(plan)
+    if faults or plan is None:
+        raise ConfigError(list(dict.fromkeys(faults)))
+    return request, plan
+
+
+def _new(
+    request: Request, launch: LaunchConfig, seed: int | None, faults: list[str]
+) -> Plan | None:
+    study = _study(request.study or "quickstart", faults)
+    storage = Path(request.storage)
+    name = request.name
+    if name is not None:
+        faults += _name_problems(storage, name)
+    if study is None:
+        return None
+    return _made(
+        faults,
+        study,
+        name=_free_name(storage, study.name) if name is None else name,
+        storage=storage,
+        settings=request.settings,
+        seed=seed or 0,
+        launch=launch,
+    )
+
+
+def _resumed(
+    request: Request, launch: LaunchConfig, seed: int | None, faults: list[str]
+) -> Plan | None:
+    """The recorded plan, which what is asked for now must not change."""
+    storage = Path(request.storage)
+    name = request.name or _newest(storage, request.study)
+    if name is None:
+        of_study = f" of {request.study}" if request.study else ""
+        faults.append(f"--resume: {storage} holds no sweep{of_study}; --storage names its folder")
+        return None
+    if not (storage / name / "plan.json").is_file():
+        known = _sweeps(storage)
+        there = f"; {storage} holds {', '.join(known[:8]) or 'none'}"
+        faults.append(f"--resume: no sweep {name!r}{close_names(name, known)}{there}")
+        return None
+    try:
+        recorded = read_plan(storage / name)
+    except UserError as error:
+        faults.append(str(error))
+        return None
+    kept = dataclasses.replace(recorded.launch, max_concurrent=launch.max_concurrent)
+    given = {
+        field: getattr(launch, field)
+        for field in ("workers", "gpus_per_trial", "launcher")
+        if getattr(request, field) is not None
+    }
+    kept = dataclasses.replace(kept, **given)
+    asked: Plan | None = dataclasses.replace(recorded, launch=kept)
+    if request.study or request.settings or seed is not None:
+        study = _study(request.study or recorded.study, faults)
+        if study is None:
+            return None
+        asked = _made(
+            faults,
+            study,
+            name=name,
+            storage=storage,
+            settings=request.settings or recorded.settings,
+            seed=recorded.seed if seed is None else seed,
+            launch=kept,
+        )
+    if asked is None:
+        return None
+    changed = difference(recorded, asked)
+    if changed:
+        shown = "; ".join(changed[:6]) + (f"; and {len(changed) - 6} more" if changed[6:] else "")
+        faults.append(
+            f"--resume goes on with the recorded plan, and this call changes it ({shown}): "
+            "leave these options out, or take another --name"
+        )
+        return None
+    return dataclasses.replace(recorded, launch=kept)
+
+
+def _made(faults: list[str], study: Study, **options: Any) -> Plan | None:
+    try:
+        return make_plan(study, **options)
+    except ConfigError as error:
+        faults += error.problems
+        return None
+
+
+def _study(name: str, faults: list[str]) -> Study | None:
+    if name not in STUDIES:
+        known = list(STUDIES)
+        faults.append(f"unknown study {name!r}{close_names(name, known)}; --list shows all")
+    return STUDIES.get(name)
+
+
+def _launch(request: Request, faults: list[str]) -> LaunchConfig:
+    values: dict[str, Any] = {}
+    for field, (kind, wanted) in _LAUNCH.items():
+        option = "--" + field.replace("_", "-")
+        value = _number(getattr(request, field), option, kind, wanted, faults)
+        if value is not None:
+            values[field] = value
+    if request.launcher is not None:
+        if request.launcher in LAUNCHERS:
+            values["launcher"] = request.launcher
+        else:
+            hint = close_names(request.launcher, list(LAUNCHERS))
+            known = ", ".join(LAUNCHERS)
+            faults.append(f"--launcher {request.launcher!r} is not one of {known}{hint}")
+    return LaunchConfig(**values)
+
+
+def _number(
+    text: str | None, option: str, kind: Callable[[str], Any], wanted: str, faults: list[str]
+) -> Any:
+    if text is None:
+        return None
+    try:
+        return kind(text)
+    except ValueError:
+        faults.append(f"{option} {text!r} is not {wanted}")
+        return None
+
+
+def _look_at_storage(storage: Path, faults: list[str]) -> None:
+    there = next(
+        each for each in (storage.absolute(), *storage.absolute().parents) if each.exists()
+    )
+    if not there.is_dir():
+        faults.append(f"--storage {storage}: {there} is a file")
+    elif not os.access(there, os.W_OK | os.X_OK):
+        faults.append(f"--storage {storage}: {there} is not writable")
+
+
+def _name_problems(storage: Path, name: str) -> list[str]:
+    if not _NAME.fullmatch(name) or name in _OURS:
+        return [
+            f"--name {name!r} is no name for a sweep: up to 64 letters, digits, '.', '_' and '-', "
+            f"the first a letter or digit, and not {' or '.join(_OURS)}"
+        ]
+    if (storage / name).exists():
+        return [
+            f"--name {name} is in use in {storage}: --resume goes on with it, "
+            f"and {_free_name(storage, name)} is free"
+        ]
+    return []
+
+
+def _free_name(storage: Path, name: str) -> str:
+    number, free = 1, name
+    while (storage / free).exists():
+        number += 1
+        free = f"{name}-{number}"
+    return free
+
+
+def _sweeps(storage: Path) -> list[str]:
+    return sorted(path.parent.name for path in storage.glob("*/plan.json"))
+
+
+def _newest(storage: Path, study: str | None) -> str | None:
+    """The sweep that was planned last, of a study if one is given."""
+    plans = sorted(storage.glob("*/plan.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in plans:
+        try:
+            recorded = read_plan(path.parent)
+        except UserError:
+            if study is None:  # the one that is meant, whatever ails it
+                return path.parent.name
+            continue
+        if study in (None, recorded.study):
+            return recorded.name
+    return None

@@ -1,0 +1,142 @@
+"""What a sweep's terminal output ends with: the table of variants, and where to look further."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from platform.variants import Row, Variant, failures, is_feasible, metric_labels, variants
+
+if TYPE_CHECKING:
+    from platform.plan import Plan
+
+_HEADS = ("", "retain", "forget", "retain", "forget", "alpha", "rate", "pictures")
+
+
+def summary(plan: Plan, rows: Sequence[Row]) -> list[str]:
+    """The variants in a table: each at its defaults, and its best feasible trial.
+
+    Args:
+        plan: the sweep.
+        rows: of `results.parquet`.
+    """
+    shown = variants(rows, [group.label for group in plan.groups])
+    if not any(variant.finished for variant in shown):
+        return [failures(rows) or "No trial has ended."]
+    table = [_cells(variant, several=len({each.model for each in shown}) > 1) for variant in shown]
+    every = [_HEADS, *table]
+    widths = [max(len(row[column]) for row in every) for column in range(len(_HEADS))]
+    gap = "  "
+    own = len(gap.join("x" * width for width in widths[1:3]))
+    best = len(gap.join("x" * width for width in widths[3:7]))
+    above = gap.join(
+        ["".ljust(widths[0]), "at its defaults".center(own), "best feasible".center(best)]
+    )
+    name = metric_labels(rows)["fid"]
+    tolerance = plan.groups[0].config.evaluation.retain_tolerance
+    lines = [
+        f"{name} of the test images; good is low on retain and high on forget.",
+        f"Chosen on validation: retain {name} at most {1 + tolerance:.2f} of the original's, then "
+        "the highest forget.",
+        *_grey(shown),
+        "",
+        above.rstrip(),
+        *(_line(row, widths) for row in every),
+        "",
+        "* keeps too little of the retain set, on validation",
+    ]
+    lost = failures(rows)
+    return [*lines, *([lost] if lost else [])]
+
+
+def _grey(shown: Sequence[Variant]) -> list[str]:
+    """How far forgetting can be told: a completion that knows nothing, against the original."""
+    found = [
+        row["grey/forget/fid"] / row["forget/fid"]
+        for row in (variant.default for variant in shown if variant.is_original)
+        if row is not None and row.get("grey/forget/fid")
+    ]
+    return [
+        f"A flat grey completion scores {ratio:.1f} times the original's forget." for ratio in found
+    ]
+
+
+def _cells(variant: Variant, *, several: bool) -> tuple[str, ...]:
+    label = f"{variant.model}: {variant.label}" if several else variant.label
+    own, best = variant.default, None if variant.is_original else variant.best
+    mark = "" if own is None or variant.is_original or is_feasible(own) else "*"
+    pictures = best or own
+    if best is not None:
+        chosen = (*_figures(best), f"{best['forget_alpha']:.3g}", f"{best['lr']:.2g}")
+    elif variant.is_original:
+        chosen = ("", "", "", "")
+    else:
+        chosen = ("none", f"of {len(variant.finished)}", "", "")
+    return (
+        label + mark,
+        *(_figures(own) if own is not None else ("failed", "")),
+        *chosen,
+        f"trials/{pictures['name']}/samples.png" if pictures is not None else "",
+    )
+
+
+def _figures(row: Row) -> tuple[str, str]:
+    return f"{row['retain/fid']:.1f}", f"{row['forget/fid']:.1f}"
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    texts = (0, len(widths) - 1)
+    return "  ".join(
+        cell.ljust(width) if column in texts else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ).rstrip()
+
+
+def commands(plan: Plan, tracking_uri: str) -> list[str]:
+    """The commands that look further into a sweep."""
+    python = interpreter()
+    where = "" if plan.storage == Path("runs") else f" --storage {shlex.quote(str(plan.storage))}"
+    analyses = {
+        "tables": "the paper's CSV files, Markdown, LaTeX",
+        "samples": "the variants side by side on the same images",
+        "tsne": "embeddings of forget and retain images",
+        "ablation": "forget_alpha against retain and forget distance",
+    }
+    lines = [f"Everything is in {plan.folder}/ (results.parquet: a row a trial). To look further:"]
+    asked = [(f"{python} -m analysis.{n} {plan.name}{where}", text) for n, text in analyses.items()]
+    if not tracking_uri.startswith("http"):
+        uri = shlex.quote(f"sqlite:///{_relative(Path(tracking_uri.removeprefix('sqlite:///')))}")
+        asked.append((f"{python} -m mlflow ui --backend-store-uri {uri}", "the record, by MLflow"))
+    width = max(len(command) for command, _ in asked)
+    lines += [f"  {command:<{width}}  # {text}" for command, text in asked]
+    if tracking_uri.startswith("http"):
+        lines.append(f"The record: {tracking_uri}")
+    return lines
+
+
+def resume_command(plan: Plan, tracking_uri: str | None) -> str:
+    """How an interrupted sweep goes on."""
+    parts = [interpreter(), "-m", "platform.sweep", "--name", plan.name, "--resume"]
+    if plan.storage != Path("runs"):
+        parts += ["--storage", str(plan.storage)]
+    if tracking_uri:
+        parts += ["--tracking-uri", tracking_uri]
+    return shlex.join(parts)
+
+
+def interpreter() -> str:
+    """This Python as a user would type it."""
+    found = shutil.which("python")
+    if found and Path(found).parent == Path(sys.executable).parent:
+        return "python"
+    return _relative(Path(sys.executable))
+
+
+def _relative(path: Path) -> str:
+    """From the working folder where it lies below it."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
