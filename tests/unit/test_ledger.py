@@ -283,7 +283,8 @@ def entry_of(plan: Plan, objective: float, violation: float) -> Entry:
 def test_infeasible_trials_rank_below_all_feasible_ones_by_their_violation(plan: Plan) -> None:
     figures = [(9.0, 0.5), (5.0, 0.2), (7.0, 1e-9), (-1.0, 0.0), (0.1, -0.3), (0.2, -0.1)]
     entries = [entry_of(plan, *pair) for pair in figures]
-    assert sorted(reversed(entries), key=rank) == entries
+    mixed = [entries[place] for place in (3, 0, 5, 1, 4, 2)]
+    assert sorted(mixed, key=rank) == entries
     assert [entry.feasible for entry in entries] == [False] * 3 + [True] * 3
     assert entries[1].forget_ratio == pytest.approx(math.exp(5.0))
     assert entries[1].retain_ratio == pytest.approx(1.1 * math.exp(0.2))
