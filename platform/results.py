@@ -219,7 +219,9 @@ def _no_sweep(storage: Path, name: str) -> str:
 
 def _read_table(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path)
+        table = pq.read_table(path)
+        table.validate(full=True)  # reading alone lets broken texts through
+        return table
     except (pa.ArrowException, OSError) as error:
         raise RecordError(f"{path} is damaged or truncated: {_first_line(error)}") from error
 
