@@ -35,6 +35,7 @@ _SCIENCE = (
     "trainables.methods",
     "trainables.data",
     "trainables.training",
+    "trainables.stages",
     "trainables.parallel",
 )
 
@@ -92,7 +93,9 @@ def extractor_folder(config: TrialConfig, dataset: Dataset, context: Context) ->
     material = {
         "extractor": to_dict(config.extractor),
         "data": dataset.fingerprint,
-        "code": code_version("trainables.metrics.extractors", "trainables.data"),
+        "code": code_version(
+            "trainables.metrics.extractors", "trainables.data", "trainables.stages"
+        ),
     }
 
     def build(folder: Path) -> None:
@@ -116,9 +119,13 @@ def _train_extractor(config: TrialConfig, dataset: Dataset, context: Context) ->
     optimiser = torch.optim.AdamW(network.parameters(), lr=options.lr, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.lr, options.steps)
     pool = Pool(dataset.rows("all", "train"), options.batch_size, False, "extractor")
+    chance = torch.Generator().manual_seed(mix_seed(options.seed, "greyed"))
     for step in range(options.steps):
         rows = pool.draw(options.seed, step)
-        logits = network(dataset.images(rows))[1]
+        images = dataset.images(rows)
+        greyed = torch.rand(len(rows), 1, 1, 1, generator=chance) < options.greyed
+        images = torch.where(greyed, images.mean(dim=1, keepdim=True), images)
+        logits = network(images)[1]
         loss = functional.cross_entropy(logits, dataset.labels(rows), label_smoothing=0.1)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
