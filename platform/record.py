@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
 
 if TYPE_CHECKING:
     from platform.plan import Plan, PlannedTrial
@@ -58,7 +59,27 @@ def trial_params(trial: PlannedTrial) -> dict[str, str]:
     return {name: str(value) for name, value in chosen.items()}
 
 
-def sweep_tags(plan: Plan, sweep_id: str, commit: str) -> dict[str, str]:
+def variants_page(sweep: str, experiment: str) -> str:
+    """The page of MLflow's user interface that shows a sweep's variants side by side.
+
+    Args:
+        sweep: its name.
+        experiment: its number in MLflow.
+
+    Returns:
+        What follows the server's address, from `#` on. By default the interface hides trials below
+        their sweep, and shows them flat only where they are not sorted by time.
+    """
+    query = {
+        "searchFilter": f'tags.sweep = "{sweep}" and tags.kind = "default"',
+        "orderByKey": "tags.`mlflow.runName`",
+        "orderByAsc": "true",
+        "compareRunsMode": "CHART",
+    }
+    return f"#/experiments/{experiment}/runs?{urlencode(query, quote_via=quote)}"
+
+
+def sweep_tags(plan: Plan, sweep_id: str, commit: str, experiment: str) -> dict[str, str]:
     """A sweep's tags, and its description: what it asks and where the answer is."""
     return {
         **_source(commit),
@@ -67,7 +88,7 @@ def sweep_tags(plan: Plan, sweep_id: str, commit: str) -> dict[str, str]:
         "study": plan.study,
         "kind": "sweep",
         "seed": str(plan.seed),
-        "mlflow.note.content": _description(plan),
+        "mlflow.note.content": _description(plan, variants_page(plan.name, experiment)),
     }
 
 
@@ -82,18 +103,18 @@ def _source(commit: str) -> dict[str, str]:
     }
 
 
-def _description(plan: Plan) -> str:
+def _description(plan: Plan, page: str) -> str:
     commands = "\n".join(
         f"    python -m analysis.{name} {plan.name} --storage {plan.storage}"
         for name in ("tables", "samples", "tsne", "ablation")
     )
     return f"""**Question.** {plan.question}
 
-**Where the answer is.** The runs below this one are the trials. The tag `kind` tells a variant's
-`default` from the trials of its `search`.
+**Where the answer is.** [The variants side by side, with their curves]({page}). The runs below this
+one are the trials; the tag `kind` tells a variant's `default` from the trials of its `search`.
 
-- Good unlearning keeps `retain/fid` low and makes `forget/fid` high. Choose runs and press
-  *Compare*, or open *Charts*. `val/...` is the validation split, by which trials are chosen.
+- Good unlearning keeps `retain/fid` low and makes `forget/fid` high. `val/...` is the validation
+  split, by which trials are chosen.
 - Pictures: a trial's *Artifacts*, `samples.png` and `tsne.png`.
 - Numbers: `results.parquet` among this run's artifacts, a row a trial. Tables and figures:
 

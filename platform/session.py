@@ -240,7 +240,7 @@ def _end(
         _tell(stream, [f"Interrupted with {left} of {plan.total} trials outstanding. To go on:"])
         _tell(stream, [f"  {resume_command(plan, tracking_uri)}"])
         return INTERRUPTED
-    _tell(stream, commands(plan, recorder.shown_uri))
+    _tell(stream, commands(plan, recorder.shown_uri, recorder.variants_page))
     if ledger.counts()["failed"]:
         return SOME_FAILED
     return FINISHED

@@ -96,8 +96,14 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
     ).rstrip()
 
 
-def commands(plan: Plan, tracking_uri: str) -> list[str]:
-    """The commands that look further into a sweep."""
+def commands(plan: Plan, tracking_uri: str, page: str) -> list[str]:
+    """The commands that look further into a sweep.
+
+    Args:
+        plan: the sweep.
+        tracking_uri: of the record, without a password.
+        page: of MLflow's user interface, from `#` on.
+    """
     python = interpreter()
     where = "" if plan.storage == Path("runs") else f" --storage {shlex.quote(str(plan.storage))}"
     analyses = {
@@ -110,12 +116,11 @@ def commands(plan: Plan, tracking_uri: str) -> list[str]:
     asked = [(f"{python} -m analysis.{n} {plan.name}{where}", text) for n, text in analyses.items()]
     if not tracking_uri.startswith("http"):
         uri = shlex.quote(f"sqlite:///{_relative(Path(tracking_uri.removeprefix('sqlite:///')))}")
-        asked.append((f"{python} -m mlflow ui --backend-store-uri {uri}", "the record, by MLflow"))
+        asked.append((f"{python} -m mlflow ui --backend-store-uri {uri}", "the record, served at"))
     width = max(len(command) for command, _ in asked)
     lines += [f"  {command:<{width}}  # {text}" for command, text in asked]
-    if tracking_uri.startswith("http"):
-        lines.append(f"The record: {tracking_uri}")
-    return lines
+    server = tracking_uri if tracking_uri.startswith("http") else "http://127.0.0.1:5000"
+    return [*lines, f"  {server.rstrip('/')}/{page}"]
 
 
 def resume_command(plan: Plan, tracking_uri: str | None) -> str:

@@ -102,6 +102,11 @@ class Recorder:
         """The address without a password."""
         return record.without_password(self.tracking_uri)
 
+    @property
+    def variants_page(self) -> str:
+        """What follows the server's address to see the sweep's variants side by side."""
+        return record.variants_page(self._plan.name, self._experiment)
+
     def finished_before(self) -> set[str]:
         """Keys of the trials whose runs an earlier session of this sweep ended as FINISHED."""
         return {key for key, run in self._former.items() if run.info.status == "FINISHED"}
@@ -284,7 +289,7 @@ class Recorder:
         if found:
             self._client.update_run(found[0].info.run_id, status="RUNNING")
             return str(found[0].info.run_id)
-        tags = record.sweep_tags(self._plan, sweep_id, self._commit)
+        tags = record.sweep_tags(self._plan, sweep_id, self._commit, self._experiment)
         run = self._client.create_run(self._experiment, tags=tags, run_name=self._plan.name)
         return str(run.info.run_id)
 
