@@ -81,6 +81,7 @@ def plan_request(request: Request, faults: list[str]) -> tuple[Request, Plan]:
     seed = _number(request.seed, "--seed", int, "a whole number", faults)
     if seed is not None and not 0 <= seed < 2**32:
         faults.append(f"--seed {seed} is outside [0, 2^32)")
+        seed = None
     _look_at_storage(Path(request.storage), faults)
     make = _resumed if request.resume else _new
     plan = make(request, launch, seed, faults)
@@ -120,7 +121,7 @@ def _resumed(
 ) -> Plan | None:
     """The recorded plan, which what is asked for now must not change."""
     storage = Path(request.storage)
-    name = request.name or _newest(storage, request.study)
+    name = _newest(storage, request.study) if request.name is None else request.name
     if name is None:
         of_study = f" of {request.study}" if request.study else ""
         faults.append(f"--resume: {storage} holds no sweep{of_study}; --storage names its folder")

@@ -7,15 +7,19 @@ interrupted and resumable.
 from __future__ import annotations
 
 import argparse
+import difflib
+import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 
 from platform.request import LAUNCHERS, Request, plan_request, studies
 from trainables.errors import ConfigError, UserError
 from trainables.overrides import close_names
 
 _MOST_LINES = 4
+_OPTION = re.compile(r"-(?!\d*\.?\d+$).")  # a negative number is a value
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -107,22 +111,38 @@ def _parser() -> _Parser:
 def _parse(arguments: Sequence[str]) -> tuple[Request, list[str]]:
     """The options, and a fault for each argument that is none."""
     parser = _parser()
-    known = [text for action in parser._actions for text in action.option_strings]
-    faults = []
-    unknown = {a for a in arguments if a.startswith("--") and a.partition("=")[0] not in known}
-    for text in dict.fromkeys(a for a in arguments if a in unknown):
-        name = text.partition("=")[0]
-        faults.append(f"unknown option {name}{close_names(name, known)}")
+    takes_value = {
+        text: action.nargs is None for action in parser._actions for text in action.option_strings
+    }
+    kept, faults = _sifted(arguments, takes_value)
     options = Request()
-    try:
-        _, extra = parser.parse_known_args(
-            [a for a in arguments if a not in unknown], namespace=options
-        )
-    except ConfigError as error:
-        return options, [*faults, *error.problems]
-    # the value of an unknown option looks like an argument too many
-    faults += [f"unexpected argument {text!r}" for text in extra if not unknown]
-    return options, faults
+    _, extra = parser.parse_known_args(kept, namespace=options)
+    return options, [*faults, *(f"unexpected argument {text!r}" for text in extra)]
+
+
+def _sifted(
+    arguments: Sequence[str], takes_value: Mapping[str, bool]
+) -> tuple[list[str], list[str]]:
+    """What argparse, which stops at its first fault, can take; and a fault for each of the rest."""
+    kept, faults, left = [], [], deque(arguments)
+    while left:
+        text = left.popleft()
+        name, equals, _ = text.partition("=")
+        value_follows = bool(left) and not equals and not _OPTION.match(left[0])
+        if not _OPTION.match(text):
+            kept.append(text)
+        elif name not in takes_value:
+            faults.append(f"unknown option {name}{close_names(name, list(takes_value))}")
+            meant = difflib.get_close_matches(name, takes_value, n=1)
+            if value_follows and (not meant or takes_value[meant[0]]):
+                left.popleft()  # it would be taken for a study
+        elif equals and not takes_value[name]:
+            faults.append(f"{name} takes no value")
+        elif takes_value[name] and not equals and not value_follows:
+            faults.append(f"{name} needs a value")
+        else:
+            kept.append(f"{text}={left.popleft()}" if takes_value[name] and not equals else text)
+    return kept, list(dict.fromkeys(faults))
 
 
 if __name__ == "__main__":
