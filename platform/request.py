@@ -13,6 +13,7 @@ from typing import Any, get_args
 from platform import resources
 from platform.plan import LaunchConfig, Launcher, Plan, difference, read_plan
 from platform.planning import make_plan
+from platform.settings import parse_settings
 from search_spaces import STUDIES, Study
 from trainables.errors import ConfigError, UserError
 from trainables.overrides import close_names
@@ -98,7 +99,7 @@ def plan_request(request: Request, faults: list[str]) -> tuple[Request, Plan]:
 def _new(
     request: Request, launch: LaunchConfig, seed: int | None, faults: list[str]
 ) -> Plan | None:
-    study = _study(request.study or "quickstart", faults)
+    study = _study(request, "quickstart", faults)
     storage = Path(request.storage)
     name = request.name
     if name is not None:
@@ -126,7 +127,7 @@ def _resumed(
         of_study = f" of {request.study}" if request.study else ""
         faults.append(f"--resume: {storage} holds no sweep{of_study}; --storage names its folder")
         return None
-    if not (storage / name / "plan.json").is_file():
+    if not _exists(storage / name / "plan.json"):
         known = _sweeps(storage)
         there = f"; {storage} holds {', '.join(known[:8]) or 'none'}"
         faults.append(f"--resume: no sweep {name!r}{close_names(name, known)}{there}")
@@ -145,7 +146,7 @@ def _resumed(
     kept = dataclasses.replace(kept, **given)
     asked: Plan | None = dataclasses.replace(recorded, launch=kept)
     if request.study or request.settings or seed is not None:
-        study = _study(request.study or recorded.study, faults)
+        study = _study(request, recorded.study, faults)
         if study is None:
             return None
         asked = _made(
@@ -178,10 +179,12 @@ def _made(faults: list[str], study: Study, **options: Any) -> Plan | None:
         return None
 
 
-def _study(name: str, faults: list[str]) -> Study | None:
+def _study(request: Request, usual: str, faults: list[str]) -> Study | None:
+    """The study; where there is none, the settings are looked at all the same."""
+    name, known = request.study or usual, list(STUDIES)
     if name not in STUDIES:
-        known = list(STUDIES)
         faults.append(f"unknown study {name!r}{close_names(name, known)}; --list shows all")
+        faults += parse_settings(request.settings)[1]
     return STUDIES.get(name)
 
 
@@ -216,7 +219,7 @@ def _number(
 
 def _look_at_storage(storage: Path, faults: list[str]) -> None:
     there = next(
-        each for each in (storage.absolute(), *storage.absolute().parents) if each.exists()
+        each for each in (storage.absolute(), *storage.absolute().parents) if _exists(each)
     )
     if not there.is_dir():
         faults.append(f"--storage {storage}: {there} is a file")
@@ -230,7 +233,7 @@ def _name_problems(storage: Path, name: str) -> list[str]:
             f"--name {name!r} is no name for a sweep: up to 64 letters, digits, '.', '_' and '-', "
             f"the first a letter or digit, and not {' or '.join(_OURS)}"
         ]
-    if (storage / name).exists():
+    if _exists(storage / name):
         return [
             f"--name {name} is in use in {storage}: --resume goes on with it, "
             f"and {_free_name(storage, name)} is free"
@@ -240,10 +243,18 @@ def _name_problems(storage: Path, name: str) -> list[str]:
 
 def _free_name(storage: Path, name: str) -> str:
     number, free = 1, name
-    while (storage / free).exists():
+    while _exists(storage / free):
         number += 1
         free = f"{name}-{number}"
     return free
+
+
+def _exists(path: Path) -> bool:
+    """Whether something is there, as far as this user may know."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _sweeps(storage: Path) -> list[str]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from platform.plan import write_plan
+from platform.planning import make_plan
 from platform.sweep import main
+from search_spaces import STUDIES
 
 Captured = pytest.CaptureFixture[str]
 MOST_LINES = 4
+SETTINGS = ("method=original,ours", "search.trials=1")
 
 
 def called(capsys: Captured, *arguments: object) -> tuple[int, str, str]:
@@ -35,3 +41,15 @@ def planned(capsys: Captured, *arguments: object) -> str:
     status, out, err = called(capsys, *arguments, "--dry-run")
     assert (status, err) == (0, "")
     return out
+
+
+def sweep(storage: Path, name: str = "first", *, settings: tuple[str, ...] = SETTINGS) -> Path:
+    """A sweep that was planned and not run, in its folder."""
+    plan = make_plan(STUDIES["quickstart"], name=name, storage=storage, settings=settings)
+    plan.folder.mkdir(parents=True)
+    write_plan(plan)
+    return plan.folder
+
+
+def setting(*texts: str) -> list[str]:
+    return [part for text in texts for part in ("--set", text)]
