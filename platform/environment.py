@@ -94,7 +94,9 @@ def _output(*command: str) -> str:
     if shutil.which(command[0]) is None:
         return ""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=10, check=True
+        )
     except (subprocess.SubprocessError, OSError):
         return ""
     return done.stdout.strip()

@@ -44,7 +44,7 @@ class Progress:
         self._clock = clock
         self._began: dict[str, float] = {}
         self._steps: dict[str, int] = {}
-        self._durations: list[float] = []
+        self._durations = [each.duration_s for each in entries if each.state == "finished"]
         self._stages: dict[str, tuple[float, int, float]] = {}
         self._done = sum(entry.state == "finished" for entry in entries)
         self._failed = sum(entry.state == "failed" for entry in entries)
@@ -98,7 +98,9 @@ class Progress:
         self._durations.append(seconds)
         entry = Entry(trial=trial, state="finished", result=result, duration_s=seconds)
         self._consider(entry)
-        self._line(f"{self._count()} {trial.name}: {outcome(entry)} ({duration(seconds)})")
+        self._line(
+            f"{self._count()} {trial.name}: {outcome(entry)} ({duration(seconds)}){self._left()}"
+        )
         self._refresh()
 
     def failed(self, trial: PlannedTrial, cause: str) -> None:
@@ -110,7 +112,7 @@ class Progress:
         """
         self._ended(trial)
         self._failed += 1
-        self._line(f"{self._count()} {trial.name} failed: {cause}")
+        self._line(f"{self._count()} {trial.name} failed: {cause}{self._left()}")
         self._refresh()
 
     def close(self) -> None:
@@ -145,6 +147,13 @@ class Progress:
             each = sum(self._durations) / len(self._durations)
         waiting = self._plan.total - self._done - self._failed - len(self._began)
         return each * (waiting + len(self._began) / 2) / self._at_once
+
+    def _left(self) -> str:
+        """What a plain line says of the rest, where no refreshed line does."""
+        outstanding = self._plan.total - self._done - self._failed
+        if self._terminal or not outstanding:
+            return ""
+        return f"; {duration(self.seconds_left())} left"
 
     def _count(self) -> str:
         return f"[{self._done + self._failed}/{self._plan.total}]"

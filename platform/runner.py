@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,8 @@ class _Run:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tuner.fit()
+        # the ledger and the trials' folders hold all that counts; nothing is ever resumed from this
+        shutil.rmtree(self.plan.folder / "tune", ignore_errors=True)
         interrupted = bool(self.running)
         self.ledger.interrupt()
         return Outcome(interrupted=interrupted or self.ledger.outstanding() > 0)

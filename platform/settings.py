@@ -12,6 +12,7 @@ from trainables.errors import ConfigError
 from trainables.overrides import close_names, field_types, parse_value
 
 _SEARCH = "search."
+_PATHS = ("data.root", "data.split_file")  # a comma may be part of them
 _LEAST = {"trials": 0, "sobol_trials": 0, "generation": 1}
 
 
@@ -66,7 +67,7 @@ def _take(settings: Settings, name: str, text: str) -> list[str]:
         settings.pinned[name] = tuple(item.strip() for item in text.split(",") if item.strip())
         return []
     values, faults = [], []
-    for item in (item.strip() for item in text.split(",")):
+    for item in [text] if name in _PATHS else [item.strip() for item in text.split(",")]:
         try:
             values.append(_value(name, item))
         except ConfigError as error:

@@ -56,7 +56,8 @@ def result_of(forget_ratio: float, violation: float = -0.1) -> dict[str, Any]:
 
 
 def ended(trial: PlannedTrial, ratio: float, violation: float = -0.1) -> Entry:
-    return Entry(trial=trial, state="finished", result=result_of(ratio, violation))
+    result = result_of(ratio, violation)
+    return Entry(trial=trial, state="finished", result=result, duration_s=4.0)
 
 
 def test_a_file_gets_a_line_a_trial_and_nothing_else(plan: Plan, clock: Clock) -> None:
@@ -74,9 +75,9 @@ def test_a_file_gets_a_line_a_trial_and_nothing_else(plan: Plan, clock: Clock) -
     progress.finished(first, result_of(2.5, 0.0))
     progress.close()
     assert stream.getvalue().splitlines() == [
-        "[1/4] original: forget FD x1.00, retain FD x1.00 (3 s)",
-        "[2/4] ours failed: non-finite: val/objective is nan",
-        "[3/4] ours-s1: forget FD x2.50, retain FD x1.10 (1 min 05 s)",
+        "[1/4] original: forget FD x1.00, retain FD x1.00 (3 s); 9 s left",
+        "[2/4] ours failed: non-finite: val/objective is nan; 6 s left",
+        "[3/4] ours-s1: forget FD x2.50, retain FD x1.10 (1 min 05 s); 34 s left",
     ]
     assert stream.getvalue().endswith("\n")
 
@@ -171,7 +172,7 @@ def test_a_sweep_that_goes_on_counts_what_ended_before(plan: Plan, clock: Clock)
     progress = Progress(plan, io.StringIO(), clock=clock, trial_s=5.0, entries=entries)
     assert progress.status() == (
         "[3/4] done, 0 running, 1 failed, 1 waiting, "
-        "best ours: forget FD x3.00, retain FD x1.00, 5 s left"
+        "best ours: forget FD x3.00, retain FD x1.00, 4 s left"
     )
 
 

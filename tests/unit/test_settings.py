@@ -137,3 +137,11 @@ def test_the_documented_names_are_all_known() -> None:
     names = """model method retain_source forget_alpha data.source data.root data.forget data.retain
         data.proxy data.image_size pretrain.steps unlearn.steps unlearn.lr search.trials"""
     assert set(names.split()) <= set(known_fields())
+
+
+@pytest.mark.parametrize("name", ["data.root", "data.split_file"])
+def test_a_path_may_hold_a_comma(name: str) -> None:
+    settings, faults = parse_settings([f"{name}=photos, old/a,b.csv"])
+    assert not faults
+    assert settings.pinned == {name: "photos, old/a,b.csv"}
+    assert not settings.axes
