@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from platform.record import without_password
 from platform.variants import Row, Variant, failures, is_feasible, metric_labels, variants
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def _cells(variant: Variant, *, several: bool) -> tuple[str, ...]:
     own, best = variant.default, None if variant.is_original else variant.best
     mark = "" if own is None or variant.is_original or is_feasible(own) else "*"
     pictures = best or own
+    lacking = "failed" if _has_failed_default(variant) else "to run"
     if best is not None:
         chosen = (*_figures(best), f"{best['forget_alpha']:.3g}", f"{best['lr']:.2g}")
     elif variant.is_original:
@@ -78,10 +80,14 @@ def _cells(variant: Variant, *, several: bool) -> tuple[str, ...]:
         chosen = ("none", f"of {len(variant.finished)}", "", "")
     return (
         label + mark,
-        *(_figures(own) if own is not None else ("failed", "")),
+        *(_figures(own) if own is not None else (lacking, "")),
         *chosen,
         f"trials/{pictures['name']}/samples.png" if pictures is not None else "",
     )
+
+
+def _has_failed_default(variant: Variant) -> bool:
+    return any(row["kind"] == "default" and row["state"] == "failed" for row in variant.trials)
 
 
 def _figures(row: Row) -> tuple[str, str]:
@@ -115,7 +121,7 @@ def commands(plan: Plan, tracking_uri: str, page: str) -> list[str]:
     lines = [f"Everything is in {plan.folder}/ (results.parquet: a row a trial). To look further:"]
     asked = [(f"{python} -m analysis.{n} {plan.name}{where}", text) for n, text in analyses.items()]
     if not tracking_uri.startswith("http"):
-        uri = shlex.quote(f"sqlite:///{_relative(Path(tracking_uri.removeprefix('sqlite:///')))}")
+        uri = shlex.quote(_database(tracking_uri))
         asked.append((f"{python} -m mlflow ui --backend-store-uri {uri}", "the record, served at"))
     width = max(len(command) for command, _ in asked)
     lines += [f"  {command:<{width}}  # {text}" for command, text in asked]
@@ -123,13 +129,21 @@ def commands(plan: Plan, tracking_uri: str, page: str) -> list[str]:
     return [*lines, f"  {server.rstrip('/')}/{page}"]
 
 
+def _database(tracking_uri: str) -> str:
+    """Its address; a file by its path from the working folder."""
+    scheme = "sqlite:///"
+    if not tracking_uri.startswith(scheme):
+        return tracking_uri
+    return scheme + _relative(Path(tracking_uri.removeprefix(scheme)))
+
+
 def resume_command(plan: Plan, tracking_uri: str | None) -> str:
-    """How an interrupted sweep goes on."""
+    """How an interrupted sweep goes on; a password of the server's address is left to the user."""
     parts = [interpreter(), "-m", "platform.sweep", "--name", plan.name, "--resume"]
     if plan.storage != Path("runs"):
         parts += ["--storage", str(plan.storage)]
     if tracking_uri:
-        parts += ["--tracking-uri", tracking_uri]
+        parts += ["--tracking-uri", without_password(tracking_uri)]
     return shlex.join(parts)
 
 
