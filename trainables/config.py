@@ -223,13 +223,13 @@ class ExtractorConfig(_Checked):
 
     Attributes:
         dim: width of its embedding.
-        greyed: share of the training images that lose their colour, in [0, 1]: a network that can
-            tell the photographs by colour alone is blind to blurred completions.
+        jitter: how strongly the colours of its training images are changed, in [0, 1]: a network
+            that can tell the photographs by colour alone is blind to blurred completions.
         steps, batch_size, lr, seed: of its training.
     """
 
     dim: int = 64
-    greyed: float = 0.5
+    jitter: float = 1.0
     steps: int = 300
     batch_size: int = 128
     lr: float = 3e-3
@@ -238,7 +238,7 @@ class ExtractorConfig(_Checked):
     def _faults(self) -> list[tuple[bool, str]]:
         return [
             (not 0.0 < self.lr < 10.0, f"lr={self.lr} is outside (0, 10)"),
-            (not 0.0 <= self.greyed <= 1.0, f"greyed={self.greyed} is outside [0, 1]"),
+            (not 0.0 <= self.jitter <= 1.0, f"jitter={self.jitter} is outside [0, 1]"),
             *self._below(1, "dim", "steps", "batch_size"),
         ]
 

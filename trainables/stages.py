@@ -26,7 +26,7 @@ from trainables.data.noise import mix_seed
 from trainables.errors import NonFiniteError
 from trainables.evaluation import MEASURED, Arrays, evaluate, extract, measure_grey
 from trainables.methods import METHODS, Terms
-from trainables.metrics.extractors import DomainCNN
+from trainables.metrics.extractors import DomainCNN, jitter_colours
 from trainables.models import CompletionModel, build_model
 from trainables.training import Batches, Pool, Recipe, Running, threads, train
 
@@ -119,13 +119,10 @@ def _train_extractor(config: TrialConfig, dataset: Dataset, context: Context) ->
     optimiser = torch.optim.AdamW(network.parameters(), lr=options.lr, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.lr, options.steps)
     pool = Pool(dataset.rows("all", "train"), options.batch_size, False, "extractor")
-    chance = torch.Generator().manual_seed(mix_seed(options.seed, "greyed"))
+    chance = torch.Generator().manual_seed(mix_seed(options.seed, "jitter"))
     for step in range(options.steps):
         rows = pool.draw(options.seed, step)
-        images = dataset.images(rows)
-        greyed = torch.rand(len(rows), 1, 1, 1, generator=chance) < options.greyed
-        images = torch.where(greyed, images.mean(dim=1, keepdim=True), images)
-        logits = network(images)[1]
+        logits = network(jitter_colours(dataset.images(rows), options.jitter, chance))[1]
         loss = functional.cross_entropy(logits, dataset.labels(rows), label_smoothing=0.1)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

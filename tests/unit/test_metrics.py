@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy.linalg import sqrtm
 
@@ -14,6 +15,7 @@ from trainables.metrics import (
     inception_score,
     resize_for_inception,
 )
+from trainables.metrics.extractors import jitter_colours
 from trainables.metrics.frechet import Gaussian, gaussian, gaussian_distance
 
 
@@ -219,3 +221,20 @@ def test_channels_keep_their_places() -> None:
     resized = resize_for_inception(red)
     assert resized[..., 0].min() > 199.9
     assert resized[..., 1:].max() == 0.0
+
+
+# --- Extractor -------------------------------------------------------------------------------
+
+
+def test_jitter_changes_colours_as_far_as_it_says_and_repeats() -> None:
+    images = torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.4
+    chance = torch.Generator().manual_seed(1)
+    changed = jitter_colours(images, 1.0, chance)
+    again = jitter_colours(images, 1.0, torch.Generator().manual_seed(1))
+    assert torch.equal(changed, again)
+    assert not torch.equal(changed, jitter_colours(images, 1.0, chance))
+    torch.testing.assert_close(jitter_colours(images, 0.0, chance), images)
+    assert changed.min() >= 0.0
+    assert changed.max() <= 1.0
+    saturation = (changed.amax(dim=1) - changed.amin(dim=1)).mean(dim=(1, 2))
+    assert saturation.max() / saturation.min() > 1.5
