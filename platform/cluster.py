@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,7 @@ def local(cpus: int, gpus: int, *, debug: bool = False) -> Iterator[None]:
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     import ray
 
+    terminate = signal.getsignal(signal.SIGTERM)
     ray.init(
         address="local",
         num_cpus=cpus,
@@ -51,6 +53,8 @@ def local(cpus: int, gpus: int, *, debug: bool = False) -> Iterator[None]:
         logging_level=logging.INFO if debug else logging.ERROR,
     )
     try:
+        # Ray's own handler aborts the driver, with nothing recorded
+        signal.signal(signal.SIGTERM, terminate)
         yield
     finally:
         ray.shutdown()

@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any, TextIO
 
 import pyarrow as pa
@@ -72,15 +73,23 @@ def _sole_driver(plan: Plan) -> Iterator[None]:
             f"sweep {plan.name!r} is being run by another process: wait for it, or take "
             "another --name"
         ) from None
-    with lock:
+    try:
         yield
-    lock.release(force=True)
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
     """SIGTERM stops a sweep as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        # a script's background processes ignore Ctrl-C
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
