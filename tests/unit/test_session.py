@@ -1,0 +1,53 @@
+"""One driver a sweep, and signals that stop it."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from platform.planning import make_plan
+from platform.session import InUseError, _sigterm_as_interrupt, _sole_driver
+from search_spaces import STUDIES
+
+
+@contextlib.contextmanager
+def interrupts_by(handler: Any) -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
+def test_sigterm_interrupts_also_where_a_script_made_ctrl_c_ignored(handler: Any) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with interrupts_by(handler), pytest.raises(KeyboardInterrupt), _sigterm_as_interrupt():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_sigterm_is_ctrl_c_to_whoever_handles_it() -> None:
+    told: list[int] = []
+    with interrupts_by(lambda number, frame: told.append(number)), _sigterm_as_interrupt():
+        signal.raise_signal(signal.SIGTERM)
+    assert told == [signal.SIGINT]
+
+
+def test_a_sweep_has_one_driver_at_a_time_however_the_last_one_ended(tmp_path: Path) -> None:
+    plan = make_plan(STUDIES["quickstart"], name="a", storage=tmp_path)
+    other = make_plan(STUDIES["quickstart"], name="b", storage=tmp_path)
+    with _sole_driver(plan):
+        with pytest.raises(InUseError, match="'a' is being run by another process"):
+            _sole_driver(plan).__enter__()
+        with _sole_driver(other):
+            pass
+    with pytest.raises(ZeroDivisionError) as caught, _sole_driver(plan):
+        raise ZeroDivisionError
+    with _sole_driver(plan):
+        assert caught.traceback  # the fault, and the lock that it names, are still at hand
