@@ -157,7 +157,7 @@ class OptimiserConfig(_Checked):
         warmup: share of the steps of linear warm-up, in [0, 1].
     """
 
-    steps: int = 120
+    steps: int = 100
     lr: float = 1e-3
     weight_decay: float = 0.05
     beta1: float = 0.9
@@ -191,7 +191,7 @@ class PretrainConfig(OptimiserConfig):
     lr: float = 3e-3
     batch_size: int = 64
     seed: int = 0
-    threads: int = 1
+    threads: int = 2
 
     def _faults(self) -> list[tuple[bool, str]]:
         return [*super()._faults(), *self._below(1, "batch_size", "threads")]
@@ -208,7 +208,7 @@ class UnlearnConfig(OptimiserConfig):
 
     forget_batch: int = 32
     retain_batch: int = 32
-    eval_every: int = 40
+    eval_every: int = 50
 
     def _faults(self) -> list[tuple[bool, str]]:
         return [

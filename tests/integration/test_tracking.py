@@ -122,7 +122,7 @@ def test_a_trial_has_params_metrics_by_step_and_its_files(plan):
         "retain_source": "real",
         "forget_alpha": "0.1",
         "lr": "0.003",
-        "steps": "120",
+        "steps": "100",
         "seed": "0",
     }
     assert set(found.children[original.key].data.params) == {"model", "method", "seed"}
