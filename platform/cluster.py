@@ -21,6 +21,7 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_WARN_THRESHOLD_S": "10",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # the newer output prints a banner even when told to be silent
     "RAY_AIR_NEW_OUTPUT": "0",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import traceback
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from platform import resources
 from trainables.errors import NonFiniteError, UserError
 from trainables.overrides import from_dict
 
@@ -60,17 +62,18 @@ def execute(order: Order, report: Report, callbacks: list[Any] | None = None) ->
         callbacks: Ray Train's, which tell of the metrics where it does not.
     """
     folder = Path(order.folder)
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
     try:
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
         if order.trainer:
             _by_trainer(order, callbacks or [])
         else:
             _inline(order, report)
     except Exception as error:
         failure = diagnose(error)
-        (folder / "error.txt").write_text(traceback.format_exc())
+        with contextlib.suppress(OSError):  # the disk may be what failed
+            (folder / "error.txt").write_text(traceback.format_exc())
         return failure
     return None
 
@@ -123,7 +126,7 @@ def _by_trainer(order: Order, callbacks: list[Any]) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    per_worker = {"CPU": 0.5}
+    per_worker = {"CPU": resources.WORKER_CPUS}
     if order.gpus:
         per_worker["GPU"] = order.gpus / order.workers
     trainer = TorchTrainer(
@@ -138,7 +141,7 @@ def _by_trainer(order: Order, callbacks: list[Any]) -> None:
             name=order.key,
             storage_path=str(Path(order.folder).resolve().parent.parent / "train"),
             callbacks=callbacks,
-            # the ledger retries, with what it knows of the cause
+            # by default Ray Train would start a group that failed again, for ever
             failure_config=FailureConfig(max_failures=0),
         ),
     )

@@ -22,6 +22,7 @@ from optuna.distributions import (
     json_to_distribution,
 )
 
+from platform.checks import trial_problems
 from platform.plan import Group, LaunchConfig, Plan, PlannedTrial
 from platform.points import sobol_points
 from platform.settings import Settings, parse_settings
@@ -61,7 +62,9 @@ def make_plan(
         ConfigError: everything that is wrong with the settings, the fields and the data, together.
     """
     asked, faults = parse_settings(settings)
+    launch = launch or LaunchConfig()
     rows, more = _rows(study, asked, seed)
+    more += [line for row in rows for line in trial_problems(row.config, launch.workers)]
     if faults or more:
         raise ConfigError(list(dict.fromkeys([*faults, *more])))
     search = dataclasses.replace(study.search, **asked.search)
@@ -74,7 +77,7 @@ def make_plan(
         seed=seed,
         trials=trials,
         groups=groups,
-        launch=launch or LaunchConfig(),
+        launch=launch,
         search=search,
         settings=tuple(settings),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import shutil
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 _INLINE_CPUS = 1.0
 # a trial that waits for its workers, and each worker: together two workers fit two CPUs
-_TRAINER_CPUS = 0.5
-_WORKER_CPUS = 0.5
+TRAINER_CPUS = 0.5
+WORKER_CPUS = 0.5
 _CGROUP = Path("/sys/fs/cgroup")
 _GIB = 2**30
 
@@ -63,7 +64,7 @@ def uses_trainer(launch: LaunchConfig) -> bool:
 def cpus_per_trial(launch: LaunchConfig) -> float:
     """CPUs that a trial and its workers take together."""
     if uses_trainer(launch):
-        return _TRAINER_CPUS + _WORKER_CPUS * launch.workers
+        return TRAINER_CPUS + WORKER_CPUS * launch.workers
     return _INLINE_CPUS
 
 
@@ -83,7 +84,7 @@ def problems(launch: LaunchConfig, machine: Machine) -> list[str]:
 def _shortfalls(launch: LaunchConfig, machine: Machine) -> list[str]:
     gpus, workers, cpus = launch.gpus_per_trial, launch.workers, cpus_per_trial(launch)
     inline = not uses_trainer(launch)
-    fit = int((machine.cpus - _TRAINER_CPUS) / _WORKER_CPUS)
+    fit = int((machine.cpus - TRAINER_CPUS) / WORKER_CPUS)
     faults = [
         (
             inline and workers > 1,
@@ -175,14 +176,10 @@ def _memory() -> int:
 def _gpus() -> int:
     """Those that the driver lists and CUDA_VISIBLE_DEVICES lets through."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if (visible is not None and not visible.strip()) or shutil.which("nvidia-smi") is None:
+    program = shutil.which("nvidia-smi")
+    if (visible is not None and not visible.strip()) or program is None:
         return 0
-    try:
-        listed = subprocess.run(
-            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10, check=True
-        ).stdout
-    except (subprocess.SubprocessError, OSError):
-        return 0
+    listed = _listed_gpus(program)
     present = sum(line.startswith("GPU ") for line in listed.splitlines())
     if visible is None:
         return present
@@ -190,6 +187,17 @@ def _gpus() -> int:
     names = [name.strip() for name in visible.split(",")]
     hidden = [i for i, name in enumerate(names) if name in ("", "-1")]
     return min(present, hidden[0] if hidden else len(names))
+
+
+@functools.cache
+def _listed_gpus(program: str) -> str:
+    """What the driver's tool lists; it may take a second, and its answer does not change."""
+    try:
+        return subprocess.run(
+            [program, "-L"], capture_output=True, text=True, timeout=10, check=True
+        ).stdout
+    except (subprocess.SubprocessError, OSError):
+        return ""
 
 
 def _read(path: Path) -> str:

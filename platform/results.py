@@ -173,7 +173,7 @@ class Sweep:
         path = self.trial_folder(row) / name
         if not path.is_file():
             raise RecordError(f"trial {row['name']} left no {name}: {path} is missing")
-        return _read_table(path)
+        return read_table(path)
 
 
 def read_sweep(storage: Path, name: str) -> Sweep:
@@ -195,7 +195,7 @@ def read_sweep(storage: Path, name: str) -> Sweep:
             f"sweep {name!r} has no results yet: {results_path} is written when it ends or stops; "
             f"python -m platform.sweep --name {name} --storage {storage} --resume goes on with it"
         )
-    table = _read_table(results_path)
+    table = read_table(results_path)
     missing = sorted(set(COLUMNS) - set(table.column_names))
     if missing:
         raise RecordError(f"{results_path} is no table of results: it lacks {', '.join(missing)}")
@@ -217,7 +217,12 @@ def _no_sweep(storage: Path, name: str) -> str:
     return f"no sweep {name!r} in {storage}{close_names(name, known)}; it holds {listed}"
 
 
-def _read_table(path: Path) -> pa.Table:
+def read_table(path: Path) -> pa.Table:
+    """A Parquet file.
+
+    Raises:
+        RecordError: it is damaged or truncated.
+    """
     try:
         table = pq.read_table(path)
         table.validate(full=True)  # reading alone lets broken texts through

@@ -79,7 +79,8 @@ class _Run:
             warnings.simplefilter("ignore")
             tuner.fit()
         # the ledger and the trials' folders hold all that counts; nothing is ever resumed from this
-        shutil.rmtree(self.plan.folder / "tune", ignore_errors=True)
+        for name in ("tune", "train"):
+            shutil.rmtree(self.plan.folder / name, ignore_errors=True)
         interrupted = bool(self.running)
         self.ledger.interrupt()
         return Outcome(interrupted=interrupted or self.ledger.outstanding() > 0)
@@ -89,7 +90,7 @@ class _Run:
 
         trainer = resources.uses_trainer(self.plan.launch)
         if trainer:
-            return tune.PlacementGroupFactory([{"CPU": 0.5}])
+            return tune.PlacementGroupFactory([{"CPU": resources.TRAINER_CPUS}])
         return tune.PlacementGroupFactory([{"CPU": 1, "GPU": self.plan.launch.gpus_per_trial}])
 
     def order(self, trial: PlannedTrial) -> Order:
@@ -128,7 +129,11 @@ class _Run:
             self.recorder.trial_failed(trial, failure.cause, failure.message)
             self.progress.failed(trial, f"{failure.cause}: {failure.message}")
             return
-        self.ledger.finish(trial, result)
+        if not self.ledger.finish(trial, result):
+            failure = Failure(cause="non-finite", message="the objective is not a finite number")
+            self.recorder.trial_failed(trial, failure.cause, failure.message)
+            self.progress.failed(trial, f"{failure.cause}: {failure.message}")
+            return
         self.recorder.trial_finished(trial, folder, result)
         self.progress.finished(trial, result)
 

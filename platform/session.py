@@ -23,7 +23,7 @@ from platform.summary import commands, resume_command, summary
 from platform.tracking import Recorder, SweepStatus
 from trainables.config import DataConfig, content_key, to_dict
 from trainables.data import Dataset, load
-from trainables.errors import UserError
+from trainables.errors import DataError, UserError
 
 FINISHED, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
@@ -60,7 +60,12 @@ def run(
         datasets = _load_data(plan)
         with _folder(plan, resume=resume):
             ledger, recorder = _open(plan, datasets, resume=resume, tracking_uri=tracking_uri)
-        return _drive(plan, ledger, recorder, tracking_uri, debug=debug, stream=stream)
+        try:
+            return _drive(plan, ledger, recorder, tracking_uri, debug=debug, stream=stream)
+        except UserError:
+            if not resume and ledger.outstanding() == plan.total:
+                shutil.rmtree(plan.folder, ignore_errors=True)
+            raise
 
 
 @contextlib.contextmanager
@@ -113,11 +118,28 @@ def _folder(plan: Plan, *, resume: bool) -> Iterator[None]:
 
 
 def _load_data(plan: Plan) -> list[Dataset]:
-    """Every data set of the plan, decoded before anything is started."""
+    """Every data set of the plan, decoded before anything is started.
+
+    Raises:
+        DataError: data that is missing, unusable, or too little to be measured.
+    """
     configs: dict[str, DataConfig] = {}
+    most_splits = 2  # a covariance needs two images
     for trial in plan.trials:
         configs.setdefault(content_key(to_dict(trial.config.data)), trial.config.data)
-    return [load(config, plan.cache) for config in configs.values()]
+        most_splits = max(most_splits, trial.config.evaluation.is_splits)
+    datasets = [load(config, plan.cache) for config in configs.values()]
+    for dataset in datasets:
+        for split in ("val", "test"):
+            for role in ("retain", "forget"):
+                count = len(dataset.rows(role, split))
+                if count < most_splits:
+                    raise DataError(
+                        f"{count} {split} images of the {role} classes are too few for an "
+                        f"Inception Score of {most_splits} splits: add images, or lower "
+                        "evaluation.is_splits"
+                    )
+    return datasets
 
 
 def _open(
@@ -125,11 +147,12 @@ def _open(
 ) -> tuple[Ledger, Recorder]:
     if resume:
         ledger = Ledger.open(plan)
+        _refuse_other_data(plan, datasets)
     else:
         write_plan(plan)
         ledger = Ledger.create(plan)
+        _write_manifests(plan, datasets)
     write_environment(plan.folder)
-    _write_manifests(plan, datasets)
     with FileLock(plan.storage / ".mlflow.lock"):  # MLflow's first use of a file is not locked
         recorder = Recorder(plan, tracking_uri)
     if resume:
@@ -145,6 +168,28 @@ def _catch_up(plan: Plan, ledger: Ledger, recorder: Recorder) -> None:
         if entry.state == "finished" and entry.trial.key not in recorded:
             folder = plan.trial_folder(entry.trial)
             recorder.trial_finished(entry.trial, folder, dict(entry.result))
+        if entry.state == "failed" and entry.trial.key not in recorder.failed_before():
+            recorder.trial_failed(entry.trial, entry.cause, entry.message)
+
+
+def _refuse_other_data(plan: Plan, datasets: list[Dataset]) -> None:
+    """A resumed sweep compares its trials on the images that it began with.
+
+    Raises:
+        DataError: the images have changed since.
+    """
+    path = plan.folder / "manifest.parquet"
+    if not path.is_file():  # killed before it was written: nothing has run
+        _write_manifests(plan, datasets)
+        return
+    before = set(results.read_table(path)["data_hash"].to_pylist())
+    now = {each.fingerprint for each in datasets}
+    if before != now:
+        raise DataError(
+            f"the images are not those that sweep {plan.name!r} began with (data hash "
+            f"{', '.join(sorted(now))}, in {path} {', '.join(sorted(before))}): put them back, or "
+            "take another --name"
+        )
 
 
 def _write_manifests(plan: Plan, datasets: list[Dataset]) -> None:

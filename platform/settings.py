@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, get_origin
 
 from search_spaces.study import SearchConfig
@@ -66,8 +67,12 @@ def _take(settings: Settings, name: str, text: str) -> list[str]:
     if get_origin(field_types()[name]) is tuple:
         settings.pinned[name] = tuple(item.strip() for item in text.split(",") if item.strip())
         return []
+    if name in _PATHS and text:
+        # trials run elsewhere, and a resumed sweep may be
+        settings.pinned[name] = str(Path(text).expanduser().absolute())
+        return []
     values, faults = [], []
-    for item in [text] if name in _PATHS else [item.strip() for item in text.split(",")]:
+    for item in (item.strip() for item in text.split(",")):
         try:
             values.append(_value(name, item))
         except ConfigError as error:

@@ -14,6 +14,7 @@ import ray
 from ray.util.queue import Empty, Queue
 
 from trainables.config import TrialConfig, to_dict
+from trainables.errors import NonFiniteError
 from trainables.overrides import from_dict
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def build(plan: Plan, watch: Watch) -> None:
     for together in _ORDER:
         tasks = [
             remote.options(num_cpus=1, num_gpus=_gpus(plan, stage)).remote(
-                stage, to_dict(config), str(plan.cache), queue
+                stage, to_dict(config), str(plan.cache.resolve()), queue
             )
             for stage in together
             for config in wanted.get(stage, {}).values()
@@ -72,7 +73,9 @@ def _await(tasks: list[Any], queue: Queue, watch: Watch) -> None:
             try:
                 ray.get(task)
             except ray.exceptions.RayTaskError as error:
-                raise error.cause from None
+                if not isinstance(error.cause, NonFiniteError):
+                    raise error.cause from None
+                # each trial that needs this meets it again, and fails alone and by its name
 
 
 def _build_stage(stage: str, config: dict[str, Any], cache: str, queue: Queue) -> None:
@@ -92,7 +95,7 @@ def _build_stage(stage: str, config: dict[str, Any], cache: str, queue: Queue) -
             told = time.monotonic()
             queue.put((label, step, total))
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
     context = Context(cache=Path(cache), device=device, progress=tell)
     dataset = load(trial.data, context.cache)
     if stage == "extractor":

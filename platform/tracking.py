@@ -111,6 +111,10 @@ class Recorder:
         """Keys of the trials whose runs an earlier session of this sweep ended as FINISHED."""
         return {key for key, run in self._former.items() if run.info.status == "FINISHED"}
 
+    def failed_before(self) -> set[str]:
+        """Keys of the trials whose runs an earlier session of this sweep ended as FAILED."""
+        return {key for key, run in self._former.items() if run.info.status == "FAILED"}
+
     def trial_started(self, trial: PlannedTrial) -> None:
         """Opens the trial's run, or takes up the one that an earlier attempt left."""
         self._emit("started", trial)

@@ -24,6 +24,10 @@ Variant = Literal["paper", "released"]
 TaskKind = Literal["centre", "random", "left", "right", "up", "down", "outpaint"]
 
 
+# sides of images are whole multiples of these; a test holds them against the models
+IMAGE_MULTIPLES: dict[ModelName, int] = {"mae_tiny": 4}
+
+
 def retain_share(source: str) -> float | None:
     """Share of real rows among the retain rows of a batch.
 
@@ -316,7 +320,25 @@ class TrialConfig(_Checked):
                 "retain_label maps forget rows onto retain rows: retain_source=none leaves it none",
             ),
             (self.forget_alpha < 0.0, f"forget_alpha={self.forget_alpha} is below 0"),
+            (
+                self.data.image_size % IMAGE_MULTIPLES.get(self.model, 1) != 0,
+                f"data.image_size={self.data.image_size} is not a multiple of "
+                f"{IMAGE_MULTIPLES.get(self.model, 1)}, as {self.model} needs",
+            ),
         ]
+
+    def batch_rows(self) -> dict[str, int]:
+        """Rows of each role in every global batch of unlearning; none for `original`.
+
+        The number of forget rows and of retain rows does not depend on the retain source.
+        """
+        share = retain_share(self.retain_source)
+        if self.method == "original":
+            return {}
+        retain = 0 if share is None else self.unlearn.retain_batch
+        real = round(retain * (share or 0.0))
+        rows = {"retain": real, "proxy": retain - real, "forget": self.unlearn.forget_batch}
+        return {role: count for role, count in rows.items() if count}
 
     def canonical(self) -> TrialConfig:
         """This trial with the fields that its method ignores at their defaults."""

@@ -27,6 +27,9 @@ MEASURED = {
 }
 
 
+_COMPARED = ("val/retain/fid", "val/forget/fid")
+
+
 @dataclass(frozen=True)
 class Arrays:
     """What was extracted from one set of images.
@@ -98,9 +101,14 @@ def objective(
 
     Returns:
         `val/objective`: log of the forget FD over the original's; `val/violation`: log of the
-        retain FD over the most it may
-        be, at or below 0 where the trial is feasible.
+        retain FD over the most it may be, at or below 0 where the trial is feasible.
+
+    Raises:
+        NonFiniteError: a distance of 0, whose logarithm is infinite.
     """
+    zero = [name for name in _COMPARED if not metrics[name] > 0.0 or not original[name] > 0.0]
+    if zero:
+        raise NonFiniteError(f"{', '.join(zero)} is 0: its ratio to the original's is not finite")
     most = (1.0 + config.evaluation.retain_tolerance) * original["val/retain/fid"]
     return {
         "val/objective": math.log(metrics["val/forget/fid"] / original["val/forget/fid"]),

@@ -94,8 +94,12 @@ def extractor_folder(config: TrialConfig, dataset: Dataset, context: Context) ->
         "extractor": to_dict(config.extractor),
         "data": dataset.fingerprint,
         "code": code_version(
-            "trainables.metrics.extractors", "trainables.data", "trainables.stages"
+            "trainables.metrics.extractors",
+            "trainables.data",
+            "trainables.training",
+            "trainables.stages",
         ),
+        "torch": str(torch.__version__),
     }
 
     def build(folder: Path) -> None:
@@ -141,7 +145,7 @@ def new_model(config: TrialConfig) -> CompletionModel:
     return build_model(config.model, **options)
 
 
-def base_material(config: TrialConfig, dataset: Dataset) -> dict[str, Any]:
+def base_material(config: TrialConfig, dataset: Dataset, device: torch.device) -> dict[str, Any]:
     """What names an original model in the cache."""
     return {
         "model": config.model,
@@ -149,6 +153,8 @@ def base_material(config: TrialConfig, dataset: Dataset) -> dict[str, Any]:
         "tasks": [to_dict(task) for task in pretraining_tasks(config)],
         "data": dataset.fingerprint,
         "code": code_version(*_SCIENCE),
+        "device": device.type,
+        "torch": str(torch.__version__),
     }
 
 
@@ -172,7 +178,7 @@ def base_model(config: TrialConfig, dataset: Dataset, context: Context) -> Path:
         save_weights(model, folder / "weights.safetensors")
         (folder / "losses.json").write_text(json.dumps(losses))
 
-    return build_once(context.cache, "base", base_material(config, dataset), build)
+    return build_once(context.cache, "base", base_material(config, dataset, context.device), build)
 
 
 def _pretrain(

@@ -17,7 +17,7 @@ from torch import Tensor
 from trainables import figures
 from trainables.cache import code_version
 from trainables.checkpoints import save_weights
-from trainables.config import TrialConfig, retain_share, to_dict
+from trainables.config import TrialConfig, to_dict
 from trainables.context import Context
 from trainables.data import Dataset
 from trainables.data.noise import RowGenerators
@@ -156,18 +156,9 @@ def training_pools(config: TrialConfig, dataset: Dataset) -> tuple[Pool, ...]:
 
     The number of forget rows, of retain rows and of steps does not depend on the retain source.
     """
-    share = retain_share(config.retain_source)
-    retain = 0 if share is None else config.unlearn.retain_batch
-    real = round(retain * (share or 0.0))
-    counts = (
-        ("retain", real, False),
-        ("proxy", retain - real, False),
-        ("forget", config.unlearn.forget_batch, True),
-    )
     return tuple(
-        Pool(dataset.rows(role, "train"), count, forget, role)
-        for role, count, forget in counts
-        if count
+        Pool(dataset.rows(role, "train"), count, role == "forget", role)
+        for role, count in config.batch_rows().items()
     )
 
 
@@ -280,6 +271,10 @@ def _write_result(
         "trial_key": config.key(),
         "metrics": measured.final,
         "extractors": extractor_labels(config),
+        "fid": {
+            "width": config.extractor.dim,
+            "images": {name: len(each.features) for name, each in measured.extracted.items()},
+        },
         "timing": clock.spent,
         "data_hash": prepared.dataset.fingerprint,
         "code_version": code_version("trainables"),

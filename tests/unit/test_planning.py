@@ -333,7 +333,8 @@ def test_folders_of_classes_are_looked_at(tmp_path: Path) -> None:
         "data.source=folder", f"data.root={tmp_path / 'none'}", "data.forget=church"
     )
     assert missing.endswith("no such directory")
-    good = planned("data.source=folder", root, "data.forget=church", "data.retain=garden,harbour")
+    named = ("data.forget=church", "data.retain=garden,harbour", "retain_source=real")
+    good = planned("data.source=folder", root, *named)
     assert good.trials[0].config.data.retain == ("garden", "harbour")
 
 

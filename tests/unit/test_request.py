@@ -37,7 +37,13 @@ NOBODY = 65534
         ),
         (["--workers", "0"], "--workers 0 is below 1"),
         (["--workers", "two"], "--workers 'two' is not a whole number"),
-        (["--workers", "9999"], "a trial of 9999 workers takes "),
+        (
+            [
+                *("--workers", "9999", "--set", "unlearn.forget_batch=9999"),
+                *("--set", "unlearn.retain_batch=9999"),
+            ],
+            "a trial of 9999 workers takes ",
+        ),
         (["--gpus-per-trial", "-1"], "--gpus-per-trial -1.0 is not a number of 0 or more"),
         (["--gpus-per-trial", "nan"], "--gpus-per-trial nan is not a number of 0 or more"),
         (["--gpus-per-trial", "half"], "--gpus-per-trial 'half' is not a number"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -143,5 +144,5 @@ def test_the_documented_names_are_all_known() -> None:
 def test_a_path_may_hold_a_comma(name: str) -> None:
     settings, faults = parse_settings([f"{name}=photos, old/a,b.csv"])
     assert not faults
-    assert settings.pinned == {name: "photos, old/a,b.csv"}
+    assert settings.pinned == {name: str(Path.cwd() / "photos, old/a,b.csv")}
     assert not settings.axes

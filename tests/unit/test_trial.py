@@ -124,6 +124,7 @@ def test_the_result_names_what_it_measured(method: str, trials: Mapping[str, Ran
         "trial_key",
         "metrics",
         "extractors",
+        "fid",
         "timing",
         "data_hash",
         "code_version",
@@ -134,6 +135,8 @@ def test_the_result_names_what_it_measured(method: str, trials: Mapping[str, Ran
     assert result["trial_key"] == trial.config.key()
     assert set(result["extractors"].values()) == {"photos CNN"}
     assert result["extractors"].keys() == {"fid_extractor", "is_extractor", "clip_model"}
+    count = {"val/retain": 48, "val/forget": 48, "retain": 48, "forget": 48}
+    assert result["fid"] == {"width": 64, "images": count}
     timing = dict(result["timing"])
     total = timing.pop("total_s")
     # nothing is trained for the original

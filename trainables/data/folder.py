@@ -1,7 +1,8 @@
 """Any directory of class sub-folders of JPEG or PNG images.
 
-Every file is decoded once, when the data set is built; what cannot be used is left out of every
-method alike, named with its reason, or stops the build under `data.strict`.
+Every file is decoded once, when the data set is built, until its class has as many images of a
+split as asked for; what cannot be used is left out of every method alike, named with its reason, or
+stops the build under `data.strict`.
 """
 
 from __future__ import annotations

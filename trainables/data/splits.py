@@ -33,6 +33,15 @@ def problems(config: DataConfig) -> list[str]:
         return [str(error)]
 
 
+def class_roles(config: DataConfig) -> dict[str, str]:
+    """The role of each class that a configuration uses.
+
+    Raises:
+        DataError: a missing root, an unknown class, one in two roles, a faulty split file.
+    """
+    return photograph_roles(config) if config.source == "photos" else folder_roles(config)
+
+
 def photograph_roles(config: DataConfig) -> dict[str, str]:
     """The role of each photograph that a configuration uses.
 

@@ -1,0 +1,51 @@
+"""What would fail every trial of a configuration, found before any of them starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from trainables.config import TrialConfig
+from trainables.data.splits import class_roles
+from trainables.errors import DataError
+
+
+def trial_problems(config: TrialConfig, workers: int) -> list[str]:
+    """Why a trial can never train, a line each; empty where it can.
+
+    Args:
+        config: the trial.
+        workers: processes that share each of its batches.
+    """
+    rows = config.batch_rows()
+    return [*_missing_roles(config, rows), *_unshared_rows(config, rows, workers)]
+
+
+def _missing_roles(config: TrialConfig, rows: Mapping[str, int]) -> list[str]:
+    try:
+        present = set(class_roles(config.data).values())
+    except DataError:  # told of by whoever looks at the data
+        return []
+    return [
+        f"retain_source={config.retain_source} trains on {role} images and data.{role} names no "
+        "class: name one, or --set retain_source=real"
+        for role in rows
+        if role not in present
+    ]
+
+
+def _unshared_rows(config: TrialConfig, rows: Mapping[str, int], workers: int) -> list[str]:
+    if workers < 2:
+        return []
+    wrong = [
+        f"{count} {role} rows a step cannot be shared by {workers} workers evenly "
+        f"(--workers, unlearn.{'forget' if role == 'forget' else 'retain'}_batch, retain_source)"
+        for role, count in rows.items()
+        if count % workers
+    ]
+    if config.method == "retain_label" and (len(rows) > 2 or len(set(rows.values())) > 1):
+        # a forget row goes with the retain row of its place, which must be on the same worker
+        wrong.append(
+            "retain_label on several workers needs as many retain rows as forget rows, from one "
+            "source (--workers 1, or retain_source=real and equal batches)"
+        )
+    return wrong

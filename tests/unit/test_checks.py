@@ -1,0 +1,86 @@
+"""What would fail every trial is found while the sweep is planned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from platform.checks import trial_problems
+from platform.plan import LaunchConfig, Plan
+from platform.planning import make_plan
+from search_spaces import STUDIES
+from trainables.config import IMAGE_MULTIPLES, TrialConfig
+from trainables.errors import ConfigError
+from trainables.models import MODELS, build_model
+from trainables.overrides import apply_overrides
+
+
+def planned(*settings: str, workers: int = 1) -> Plan:
+    return make_plan(
+        STUDIES["quickstart"],
+        name="a",
+        storage=Path("runs"),
+        settings=settings,
+        launch=LaunchConfig(workers=workers),
+    )
+
+
+def test_the_quickstart_has_no_problems_on_one_and_on_two_workers() -> None:
+    for workers in (1, 2):
+        assert all(not trial_problems(t.config, workers) for t in planned(workers=workers).trials)
+
+
+def test_a_variant_that_trains_on_proxy_images_needs_some() -> None:
+    roles = ("data.forget=china", "data.retain=flower")
+    with pytest.raises(ConfigError, match=r"retain_source=proxy .*data\.proxy names no class"):
+        planned(*roles)
+    assert {trial.group for trial in planned(*roles, "retain_source=real").trials} >= {"ours"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "workers", "shown"),
+    [
+        (("unlearn.forget_batch=31",), 2, "31 forget rows a step cannot be shared by 2 workers"),
+        (("retain_source=0.33", "method=ours"), 2, "11 retain rows a step cannot be shared"),
+        ((), 3, "32 retain rows a step cannot be shared by 3 workers"),
+        (("method=retain_label", "retain_source=3:1"), 2, "retain_label on several workers"),
+        (("method=retain_label", "unlearn.forget_batch=16"), 2, "retain_label on several workers"),
+    ],
+)
+def test_batches_that_workers_cannot_share_are_refused(
+    settings: tuple[str, ...], workers: int, shown: str
+) -> None:
+    with pytest.raises(ConfigError, match=shown):
+        planned(*settings, workers=workers)
+
+
+def test_an_image_size_that_is_no_multiple_of_the_models_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"data\.image_size=30 is not a multiple of 4"):
+        planned("data.image_size=30")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_multiples_are_the_models(model: Any) -> None:
+    multiple = IMAGE_MULTIPLES[model]
+    assert build_model(model, image_size=multiple * 3) is not None
+    with pytest.raises(ValueError, match="multiple"):
+        build_model(model, image_size=multiple * 3 + 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "rows"),
+    [
+        ("real", {"retain": 32, "forget": 32}),
+        ("proxy", {"proxy": 32, "forget": 32}),
+        ("none", {"forget": 32}),
+        ("3:1", {"retain": 24, "proxy": 8, "forget": 32}),
+    ],
+)
+def test_a_batch_has_the_same_forget_rows_whatever_is_retained(
+    source: str, rows: dict[str, int]
+) -> None:
+    config = apply_overrides(TrialConfig(), {"retain_source": source})
+    assert config.batch_rows() == rows
+    assert apply_overrides(config, {"method": "original"}).batch_rows() == {}
