@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import skimage.data
 from PIL import Image
 
 from tests.command import Captured, refused, setting
-from tests.sweeps import TINY, Ended, ledger_states, run, sweep
+from tests.sweeps import ROOT, TINY, Ended, ledger_states, run, sweep
 from tests.trees import REFUSED, deep_png, encoded
 
 SIDE, STRIDE = 48, 40
@@ -78,7 +80,8 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ended(root: Path, storage: Path) -> Ended:
     methods = ("method=original,ours", "search.trials=0", "data.image_size=32")
-    return run(sweep(storage, *of_folder(root), *methods, options=["--name", "mine"]))
+    near = Path(os.path.relpath(root, ROOT))  # as a user would name it, who stands in some folder
+    return run(sweep(storage, *of_folder(near), *methods, options=["--name", "mine"]))
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +152,23 @@ class TestSwept:
         (parent,) = client.search_runs([experiment.experiment_id], "tags.kind = 'sweep'")
         files = {file.path for file in client.list_artifacts(parent.info.run_id)}
         assert {"refused.json", "manifest.parquet"} <= files
+
+    def test_a_sweep_goes_on_with_the_images_that_it_began_with_and_no_others(
+        self, storage: Path, root: Path, folder: Path
+    ) -> None:
+        resume = [sys.executable, "-m", "platform.sweep", "--storage", str(storage)]
+        resume += ["--name", "mine", "--resume"]
+        before = (folder / "manifest.parquet").read_bytes()
+        used = root / whole(folder, "manifest.parquet")[0]["path"]
+        content, status = used.read_bytes(), used.stat()
+        used.unlink()
+        other = run(resume)
+        used.write_bytes(content)
+        os.utime(used, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert other.status == 2, other
+        assert "the images are not those that sweep 'mine' began with" in other.err
+        assert run(resume).status == 0
+        assert (folder / "manifest.parquet").read_bytes() == before
 
 
 @pytest.mark.parametrize("strict", [["--strict"], setting("data.strict=true")])
