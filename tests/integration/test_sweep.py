@@ -245,3 +245,12 @@ def test_a_trial_that_is_not_finite_fails_alone(
     assert record.children["max_loss"].info.status == "FAILED"
     assert record.children["max_loss"].data.tags["failure"] == "non-finite"
     assert {each.info.status for each in record.runs} == {"FINISHED", "FAILED"}
+
+
+def test_an_original_that_is_not_finite_fails_the_trials_on_it_alone(tmp_path: Path) -> None:
+    wild = ("method=original", "pretrain.lr=0.003,9", "pretrain.clip=1e30", "search.trials=0")
+    failing = run(sweep(tmp_path, *wild, options=["--name", "wild"]))
+    assert failing.status == 1, failing
+    found = {row["failure"]: row["state"] for row in rows_of(tmp_path / "wild").values()}
+    assert found == {None: "finished", "non-finite": "failed"}
+    assert ledger_states(tmp_path / "wild") == {"COMPLETE", "FAIL"}
