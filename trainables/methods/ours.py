@@ -34,7 +34,7 @@ def loss(
     """Squared distance of features to the teacher's, which sees noise images on forget rows."""
     with torch.no_grad():
         targets = teacher.encoder_features(teacher.with_noise_images(inputs, forget, variant))
-    rows = feature_distance(model.encoder_features(inputs), targets)
+    rows = feature_distance(model, inputs, targets, variant)
     return weigh(rows, forget, alpha=alpha, sign=1, variant=variant, world=world)
 
 
