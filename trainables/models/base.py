@@ -51,6 +51,23 @@ class PretrainingStage:
     loss: Callable[[Inputs], RowLoss]
 
 
+@dataclass(frozen=True, kw_only=True)
+class PublishedForm:
+    """What a published file of a model holds, the whole model or a part.
+
+    Attributes:
+        what: told where a file is refused.
+        names: the model's own state-dict names that the file must hold.
+        own_name: a name in the file -> the model's own, or None for what is left out.
+        optional: own names that the file may hold too, which otherwise stay as they are.
+    """
+
+    what: str
+    names: frozenset[str]
+    own_name: Callable[[str], str | None] = lambda name: name
+    optional: frozenset[str] = frozenset()
+
+
 class CompletionModel(nn.Module, ABC):
     """A model that completes images, as unlearning sees it.
 
@@ -136,3 +153,7 @@ class CompletionModel(nn.Module, ABC):
         return (
             PretrainingStage(name="model", moves=moves, prepare=self.prepare, loss=self.task_loss),
         )
+
+    def published_forms(self) -> tuple[PublishedForm, ...]:
+        """The files that `load_published` reads into this model; the first is the whole model."""
+        return (PublishedForm(what="the whole model", names=frozenset(self.state_dict())),)

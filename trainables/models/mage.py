@@ -8,7 +8,6 @@ row.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -22,8 +21,15 @@ from torch.nn import functional
 from trainables.config import TaskConfig, Variant
 from trainables.data.masks import hole_on_grid
 from trainables.data.noise import RandomSource, normal_like, uniform_rows
-from trainables.models.base import CompletionModel, Inputs, PretrainingStage, RowLoss
+from trainables.models.base import (
+    CompletionModel,
+    Inputs,
+    PretrainingStage,
+    PublishedForm,
+    RowLoss,
+)
 from trainables.models.blending import blend, rim
+from trainables.models.decoding import decode
 from trainables.models.mae import IMAGENET_MEAN, sincos_positions
 from trainables.models.vqgan import VQGAN
 from trainables.parallel import ALONE, World
@@ -234,6 +240,20 @@ class MAGE(CompletionModel):
             transformer,
         )
 
+    def published_forms(self) -> tuple[PublishedForm, ...]:
+        """The whole, or transformer and tokenizer apart; a tokenizer's training losses are left."""
+        (whole,) = super().published_forms()
+        tokenizer = frozenset(name for name in whole.names if name.startswith("vqgan."))
+        return (
+            whole,
+            PublishedForm(
+                what="the tokenizer alone",
+                names=tokenizer,
+                own_name=lambda name: None if name.startswith("loss.") else f"vqgan.{name}",
+            ),
+            PublishedForm(what="the transformer alone", names=whole.names - tokenizer),
+        )
+
     def prepare(
         self, images: Tensor, task: TaskConfig, source: RandomSource, world: World = ALONE
     ) -> dict[str, Tensor]:
@@ -321,60 +341,25 @@ class MAGE(CompletionModel):
         mean = images.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
         tokens = self.tokenize(torch.where(hole, mean, images))
         masked = self._grown(hole[:, 0, :: self.patch_size, :: self.patch_size].flatten(1))
-        completed = self.detokenize(self.decode(tokens, masked, source)).clamp(0.0, 1.0)
-        return blend(completed, images, hole)
+        filled = decode(
+            self._code_shares,
+            tokens,
+            masked,
+            source,
+            steps=self.decoding_steps,
+            temperature=self.temperature,
+        )
+        return blend(self.detokenize(filled).clamp(0.0, 1.0), images, hole)
 
     def _grown(self, mask: Tensor) -> Tensor:
         """A mask of tokens `(B, L)` bool and the eight neighbours of each."""
         grid = mask.view(-1, 1, self.grid, self.grid).float()
         return functional.max_pool2d(grid, 3, stride=1, padding=1).flatten(1).bool()
 
-    def decode(self, tokens: Tensor, masked: Tensor, source: RandomSource) -> Tensor:
-        """Fills masked tokens in rounds, the surest first (Chang et al., "MaskGIT", CVPR 2022).
-
-        After round t of T a share cos(pi / 2 * t / T) of all tokens may still be masked; rounds
-        whose share is at or above an image's own are skipped, and the last leaves none.
-
-        Args:
-            tokens: `(B, L)` int64; what the masked hold does not matter.
-            masked: `(B, L)` bool.
-            source: draws, equally many for a row whatever the others are.
-
-        Returns:
-            `(B, L)` int64, all below the codebook's size.
-        """
-        tokens, masked = tokens.clone(), masked.clone()
-        share = masked.float().mean(dim=1)
-        for step in range(1, self.decoding_steps + 1):
-            progress = step / self.decoding_steps
-            ratio = math.cos(math.pi / 2 * progress) if step < self.decoding_steps else 0.0
-            draws = uniform_rows(len(tokens), (2, tokens.shape[1]), source).to(tokens.device)
-            busy = (share > ratio).nonzero().flatten()
-            if len(busy):
-                temperature = self.temperature * (1.0 - progress)
-                tokens[busy], masked[busy] = self._round(
-                    tokens[busy], masked[busy], ratio, temperature, draws[busy]
-                )
-        return tokens
-
-    def _round(
-        self, tokens: Tensor, masked: Tensor, ratio: float, temperature: float, draws: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """One round of `decode`: `draws` `(B, 2, L)` uniform; the tokens, and what stays masked."""
-        none = torch.zeros_like(masked)
-        logits = self.predict(self.encode(tokens, none, masked), none, masked)
-        shares = logits[:, 1:, : self.codebook_size].softmax(dim=-1)
-        sums = shares.cumsum(dim=-1)
-        place = torch.searchsorted(sums, (draws[:, 0] * sums[..., -1]).unsqueeze(-1), right=True)
-        sampled = place.clamp_max(self.codebook_size - 1)
-        sure = shares.gather(-1, sampled).squeeze(-1).log()
-        gumbel = -(-draws[:, 1].clamp_min(1e-20).log()).clamp_min(1e-20).log()
-        surest_last = torch.where(masked, sure + temperature * gumbel, math.inf)
-        # a round fills one token at least
-        most = (masked.sum(dim=1) - 1).clamp_max(int(ratio * masked.shape[1]))
-        rank = surest_last.argsort(dim=1).argsort(dim=1)
-        filled = torch.where(masked, sampled.squeeze(-1), tokens)
-        return filled, rank < most.unsqueeze(1)
+    def _code_shares(self, tokens: Tensor, masked: Tensor) -> Tensor:
+        """Probabilities of the codes `(B, L, C)`, no token dropped."""
+        inputs = {"tokens": tokens, "drop_mask": masked & False, "all_mask": masked}
+        return self.output(inputs).softmax(dim=-1)
 
 
 def _block(dim: int, heads: int) -> nn.Module:
