@@ -6,6 +6,7 @@ the encoder moves. The method of Li, Hsu, Chen and Marculescu, "Machine Unlearni
 Image Generative Models"
 (ICLR 2024). With `retain_source="proxy"` R holds images of other classes: the paper's variant
 without the retain set.
+`variant="released"` weighs the distance as the family's released code does: twice for MAGE.
 """
 
 from __future__ import annotations

@@ -139,6 +139,8 @@ class _Quantiser(nn.Module):
     def __init__(self, codes: int, latent: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(codes, latent)
+        # about as wide as a fresh encoder's latents, so that from the start all codes are near some
+        nn.init.normal_(self.embedding.weight, std=0.3)
 
     def distances(self, latents: Tensor) -> Tensor:
         """Squared distances `(N, C)` of latents `(N, latent)` to every code."""
