@@ -15,7 +15,14 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from trainables.errors import ConfigError
 
-ModelName = Literal["mae_tiny"]
+ModelName = Literal[
+    "mae_tiny",
+    "mae_vit_base_patch16",
+    "mae_vit_large_patch16",
+    "mage_tiny",
+    "mage_vit_base_patch16",
+    "mage_vit_large_patch16",
+]
 MethodName = Literal[
     "original", "max_loss", "noisy_label", "retain_label", "random_encoder", "ours"
 ]

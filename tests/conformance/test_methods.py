@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,31 @@ CASES = list(itertools.product(MODELS, METHODS))
 TRAINED_CASES = list(itertools.product(MODELS, TRAINED))
 TASK = TaskConfig(kind="random", ratio=0.5)
 ROWS = 12
+_THIN = {
+    "image_size": 32,
+    "embed_dim": 32,
+    "depth": 2,
+    "num_heads": 2,
+    "decoder_embed_dim": 32,
+    "decoder_depth": 1,
+    "decoder_num_heads": 2,
+}
+# options over those of every size of a family, so that the suite takes seconds
+THIN: dict[str, dict[str, Any]] = {
+    "mae": {**_THIN, "patch_size": 4},
+    "mage": {
+        **_THIN,
+        "tokenizer": {
+            "channels": 8,
+            "channel_multipliers": (1, 1, 2),
+            "res_blocks": 1,
+            "latent_channels": 8,
+            "codebook_size": 64,
+            "groups": 2,
+        },
+        "decoding_steps": 6,
+    },
+}
 
 
 @pytest.fixture(autouse=True)
@@ -30,13 +56,13 @@ def one_thread() -> None:
 def models(name: str) -> tuple[CompletionModel, CompletionModel]:
     """A student a little way from its teacher, so that no loss is zero."""
     torch.manual_seed(1)
-    teacher = build_model(name).eval().requires_grad_(False)
+    teacher = build_model(name, **THIN[MODELS[name][0]]).eval()
     student = copy.deepcopy(teacher)
     with torch.no_grad():
         for parameter in student.parameters():
-            if parameter.ndim > 1:
+            if parameter.ndim > 1 and parameter.requires_grad:
                 parameter.add_(0.01 * torch.randn_like(parameter))
-    return student.requires_grad_(True), teacher
+    return student, teacher.requires_grad_(False)
 
 
 def images(rows: int = ROWS) -> Tensor:
@@ -199,7 +225,11 @@ def test_no_pixel_of_the_hole_reaches_a_completion(model: str) -> None:
         ours = student.complete(truth, task, RowGenerators(range(ROWS), 5))
         other = student.complete(spoiled, task, RowGenerators(range(ROWS), 5))
     assert torch.equal(ours, other)
-    assert torch.equal(torch.where(hole, 0.0, ours), torch.where(hole, 0.0, truth))
+    changeable = hole.float()
+    for _ in range(student.rim):
+        changeable = torch.nn.functional.max_pool2d(changeable, 3, stride=1, padding=1)
+    assert float(changeable.min()) == 0.0
+    assert torch.equal((ours * (1 - changeable)), truth * (1 - changeable))
     assert float(ours.min()) >= 0.0
     assert float(ours.max()) <= 1.0
 
