@@ -6,8 +6,9 @@ from typing import Any
 
 from trainables.models.base import CompletionModel
 from trainables.models.mae import MAE
+from trainables.models.palette import Palette
 
-FAMILIES: dict[str, type[CompletionModel]] = {"mae": MAE}
+FAMILIES: dict[str, type[CompletionModel]] = {"mae": MAE, "palette": Palette}
 
 # 8 x 8 patches on the embedded 32-pixel photographs
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -24,6 +25,24 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
             "decoder_num_heads": 4,
         },
     ),
+    "palette_places2": ("palette", {}),
+    "palette_tiny": (
+        "palette",
+        {
+            "image_size": 32,
+            "inner_channels": 32,
+            "channel_multipliers": (1, 2, 3),
+            "attention_rates": (4,),
+            "head_channels": 32,
+            "res_blocks": 1,
+            "norm_groups": 8,
+            "train_schedule": {"steps": 1000, "start": 1e-4, "end": 0.02},
+            "test_schedule": {"steps": 100, "start": 1e-3, "end": 0.12},
+            "sampler": "ddim",
+            "steps": 10,
+            "patch_size": 4,
+        },
+    ),
 }
 
 
@@ -31,7 +50,7 @@ def build_model(name: str, **config: Any) -> CompletionModel:
     """A model with fresh weights.
 
     Args:
-        name: a family (`mae`) or a size in `MODELS`.
+        name: a family (`mae`, `palette`) or a size in `MODELS`.
         config: the family's own options, over those of the size.
 
     Raises:
