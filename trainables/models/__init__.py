@@ -30,10 +30,10 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         "palette",
         {
             "image_size": 32,
-            "inner_channels": 32,
-            "channel_multipliers": (1, 2, 3),
+            "inner_channels": 16,
+            "channel_multipliers": (1, 1, 2, 4),
             "attention_rates": (4,),
-            "head_channels": 32,
+            "head_channels": 16,
             "res_blocks": 1,
             "norm_groups": 8,
             "train_schedule": {"steps": 1000, "start": 1e-4, "end": 0.02},
