@@ -14,6 +14,7 @@ from trainables.config import SamplingConfig, TaskConfig, TrialConfig, Variant
 from trainables.context import Context
 from trainables.data.noise import RowGenerators
 from trainables.errors import ConfigError
+from trainables.methods import METHODS
 from trainables.models import build_model
 from trainables.models.diffusion import SCHEDULE_BUFFERS, noised, schedule_buffers, spaced_steps
 from trainables.trial import run_trial
@@ -111,6 +112,41 @@ def test_noise_labels_noise_the_hole_and_keep_the_rest() -> None:
         assert all(torch.equal(changed[n][~FORGET], drawn[n][~FORGET]) for n in drawn)
 
 
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_losses_are_means_over_holes_or_as_released_over_whole_batches(variant: Variant) -> None:
+    student, teacher = small(), small(channel_multipliers=(1, 1))
+    drawn = student.prepare(images(), HYBRID, source())
+    drawn["mask"] = student.hole(4, HYBRID, source(start=9))
+    y_t = torch.where(drawn["mask"], drawn["y_noisy"], drawn["target"])
+    with torch.inference_mode():
+        ours, theirs = (
+            each.denoise(drawn["condition"], y_t, drawn["gamma"]) for each in (student, teacher)
+        )
+        found = {
+            name: METHODS[name].loss(student, teacher, drawn, FORGET, variant=variant)
+            for name in ("max_loss", "retain_label")
+        }
+    # the two forget rows, in the middle, are paired with the first and the last row
+    wanted = {"max_loss": drawn["noise"], "retain_label": theirs[[0, 0, 3, 3]]}
+    for name, target in wanted.items():
+        error = (ours - target).square()
+        in_hole = error * drawn["mask"]
+        whole = in_hole if name == "max_loss" else error
+        for rows, term in ((FORGET, found[name].forget), (~FORGET, found[name].retain)):
+            if variant == "paper":
+                mean = in_hole[rows].sum() / (3 * drawn["mask"][rows].sum())
+            else:
+                mean = whole[rows].sum() / error.numel()
+            torch.testing.assert_close(term, mean)
+
+
+def test_patches_need_not_fit_the_image() -> None:
+    model = small(patch_size=6)
+    hole = model.hole(4, TaskConfig(kind="random", ratio=0.5), source())
+    assert hole.shape == (4, 1, 16, 16)
+    assert torch.equal(hole[:, :, 12:, :].amax(dim=2), hole[:, :, 12:, :].amin(dim=2))
+
+
 def test_the_embedded_noise_level_stays_with_the_decoder() -> None:
     model = small()
     moved = {name.split(".")[1] for name in model.encoder_names()}
@@ -143,7 +179,7 @@ def test_a_schedule_that_is_none_is_refused(schedule: Any) -> None:
         schedule_buffers(schedule)
 
 
-@pytest.mark.parametrize("options", [{"image_size": 15}, {"patch_size": 5}, {"head_channels": 7}])
+@pytest.mark.parametrize("options", [{"image_size": 15}, {"head_channels": 7}])
 def test_sizes_that_do_not_fit_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="multiple"):
         small(**options)

@@ -6,6 +6,7 @@ shapes are those of the published files. Images are in [-1, 1] inside; only the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -38,7 +39,7 @@ class Palette(CompletionModel):
     """Diffusion on the noise level gamma, conditioned on the image with noise in its hole.
 
     Args:
-        image_size: pixels, a multiple of every reduction of the U-Net.
+        image_size: pixels, a multiple of the reduction to the U-Net's last resolution.
         inner_channels, channel_multipliers, attention_rates, head_channels, res_blocks,
             norm_groups: of the `UNet`.
         train_schedule, test_schedule: betas of training and of sampling.
@@ -71,9 +72,8 @@ class Palette(CompletionModel):
     ) -> None:
         super().__init__()
         reduction = 2 ** (len(channel_multipliers) - 1)
-        for name, side in (("the U-Net's reduction", reduction), ("patch size", patch_size)):
-            if image_size % side:
-                raise ValueError(f"image size {image_size} is not a multiple of {name} {side}")
+        if image_size % reduction:
+            raise ValueError(f"image size {image_size} is not a multiple of {reduction}")
         self.image_size = image_size
         self.patch_size = patch_size
         self.sampler = sampler
@@ -235,28 +235,29 @@ class Palette(CompletionModel):
 
     def output_places(self, inputs: Inputs) -> Tensor:
         """`(B, H * W)`: 1 in the hole."""
-        return inputs["mask"].flatten(1)
+        return inputs["mask"].to(inputs["noise"].dtype).flatten(1)
 
     def released_places(self, inputs: Inputs) -> Tensor:
         """`(B, H * W)`: the released means are over the whole image."""
-        return torch.ones_like(inputs["mask"]).flatten(1)
+        return torch.ones_like(self.output_places(inputs))
 
     def task_loss(self, inputs: Inputs) -> RowLoss:
-        """Squared error of the predicted noise in the hole (Saharia et al., 2022, equation 1)."""
+        """Squared error of the predicted noise in the hole (Saharia et al., 2022, equation 1).
+
+        `paper` means are over the hole, `released` means over all pixels of the batch.
+        """
         noise = self.denoise(inputs["condition"], _y_t(inputs), inputs["gamma"])
-        error = (noise - inputs["noise"]).square().mean(dim=1, keepdim=True) * inputs["mask"]
-        return RowLoss(
-            error.flatten(1).sum(dim=1),
-            self.output_places(inputs).sum(dim=1),
-            self.released_places(inputs).sum(dim=1),
-        )
+        places = self.output_places(inputs)
+        error = (noise - inputs["noise"]).square().mean(dim=1).flatten(1) * places
+        return RowLoss(error.sum(dim=1), places.sum(dim=1), self.released_places(inputs).sum(dim=1))
 
     def hole(self, rows: int, task: TaskConfig, source: RandomSource) -> Tensor:
-        """Removed pixels `(B, 1, H, W)` bool; `random` removes whole patches."""
+        """Removed pixels `(B, 1, H, W)` bool; `random` removes patches, cut off at the edges."""
         side = self.patch_size if task.kind == "random" else 1
-        grid = self.image_size // side
+        grid = math.ceil(self.image_size / side)
         mask = hole_on_grid(task, grid, rows, source).view(rows, 1, grid, grid)
-        return mask.repeat_interleave(side, 2).repeat_interleave(side, 3)
+        pixels = mask.repeat_interleave(side, 2).repeat_interleave(side, 3)
+        return pixels[:, :, : self.image_size, : self.image_size]
 
     def complete(self, images: Tensor, task: TaskConfig, source: RandomSource) -> Tensor:
         """Samples the hole step by step; the known pixels are put back after every step."""
@@ -299,5 +300,4 @@ class Palette(CompletionModel):
 
 def _y_t(inputs: Inputs) -> Tensor:
     """What the U-Net sees beside the condition: noised in the hole, known pixels elsewhere."""
-    mask = inputs["mask"]
-    return mask * inputs["y_noisy"] + (1.0 - mask) * inputs["target"]
+    return torch.where(inputs["mask"].bool(), inputs["y_noisy"], inputs["target"])
