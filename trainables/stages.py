@@ -140,7 +140,9 @@ def new_model(config: TrialConfig) -> CompletionModel:
     """The trial's model with its seeded initial weights."""
     torch.manual_seed(mix_seed(config.pretrain.seed, "weights"))
     options: dict[str, Any] = {"image_size": config.data.image_size}
-    return build_model(config.model, **options)
+    model = build_model(config.model, **options)
+    model.sampling = config.sampling
+    return model
 
 
 def base_material(config: TrialConfig, dataset: Dataset) -> dict[str, Any]:
@@ -219,6 +221,7 @@ def reference(
         "base": base.name,
         "extractor": extractor_folder(config, dataset, context).name,
         "task": to_dict(config.test_task),
+        "sampling": to_dict(config.canonical().sampling),
         "evaluation": to_dict(config.evaluation),
         "code": code_version("trainables.evaluation", "trainables.metrics"),
     }
@@ -281,6 +284,7 @@ def stage_keys(config: TrialConfig) -> dict[str, str]:
         | base
         | {
             "test": to_dict(config.test_task),
+            "sampling": to_dict(config.canonical().sampling),
             "evaluation": to_dict(config.evaluation),
         }
     )

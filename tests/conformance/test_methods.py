@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import copy
 import itertools
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor
 
-from trainables.config import OptimiserConfig, TaskConfig
+from trainables.config import OptimiserConfig, TaskConfig, TaskKind
 from trainables.data.noise import RowGenerators
 from trainables.methods import METHODS
 from trainables.models import MODELS, CompletionModel, build_model
 from trainables.training import Objective
 
 TRAINED = [name for name in METHODS if name != "original"]
-CASES = list(itertools.product(MODELS, METHODS))
-TRAINED_CASES = list(itertools.product(MODELS, TRAINED))
+# full sizes are the same code with larger numbers
+TINY = [name for name in MODELS if name.endswith("_tiny")]
+CASES = list(itertools.product(TINY, METHODS))
+TRAINED_CASES = list(itertools.product(TINY, TRAINED))
 TASK = TaskConfig(kind="random", ratio=0.5)
 ROWS = 12
 _THIN = {
@@ -44,6 +46,15 @@ THIN: dict[str, dict[str, Any]] = {
             "groups": 2,
         },
         "decoding_steps": 6,
+    },
+    "palette": {
+        "image_size": 32,
+        "inner_channels": 8,
+        "channel_multipliers": (1, 1, 2),
+        "attention_rates": (4,),
+        "head_channels": 8,
+        "norm_groups": 4,
+        "steps": 4,
     },
 }
 
@@ -213,28 +224,34 @@ def test_same_seed_gives_the_same_weights(model: str, method: str) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("model", list(MODELS))
-def test_no_pixel_of_the_hole_reaches_a_completion(model: str) -> None:
+@pytest.mark.parametrize("model", TINY)
+@pytest.mark.parametrize("kind", get_args(TaskKind))
+def test_no_pixel_of_the_hole_reaches_a_completion(model: str, kind: TaskKind) -> None:
     student, _ = models(model)
     student.eval()
-    task = TaskConfig(kind="centre", ratio=0.5)
-    truth = images()
-    hole = student.hole(ROWS, task, RowGenerators(range(ROWS), 5))
+    rows = 3
+    task = TaskConfig(kind=kind, ratio=0.4)
+    truth = images(rows)
+    hole = student.hole(rows, task, RowGenerators(range(rows), 5))
+    assert bool(hole.any())
+    assert not bool(hole.all())
     spoiled = torch.where(hole, 1.0 - truth, truth)
     with torch.inference_mode():
-        ours = student.complete(truth, task, RowGenerators(range(ROWS), 5))
-        other = student.complete(spoiled, task, RowGenerators(range(ROWS), 5))
+        ours = student.complete(truth, task, RowGenerators(range(rows), 5))
+        other = student.complete(spoiled, task, RowGenerators(range(rows), 5))
     assert torch.equal(ours, other)
     changeable = hole.float()
     for _ in range(student.rim):
         changeable = torch.nn.functional.max_pool2d(changeable, 3, stride=1, padding=1)
-    assert float(changeable.min()) == 0.0
-    assert torch.equal((ours * (1 - changeable)), truth * (1 - changeable))
+    # patches anywhere leave no pixel far from all of them
+    assert kind == "random" or float(changeable.min()) == 0.0
+    assert torch.equal(ours * (1 - changeable), truth * (1 - changeable))
+    assert not torch.equal(torch.where(hole, ours, 0.0), torch.where(hole, truth, 0.0))
     assert float(ours.min()) >= 0.0
     assert float(ours.max()) <= 1.0
 
 
-@pytest.mark.parametrize("model", list(MODELS))
+@pytest.mark.parametrize("model", TINY)
 def test_a_completion_does_not_depend_on_its_batch(model: str) -> None:
     student, _ = models(model)
     student.eval()

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.tiny import tiny
-from trainables.config import TaskConfig
+from trainables.config import SamplingConfig, TaskConfig
 from trainables.context import Context
 from trainables.data.noise import RowGenerators
 from trainables.methods.original import pretraining
@@ -224,6 +224,23 @@ def test_the_surest_are_kept_first_without_noise() -> None:
     assert bool((filled[0, 1::2] == 1).all())
 
 
+def test_the_trials_rounds_go_before_the_models_own(
+    model: MAGE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+
+    def recorded(predict: Any, tokens: Tensor, *_: Any, steps: int, **__: Any) -> Tensor:
+        given.append(steps)
+        return tokens
+
+    monkeypatch.setattr("trainables.models.mage.decode", recorded)
+    for sampling in (SamplingConfig(), SamplingConfig(steps=3)):
+        monkeypatch.setattr(model, "sampling", sampling)
+        with torch.inference_mode():
+            model.complete(images(2), TaskConfig(), rows(2))
+    assert given == [20, 3]
+
+
 def test_rows_of_unequal_holes_decode_as_they_do_alone(model: MAGE) -> None:
     tokens = model.tokenize(images(3))
     masked = torch.arange(64).expand(3, 64) < torch.tensor([[60], [20], [40]])
@@ -326,6 +343,7 @@ def test_training_the_tokenizer_rebuilds_images() -> None:
 def test_a_trial_runs_from_nothing_and_trains_both_stages(tmp_path: Path) -> None:
     config = tiny(
         model="mage_tiny",
+        sampling__steps=2,
         data__train_per_class=8,
         data__val_per_class=4,
         data__test_per_class=4,

@@ -18,6 +18,7 @@ from torch import Tensor
 from trainables.checkpoints import load_published
 from trainables.errors import CheckpointError
 from trainables.models import CompletionModel, build_model
+from trainables.models.diffusion import SCHEDULE_BUFFERS
 
 THIN: dict[str, Any] = {
     "image_size": 16,
@@ -40,6 +41,17 @@ OPTIONS: dict[str, dict[str, Any]] = {
             "codebook_size": 8,
             "groups": 2,
         },
+    },
+    "palette": {
+        "image_size": 16,
+        "inner_channels": 4,
+        "channel_multipliers": (1, 2),
+        "attention_rates": (2,),
+        "head_channels": 4,
+        "res_blocks": 1,
+        "norm_groups": 2,
+        "train_schedule": {"steps": 20, "start": 1e-3, "end": 0.2},
+        "test_schedule": {"steps": 12, "start": 1e-3, "end": 0.4},
     },
 }
 
@@ -70,6 +82,13 @@ def tokenizer_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def transformer_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: each for name, each in weights.items() if not name.startswith("vqgan.")}
+
+
+def unet_of(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Without the schedule, which a model computes."""
+    return {
+        f"{prefix}{name}": each for name, each in weights.items() if name not in SCHEDULE_BUFFERS
+    }
 
 
 # --- The real forms --------------------------------------------------------------------------
@@ -120,6 +139,45 @@ def test_tokenizer_and_transformer_load_apart_in_any_order(tmp_path: Path) -> No
         for name in order:
             load_published(model, tmp_path / name)
         assert same(state(model), wanted)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("schedule", [0, 12, 20])
+@pytest.mark.parametrize("teacher", ["", "teacher_denoise_fn.", "teacher.denoise_fn.", "net_ema."])
+def test_palettes_file_fills_all_but_the_schedule(
+    prefix: str, schedule: int, teacher: str, tmp_path: Path
+) -> None:
+    wanted = state(network("palette", 1))
+    weights = unet_of(wanted, prefix)
+    if teacher:
+        copied = unet_of(state(network("palette", 3)), "")
+        weights |= {f"{prefix}{n.replace('denoise_fn.', teacher)}": e for n, e in copied.items()}
+        weights |= {f"{prefix}{teacher.split('.')[0]}.gammas": torch.zeros(3)}
+    if schedule:
+        weights |= {f"{prefix}{name}": torch.zeros(schedule) for name in SCHEDULE_BUFFERS}
+    torch.save(weights, tmp_path / "200_Network.pth")
+    model = network("palette", 2)
+    assert not same(state(model), wanted)
+    load_published(model, tmp_path / "200_Network.pth")
+    assert same(state(model), wanted)
+
+
+def test_a_palette_file_of_other_names_is_refused(tmp_path: Path) -> None:
+    whole = unet_of(state(network("palette", 1)), "")
+    path = tmp_path / "w.pth"
+    name = "denoise_fn.out.2.bias"
+    for weights, part in (
+        ({**whole, "blocks.0.weight": torch.zeros(1)}, "'blocks.0.weight': float32 (1,), exp"),
+        ({**whole, "denoise_fn.new.weight": torch.zeros(1)}, "'denoise_fn.new.weight': float32"),
+        ({n: e for n, e in whole.items() if n != name}, f"'{name}': absent, expected float32 (3,)"),
+        ({**whole, f"module.{name}": whole[name]}, f"'module.{name}': a second one, expected one"),
+    ):
+        torch.save(weights, path)
+        message = refusal(path, "palette")
+        assert "not the whole model: 1 names or shapes differ" in message
+        assert part in message
+    torch.save({n.replace("denoise_fn.", "teacher_denoise_fn."): e for n, e in whole.items()}, path)
+    assert f"not the whole model: {len(whole)} names" in refusal(path, "palette")
 
 
 def test_weights_of_half_and_of_double_width_load(tmp_path: Path) -> None:

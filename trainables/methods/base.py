@@ -111,7 +111,10 @@ def weigh(
 
 
 def _term(rows: RowLoss, chosen: Tensor, variant: Variant, world: World) -> Tensor:
-    counted = rows.places * chosen if variant == "paper" else rows.places
+    if variant == "paper":
+        counted = rows.places * chosen
+    else:
+        counted = rows.places if rows.released is None else rows.released
     places = world.sum(counted.sum()).clamp_min(torch.finfo(rows.total.dtype).tiny)
     return world.size * (rows.total * chosen).sum() / places
 

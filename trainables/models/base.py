@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from trainables.config import TaskConfig, Variant
+from trainables.config import SamplingConfig, TaskConfig, Variant
 from trainables.data.noise import RandomSource
 from trainables.parallel import ALONE, World
 
@@ -28,10 +28,12 @@ class RowLoss:
     Attributes:
         total: `(B,)`, summed over the row's places.
         places: `(B,)`, how many places that sum covers.
+        released: `(B,)`, how many the released code divides by, where that differs.
     """
 
     total: Tensor
     places: Tensor
+    released: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +76,11 @@ class CompletionModel(nn.Module, ABC):
     Attributes:
         released_feature_weight: what the released code multiplies each term of a distance between
             encoder features by.
+        sampling: how `complete` samples, where the model does.
     """
 
     released_feature_weight: float = 1.0
+    sampling = SamplingConfig()
 
     @property
     def rim(self) -> int:
@@ -121,6 +125,10 @@ class CompletionModel(nn.Module, ABC):
     @abstractmethod
     def output_places(self, inputs: Inputs) -> Tensor:
         """`(B, L)`: 1 where `output` is the completion of a removed place, else 0."""
+
+    def released_places(self, inputs: Inputs) -> Tensor:
+        """`(B, L)`: 1 where the released code compares outputs."""
+        return self.output_places(inputs)
 
     @abstractmethod
     def task_loss(self, inputs: Inputs) -> RowLoss:

@@ -83,7 +83,7 @@ class MAGE(CompletionModel):
         embed_dim, depth, num_heads: of the encoder.
         decoder_embed_dim, decoder_depth, decoder_num_heads: of the decoder.
         tokenizer: options of `VQGAN`, over its own.
-        decoding_steps: most rounds of a completion.
+        decoding_steps: most rounds of a completion, where `sampling` leaves it open.
         temperature: of the Gumbel noise in choosing the tokens that a round keeps.
     """
 
@@ -346,7 +346,7 @@ class MAGE(CompletionModel):
             tokens,
             masked,
             source,
-            steps=self.decoding_steps,
+            steps=self.sampling.steps or self.decoding_steps,
             temperature=self.temperature,
         )
         return blend(self.detokenize(filled).clamp(0.0, 1.0), images, hole)
