@@ -1,14 +1,28 @@
-"""Weights on disk: safetensors, which cannot carry code."""
+"""Weights on disk: safetensors, which cannot carry code, and published files, read as hostile.
+
+A published file is a pickle inside a zip archive. It is read by torch's weights-only reader, which
+makes tensors and plain containers and refuses every other name.
+"""
 
 from __future__ import annotations
 
+import argparse
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from trainables.errors import CheckpointError
+from trainables.models.base import CompletionModel, PublishedForm
+
+# under which a training checkpoint holds its state-dict
+_KEYS = ("model", "state_dict")
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -39,14 +53,132 @@ def load_weights(model: nn.Module, path: Path) -> None:
         name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)
     )
     if wrong:
-        # a foreign file's names may be long or hold line ends
-        first = "; ".join(
-            f"{name!r:.80}: {found.get(name, 'absent')}, expected {wanted.get(name, 'none')}"
-            for name in wrong[:3]
-        )
-        raise CheckpointError(f"{path}: {len(wrong)} names, shapes or types differ ({first})")
+        told = {name: (found.get(name, "absent"), wanted.get(name, "none")) for name in wrong}
+        raise CheckpointError(f"{path}: {_differences(told, 'names, shapes or types')}")
     model.load_state_dict(state)
 
 
-def _describe(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+def load_published(model: CompletionModel, path: str | Path) -> None:
+    """Reads a published checkpoint, whole or a part; a refusal leaves the model unchanged.
+
+    The state-dict is the file itself or lies under `model` or `state_dict`, beside whatever else.
+    Floating-point weights of any width are taken; they must be finite.
+
+    Args:
+        model: tells by `published_forms` what its files hold; other weights than those of the
+            form that fits are left as they are.
+        path: as downloaded.
+
+    Raises:
+        CheckpointError: a missing, truncated, foreign or hostile file, in one line.
+    """
+    path = Path(path)
+    state = _state_dict(_read(path), path)
+    own = model.state_dict()
+    fits = [_compare(form, state, own) for form in model.published_forms()]
+    # a foreign file is held against the whole model, any other against what it comes nearest to
+    best = max(fits, key=lambda each: (len(each.tensors), -len(each.wrong) * bool(each.tensors)))
+    if best.wrong:
+        differences = _differences(best.wrong, "names or shapes")
+        raise CheckpointError(f"{path}: not {best.what}: {differences}")
+    for name, value in best.tensors.items():
+        if not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{path}: {name} holds NaN or infinity, expected finite weights")
+    with torch.no_grad():
+        for name, value in best.tensors.items():
+            own[name].copy_(value)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """How a file compares with one form: what fits, and of what does not (found, expected)."""
+
+    what: str
+    tensors: dict[str, Tensor]
+    wrong: dict[str, tuple[str, str]]
+
+
+def _compare(form: PublishedForm, state: Mapping[str, object], own: Mapping[str, Tensor]) -> _Fit:
+    tensors: dict[str, Tensor] = {}
+    wrong: dict[str, tuple[str, str]] = {}
+    for name, value in state.items():
+        target = form.own_name(name)
+        if target is None:
+            continue
+        wanted = own[target] if target in form.names | form.optional else None
+        expected = "none" if wanted is None else _describe(wanted)
+        if target in tensors:
+            wrong[name] = ("a second one", "one")
+        elif wanted is not None and isinstance(value, Tensor) and _fills(value, wanted):
+            tensors[target] = value
+        else:
+            wrong[target if wanted is not None else name] = (_describe(value), expected)
+    absent = form.names - tensors.keys() - wrong.keys()
+    wrong |= {name: ("absent", _describe(own[name])) for name in absent}
+    return _Fit(form.what, tensors, wrong)
+
+
+def _fills(value: Tensor, wanted: Tensor) -> bool:
+    """Whether a tensor of a file can be copied into one of a model."""
+    alike = value.dtype == wanted.dtype
+    floating = value.is_floating_point() and wanted.is_floating_point()
+    return _is_plain(value) and value.shape == wanted.shape and (alike or floating)
+
+
+def _is_plain(value: Tensor) -> bool:
+    known = type(value) in (Tensor, nn.Parameter) and not (value.is_nested or value.is_quantized)
+    return known and value.layout == torch.strided and value.device.type == "cpu"
+
+
+def _read(path: Path) -> object:
+    """What a torch file holds: tensors in plain containers."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such weights file")
+    try:
+        with path.open("rb") as file:
+            # older files are no archives, and are read whole
+            archive = file.read(4) == b"PK\x03\x04"
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+            warnings.simplefilter("ignore")
+            # training checkpoints hold their command line beside the weights, as a Namespace
+            content: object = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+    except Exception as error:  # what a hostile file raises is its own choice
+        raise CheckpointError(f"{path}: {_reason(error)}") from None
+    return content
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    code = re.search(r"Unsupported \w+: GLOBAL (\S+)", text)
+    if code:
+        return f"not weights alone: it names {code[1]!r:.80}, which was not run; expected tensors"
+    text = text.rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
+    return f"not a whole torch file of weights ({type(error).__name__}: {text!r:.120})"
+
+
+def _state_dict(content: object, path: Path) -> Mapping[str, object]:
+    """The state-dict in what a file holds."""
+    if isinstance(content, Mapping):
+        inside = [content[key] for key in _KEYS if isinstance(content.get(key), Mapping)]
+        state = inside[0] if inside else content
+        if state and all(isinstance(name, str) for name in state):
+            return state
+    kind = type(content).__name__
+    raise CheckpointError(f"{path}: no state-dict in it, a {kind}; expected names and tensors")
+
+
+def _differences(wrong: Mapping[str, tuple[str, str]], what: str) -> str:
+    """How many differ, and the first three with what was found and what was expected."""
+    # a foreign file's names may be long or hold line ends
+    first = "; ".join(
+        f"{name!r:.80}: {wrong[name][0]}, expected {wrong[name][1]}" for name in sorted(wrong)[:3]
+    )
+    return f"{len(wrong)} {what} differ ({first})"
+
+
+def _describe(value: object) -> str:
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    if not _is_plain(value):
+        return "not a plain tensor"
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"

@@ -15,13 +15,25 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from trainables.errors import ConfigError
 
-ModelName = Literal["mae_tiny"]
+ModelName = Literal[
+    "mae_tiny",
+    "mae_vit_base_patch16",
+    "mae_vit_large_patch16",
+    "mage_tiny",
+    "mage_vit_base_patch16",
+    "mage_vit_large_patch16",
+    "palette_tiny",
+    "palette_places2",
+]
 MethodName = Literal[
     "original", "max_loss", "noisy_label", "retain_label", "random_encoder", "ours"
 ]
 SourceName = Literal["photos", "folder"]
 Variant = Literal["paper", "released"]
-TaskKind = Literal["centre", "random", "left", "right", "up", "down", "outpaint"]
+TaskKind = Literal[
+    "centre", "random", "left", "right", "up", "down", "outpaint", "box", "brush", "hybrid"
+]
+SamplerName = Literal["default", "ancestral", "ddim"]
 
 
 # sides of images are whole multiples of these; a test holds them against the models
@@ -138,9 +150,10 @@ class TaskConfig(_Checked):
 
     Attributes:
         kind: `centre` (a square), `random` (patches), `left`, `right`, `up`, `down` (that side),
-            `outpaint` (the border).
-        ratio: side of the centre square, share of the patches, of the side, or of the border; in
-            (0, 1).
+            `outpaint` (the border), `box` (a rectangle anywhere), `brush` (free-form strokes),
+            `hybrid` (what a box or strokes cover).
+        ratio: side of the centre square, share of the patches, of the side, or of the border; of
+            box, brush and hybrid the share of the area; in (0, 1).
     """
 
     kind: TaskKind = "centre"
@@ -278,6 +291,29 @@ class EvaluationConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SamplingConfig(_Checked):
+    """How a model that samples draws its completions; one that completes in one pass ignores it.
+
+    Attributes:
+        sampler: of diffusion, `ancestral` (every step of the model's test schedule) or `ddim` (some
+            of them); `default` leaves it to the model.
+        steps: of `ddim`, or most rounds of MAGE's decoding; 0 leaves it to the model.
+    """
+
+    sampler: SamplerName = "default"
+    steps: int = 0
+
+    def _faults(self) -> list[tuple[bool, str]]:
+        return [
+            *self._below(0, "steps"),
+            (
+                self.sampler == "ancestral" and self.steps > 0,
+                f"steps={self.steps} is of ddim: ancestral takes every step of the schedule",
+            ),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialConfig(_Checked):
     """One trial: a model, a method and its hyperparameters, the data and the measuring.
 
@@ -300,6 +336,7 @@ class TrialConfig(_Checked):
     test_task: TaskConfig = field(default_factory=TaskConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     unlearn: UnlearnConfig = field(default_factory=UnlearnConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
     extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
@@ -341,11 +378,17 @@ class TrialConfig(_Checked):
         return {role: count for role, count in rows.items() if count}
 
     def canonical(self) -> TrialConfig:
-        """This trial with the fields that its method ignores at their defaults."""
+        """This trial with the fields that its model and method ignore at their defaults."""
+        trial = self
+        if self.model.startswith("mae_"):
+            trial = dataclasses.replace(trial, sampling=SamplingConfig())
+        elif self.model.startswith("mage_"):
+            sampling = SamplingConfig(steps=self.sampling.steps)
+            trial = dataclasses.replace(trial, sampling=sampling)
         if self.method != "original":
-            return self
+            return trial
         return dataclasses.replace(
-            self,
+            trial,
             variant="paper",
             retain_source="real",
             forget_alpha=0.0,

@@ -7,6 +7,7 @@ later sweep finds it, and a change anywhere makes a new one.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ from trainables.data import Dataset, load
 from trainables.data.noise import mix_seed
 from trainables.errors import NonFiniteError
 from trainables.evaluation import MEASURED, Arrays, evaluate, extract, measure_grey
-from trainables.methods import METHODS, Terms
+from trainables.methods import Terms
+from trainables.methods.original import pretraining
 from trainables.metrics.extractors import DomainCNN, jitter_colours
 from trainables.models import CompletionModel, build_model
 from trainables.training import Batches, Pool, Recipe, Running, threads, train
@@ -142,7 +144,9 @@ def new_model(config: TrialConfig) -> CompletionModel:
     """The trial's model with its seeded initial weights."""
     torch.manual_seed(mix_seed(config.pretrain.seed, "weights"))
     options: dict[str, Any] = {"image_size": config.data.image_size}
-    return build_model(config.model, **options)
+    model = build_model(config.model, **options)
+    model.sampling = config.sampling
+    return model
 
 
 def base_material(config: TrialConfig, dataset: Dataset, device: torch.device) -> dict[str, Any]:
@@ -171,7 +175,7 @@ def base_model(config: TrialConfig, dataset: Dataset, context: Context) -> Path:
 
         def on_step(step: int, terms: Terms) -> None:
             losses.append(float(terms.total.detach()))
-            context.progress(f"pretraining {config.model}", step, config.pretrain.steps)
+            context.progress(f"pretraining {config.model}", len(losses), config.pretrain.steps)
 
         with threads(config.pretrain.threads):
             model = _pretrain(config, dataset, context, on_step)
@@ -186,14 +190,21 @@ def _pretrain(
 ) -> CompletionModel:
     model = new_model(config).to(context.device)
     pool = Pool(dataset.rows("all", "train"), config.pretrain.batch_size, False, "all")
-    recipe = Recipe(
-        method=METHODS["original"],
-        optimiser=config.pretrain,
-        task=pretraining_tasks(config)[0],
-        seed=config.pretrain.seed,
-    )
     batches = Batches(dataset, (pool,), config.pretrain.seed)
-    train(model, model, batches, recipe, Running(device=context.device, on_step=on_step))
+    running = Running(device=context.device, on_step=on_step)
+    stages = model.pretraining_stages()
+    for i, stage in enumerate(stages):
+        # equal shares of the steps, the first ones longer where they do not come out even
+        steps = (config.pretrain.steps + len(stages) - 1 - i) // len(stages)
+        if steps:
+            recipe = Recipe(
+                method=pretraining(stage),
+                optimiser=dataclasses.replace(config.pretrain, steps=steps),
+                task=pretraining_tasks(config)[0],
+                seed=config.pretrain.seed,
+                prepare=stage.prepare,
+            )
+            train(model, model, batches, recipe, running)
     return model
 
 
@@ -216,6 +227,7 @@ def reference(
         "base": base.name,
         "extractor": extractor_folder(config, dataset, context).name,
         "task": to_dict(config.test_task),
+        "sampling": to_dict(config.canonical().sampling),
         "evaluation": to_dict(config.evaluation),
         "code": code_version("trainables.evaluation", "trainables.metrics"),
     }
@@ -278,6 +290,7 @@ def stage_keys(config: TrialConfig) -> dict[str, str]:
         | base
         | {
             "test": to_dict(config.test_task),
+            "sampling": to_dict(config.canonical().sampling),
             "evaluation": to_dict(config.evaluation),
         }
     )

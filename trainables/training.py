@@ -22,7 +22,7 @@ from trainables.data import Dataset
 from trainables.data.noise import RowGenerators, mix_seed
 from trainables.errors import ConfigError, NonFiniteError
 from trainables.methods import Method, Terms
-from trainables.models.base import CompletionModel
+from trainables.models.base import CompletionModel, Prepare
 from trainables.parallel import ALONE, World
 
 Parallelise = Callable[[nn.Module], nn.Module]
@@ -115,11 +115,14 @@ class Objective(nn.Module):
         super().__init__()
         self.student = student
         self.method = method
-        moved = (
-            student.encoder_names()
-            if method.moves == "encoder"
-            else {name for name, each in student.named_parameters() if each.requires_grad}
-        )
+        if isinstance(method.moves, frozenset):
+            moved = method.moves
+        elif method.moves == "encoder":
+            moved = student.encoder_names()
+        else:
+            moved = frozenset(
+                name for name, each in student.named_parameters() if each.requires_grad
+            )
         for name, parameter in student.named_parameters():
             parameter.requires_grad_(name in moved)
 
@@ -138,6 +141,7 @@ class Recipe:
         task: what is removed from the training images.
         seed: keys every draw.
         alpha, variant: the method's.
+        prepare: draws the method's inputs; None is the student's own `prepare`.
     """
 
     method: Method
@@ -146,6 +150,7 @@ class Recipe:
     seed: int
     alpha: float = 0.25
     variant: Variant = "paper"
+    prepare: Prepare | None = None
 
 
 @dataclass(kw_only=True)
@@ -240,7 +245,8 @@ def _step_terms(
     forget = batch.forget.to(running.device, non_blocking=True)
     masks = RowGenerators(batch.places, recipe.seed, "masks", step)
     noise = RowGenerators(batch.places, recipe.seed, "noise", step)
-    inputs = student.prepare(images, recipe.task, masks, running.world)
+    prepare = recipe.prepare or student.prepare
+    inputs = prepare(images, recipe.task, masks, running.world)
     terms: Terms = wrapped(
         teacher,
         inputs,

@@ -13,6 +13,7 @@ from platform.plan import LaunchConfig, Plan
 from platform.planning import make_plan
 from search_spaces import STUDIES
 from trainables.config import ModelName
+from trainables.models import MODELS
 
 ONE_AT_A_TIME = LaunchConfig(max_concurrent=1)
 
@@ -26,7 +27,17 @@ def planned(
 
 
 def test_every_model_has_its_costs() -> None:
-    assert set(estimate.COSTS) == set(get_args(ModelName))
+    assert set(estimate.COSTS) == set(get_args(ModelName)) == set(MODELS)
+    assert all(
+        value > 0.0 for cost in estimate.COSTS.values() for value in dataclasses.astuple(cost)
+    )
+
+
+@pytest.mark.parametrize("model", [name for name in MODELS if not name.endswith("_tiny")])
+def test_a_full_size_takes_more_of_everything_than_its_tiny_one(model: str) -> None:
+    full, tiny = (planned(f"model={name}") for name in (model, f"{MODELS[model][0]}_tiny"))
+    for taken in (estimate.trial_seconds, estimate.shared_seconds, estimate.disk_bytes):
+        assert taken(full) > taken(tiny)
 
 
 # --- Time ------------------------------------------------------------------------------------

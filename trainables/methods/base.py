@@ -71,14 +71,14 @@ class Method:
     Attributes:
         name: its key in `METHODS`.
         loss: see `Loss`.
-        moves: the parameters that it trains.
+        moves: the parameters that it trains, or their names.
         forget_sign: +1 where the forget term is minimised, -1 where it is maximised, 0 where there
             is none.
     """
 
     name: MethodName
     loss: Loss
-    moves: Literal["encoder", "model"]
+    moves: Literal["encoder", "model"] | frozenset[str]
     forget_sign: Literal[-1, 0, 1] = 1
 
 
@@ -111,17 +111,27 @@ def weigh(
 
 
 def _term(rows: RowLoss, chosen: Tensor, variant: Variant, world: World) -> Tensor:
-    counted = rows.places * chosen if variant == "paper" else rows.places
+    if variant == "paper":
+        counted = rows.places * chosen
+    else:
+        counted = rows.places if rows.released is None else rows.released
     places = world.sum(counted.sum()).clamp_min(torch.finfo(rows.total.dtype).tiny)
     return world.size * (rows.total * chosen).sum() / places
 
 
-def feature_distance(ours: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> RowLoss:
-    """Mean squared distance of each row's features `(B, ...)`, summed over feature maps."""
+def feature_distance(
+    model: CompletionModel, inputs: Inputs, targets: tuple[Tensor, ...], variant: Variant
+) -> RowLoss:
+    """Mean squared distance of each row's features to `targets` `(B, ...)`, summed over maps.
+
+    `variant="released"` multiplies it by the family's `released_feature_weight`.
+    """
+    ours = model.encoder_features(inputs)
     distance = torch.stack(
         [(a - b).square().flatten(1).mean(dim=1) for a, b in zip(ours, targets, strict=True)]
     ).sum(dim=0)
-    return RowLoss(distance, torch.ones_like(distance))
+    weight = model.released_feature_weight if variant == "released" else 1.0
+    return RowLoss(weight * distance, torch.ones_like(distance))
 
 
 def where_rows(forget: Tensor, ours: Tensor, other: Tensor) -> Tensor:

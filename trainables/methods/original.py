@@ -6,12 +6,14 @@ of every other variant.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from trainables.config import Variant
 from trainables.data.noise import RandomSource
 from trainables.methods.base import Method, Terms, weigh
-from trainables.models.base import CompletionModel, Inputs
+from trainables.models.base import CompletionModel, Inputs, PretrainingStage, RowLoss
 from trainables.parallel import ALONE, World
 
 
@@ -27,10 +29,30 @@ def loss(
     world: World = ALONE,
 ) -> Terms:
     """The task loss over all rows as `total`; `alpha` and `teacher` play no part."""
-    rows = model.task_loss(inputs)
+    return _mean(model.task_loss(inputs), forget, world)
+
+
+def _mean(rows: RowLoss, forget: Tensor, world: World) -> Terms:
     terms = weigh(rows, forget, alpha=0.0, sign=0, variant="paper", world=world)
     everything = weigh(rows, forget & False, alpha=0.0, sign=0, variant="paper", world=world)
     return Terms(everything.retain, terms.retain, terms.forget)
 
 
 METHOD = Method(name="original", loss=loss, moves="model", forget_sign=0)
+
+
+def pretraining(stage: PretrainingStage) -> Method:
+    """The method that trains one stage of a fresh model: the mean of its loss over all rows."""
+
+    def stage_loss(
+        model: CompletionModel,
+        teacher: CompletionModel,
+        inputs: Inputs,
+        forget: Tensor,
+        *,
+        world: World = ALONE,
+        **options: Any,
+    ) -> Terms:
+        return _mean(stage.loss(inputs), forget, world)
+
+    return Method(name="original", loss=stage_loss, moves=stage.moves, forget_sign=0)

@@ -6,6 +6,7 @@ the encoder moves. The method of Li, Hsu, Chen and Marculescu, "Machine Unlearni
 Image Generative Models"
 (ICLR 2024). With `retain_source="proxy"` R holds images of other classes: the paper's variant
 without the retain set.
+`variant="released"` weighs the distance as the family's released code does: twice for MAGE.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def loss(
     """Squared distance of features to the teacher's, which sees noise images on forget rows."""
     with torch.no_grad():
         targets = teacher.encoder_features(teacher.with_noise_images(inputs, forget, variant))
-    rows = feature_distance(model.encoder_features(inputs), targets)
+    rows = feature_distance(model, inputs, targets, variant)
     return weigh(rows, forget, alpha=alpha, sign=1, variant=variant, world=world)
 
 

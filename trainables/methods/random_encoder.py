@@ -39,7 +39,7 @@ def loss(
             mean, std = world.mean_and_std(each)
             noise = mean + std * normal_like(each, generator)
             targets.append(where_rows(forget, noise, each))
-    rows = feature_distance(model.encoder_features(inputs), tuple(targets))
+    rows = feature_distance(model, inputs, tuple(targets), variant)
     return weigh(rows, forget, alpha=alpha, sign=1, variant=variant, world=world)
 
 

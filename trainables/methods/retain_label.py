@@ -5,7 +5,7 @@ teacher, over the removed
 places and the whole model. Baseline of Li et al. (ICLR 2024), "Retain Label", after Kong and
 Chaudhuri, 2023.
 The released code multiplies its forget term by (1 + s), which is 0 on forget rows; that fault is
-not repeated.
+not repeated. Its Palette compares whole images, which `variant="released"` keeps.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def loss(
     if len(forgotten):
         place[forgotten] = torch.arange(len(forgotten), device=place.device) % len(retained)
     error = (model.output(inputs) - targets[place]).square().flatten(2).mean(dim=2)
-    places = model.output_places(inputs)
+    places = model.output_places(inputs) if variant == "paper" else model.released_places(inputs)
     rows = RowLoss((error * places).sum(dim=1), places.sum(dim=1))
     return weigh(rows, forget, alpha=alpha, sign=1, variant=variant, world=world)
 

@@ -6,10 +6,14 @@ from typing import Any
 
 from trainables.models.base import CompletionModel
 from trainables.models.mae import MAE
+from trainables.models.mage import MAGE
+from trainables.models.palette import Palette
 
-FAMILIES: dict[str, type[CompletionModel]] = {"mae": MAE}
+FAMILIES: dict[str, type[CompletionModel]] = {"mae": MAE, "mage": MAGE, "palette": Palette}
 
-# 8 x 8 patches on the embedded 32-pixel photographs
+_BASE: dict[str, Any] = {"embed_dim": 768, "depth": 12, "num_heads": 12}
+_LARGE: dict[str, Any] = {"embed_dim": 1024, "depth": 24, "num_heads": 16}
+# the tiny ones have 8 x 8 patches or tokens on the embedded 32-pixel photographs
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "mae_tiny": (
         "mae",
@@ -24,6 +28,49 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
             "decoder_num_heads": 4,
         },
     ),
+    "mae_vit_base_patch16": ("mae", _BASE),
+    "mae_vit_large_patch16": ("mae", _LARGE),
+    "mage_tiny": (
+        "mage",
+        {
+            "image_size": 32,
+            "embed_dim": 96,
+            "depth": 3,
+            "num_heads": 4,
+            "decoder_embed_dim": 96,
+            "decoder_depth": 2,
+            "decoder_num_heads": 4,
+            "tokenizer": {
+                "channels": 16,
+                "channel_multipliers": (1, 2, 4),
+                "res_blocks": 1,
+                "latent_channels": 16,
+                "codebook_size": 256,
+                "groups": 4,
+            },
+            "decoding_steps": 8,
+        },
+    ),
+    "mage_vit_base_patch16": ("mage", {**_BASE, "decoder_embed_dim": 768}),
+    "mage_vit_large_patch16": ("mage", {**_LARGE, "decoder_embed_dim": 1024}),
+    "palette_tiny": (
+        "palette",
+        {
+            "image_size": 32,
+            "inner_channels": 16,
+            "channel_multipliers": (1, 1, 2, 4),
+            "attention_rates": (4,),
+            "head_channels": 16,
+            "res_blocks": 1,
+            "norm_groups": 8,
+            "train_schedule": {"steps": 1000, "start": 1e-4, "end": 0.02},
+            "test_schedule": {"steps": 100, "start": 1e-3, "end": 0.12},
+            "sampler": "ddim",
+            "steps": 10,
+            "patch_size": 4,
+        },
+    ),
+    "palette_places2": ("palette", {}),
 }
 
 
@@ -31,7 +78,7 @@ def build_model(name: str, **config: Any) -> CompletionModel:
     """A model with fresh weights.
 
     Args:
-        name: a family (`mae`) or a size in `MODELS`.
+        name: a family (`mae`, `mage`, `palette`) or a size in `MODELS`.
         config: the family's own options, over those of the size.
 
     Raises:

@@ -8,16 +8,17 @@ image (Li et al., ICLR 2024).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from trainables.config import TaskConfig, Variant
+from trainables.config import SamplingConfig, TaskConfig, Variant
 from trainables.data.noise import RandomSource
 from trainables.parallel import ALONE, World
 
 Inputs = Mapping[str, Tensor]
+Prepare = Callable[[Tensor, TaskConfig, RandomSource, World], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,64 @@ class RowLoss:
     Attributes:
         total: `(B,)`, summed over the row's places.
         places: `(B,)`, how many places that sum covers.
+        released: `(B,)`, how many the released code divides by, where that differs.
     """
 
     total: Tensor
     places: Tensor
+    released: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingStage:
+    """A part of a model's pretraining.
+
+    Attributes:
+        name: what is trained, told with the progress.
+        moves: names of the parameters that it trains.
+        prepare: draws the inputs, as `CompletionModel.prepare`.
+        loss: of each row of those inputs.
+    """
+
+    name: str
+    moves: frozenset[str]
+    prepare: Prepare
+    loss: Callable[[Inputs], RowLoss]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedForm:
+    """What a published file of a model holds, the whole model or a part.
+
+    Attributes:
+        what: told where a file is refused.
+        names: the model's own state-dict names that the file must hold.
+        own_name: a name in the file -> the model's own, or None for what is left out.
+        optional: own names that the file may hold too, which otherwise stay as they are.
+    """
+
+    what: str
+    names: frozenset[str]
+    own_name: Callable[[str], str | None] = lambda name: name
+    optional: frozenset[str] = frozenset()
 
 
 class CompletionModel(nn.Module, ABC):
-    """A model that completes images, as unlearning sees it."""
+    """A model that completes images, as unlearning sees it.
+
+    Attributes:
+        released_feature_weight: what the released code multiplies each term of a distance between
+            encoder features by.
+        sampling: how `complete` samples, where the model does.
+    """
+
+    released_feature_weight: float = 1.0
+    sampling = SamplingConfig()
+
+    @property
+    def rim(self) -> int:
+        """Pixels around a hole that a completion may change too: none, unless a family blends."""
+        return 0
 
     @abstractmethod
     def encoder_names(self) -> frozenset[str]:
@@ -75,13 +126,19 @@ class CompletionModel(nn.Module, ABC):
     def output_places(self, inputs: Inputs) -> Tensor:
         """`(B, L)`: 1 where `output` is the completion of a removed place, else 0."""
 
+    def released_places(self, inputs: Inputs) -> Tensor:
+        """`(B, L)`: 1 where the released code compares outputs."""
+        return self.output_places(inputs)
+
     @abstractmethod
     def task_loss(self, inputs: Inputs) -> RowLoss:
         """The loss that the model is trained with, over its removed places."""
 
     @abstractmethod
     def complete(self, images: Tensor, task: TaskConfig, source: RandomSource) -> Tensor:
-        """Completions `(B, 3, H, W)` in [0, 1]; the pixels that the task keeps are the image's own.
+        """Completions `(B, 3, H, W)` in [0, 1]; what the task keeps is the image's own.
+
+        Of the kept pixels those within `rim` of the hole may be mixed with the completion.
 
         Args:
             images: `(B, 3, H, W)` in [0, 1]; pixels of the hole do not reach the result.
@@ -97,3 +154,14 @@ class CompletionModel(nn.Module, ABC):
         """The encoder's parameters with their names."""
         names = self.encoder_names()
         return ((name, each) for name, each in self.named_parameters() if name in names)
+
+    def pretraining_stages(self) -> tuple[PretrainingStage, ...]:
+        """What a fresh model is trained by, in order, before there is anything to unlearn."""
+        moves = frozenset(name for name, each in self.named_parameters() if each.requires_grad)
+        return (
+            PretrainingStage(name="model", moves=moves, prepare=self.prepare, loss=self.task_loss),
+        )
+
+    def published_forms(self) -> tuple[PublishedForm, ...]:
+        """The files that `load_published` reads into this model; the first is the whole model."""
+        return (PublishedForm(what="the whole model", names=frozenset(self.state_dict())),)

@@ -1,0 +1,384 @@
+"""MAGE: masked tokens of a VQ-GAN, a ViT encoder over the kept ones and a ViT decoder over all.
+
+Li et al., "MAGE: MAsked Generative Encoder to Unify Representation Learning and Image Synthesis"
+(CVPR 2023). State-dict names and shapes are those of the published checkpoints, with the tokenizer
+inside under `vqgan.`. Their training's dropout of 0.1 is left out: here every draw belongs to a
+row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from timm.layers import PatchEmbed
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainables.config import TaskConfig, Variant
+from trainables.data.masks import hole_on_grid
+from trainables.data.noise import RandomSource, normal_like, uniform_rows
+from trainables.models.base import (
+    CompletionModel,
+    Inputs,
+    PretrainingStage,
+    PublishedForm,
+    RowLoss,
+)
+from trainables.models.blending import blend, rim
+from trainables.models.decoding import decode
+from trainables.models.mae import IMAGENET_MEAN, sincos_positions
+from trainables.models.vqgan import VQGAN
+from trainables.parallel import ALONE, World
+
+# of the share of masked tokens in training: a normal distribution, cut at the least share and at 1
+_MASK_MEAN, _MASK_STD = 0.55, 0.25
+_LABEL_SMOOTHING = 0.1
+# the published table of positions has a row for the class token and 16 x 16 tokens, whatever the
+# image's size
+_LEAST_POSITIONS = 257
+
+
+class TokenEmbedding(nn.Module):
+    """Word and position embeddings, normalised: ids `(B, N)` -> `(B, N, D)`."""
+
+    def __init__(self, vocabulary: int, dim: int, positions: int) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(vocabulary, dim)
+        self.position_embeddings = nn.Embedding(positions, dim)
+        self.LayerNorm = nn.LayerNorm(dim, eps=1e-6)
+        # a part of the published format; positions are always counted from 0
+        self.register_buffer("position_ids", torch.arange(positions).unsqueeze(0))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """The embeddings."""
+        places = self.position_embeddings.weight[: ids.shape[1]]
+        embedded: Tensor = self.LayerNorm(self.word_embeddings(ids) + places)
+        return embedded
+
+
+class TokenHead(nn.Module):
+    """Decoder output `(B, N, D')` -> logits `(B, N, vocabulary)`, tied to the word embeddings."""
+
+    def __init__(self, inside: int, dim: int, vocabulary: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(inside, dim)
+        self.ln = nn.LayerNorm(dim)  # the one norm of the published model with torch's own eps
+        self.bias = nn.Parameter(torch.zeros(1, 1, vocabulary))
+
+    def forward(self, x: Tensor, words: Tensor) -> Tensor:
+        """The logits; `words` `(vocabulary, D)` are read, and not trained from here."""
+        hidden: Tensor = self.ln(functional.gelu(self.fc(x)))
+        return hidden @ words.detach().T + self.bias
+
+
+class MAGE(CompletionModel):
+    """Masked generative encoder.
+
+    Args:
+        image_size: pixels; the grid is `image_size` over the tokenizer's reduction a side.
+        embed_dim, depth, num_heads: of the encoder.
+        decoder_embed_dim, decoder_depth, decoder_num_heads: of the decoder.
+        tokenizer: options of `VQGAN`, over its own.
+        decoding_steps: most rounds of a completion, where `sampling` leaves it open.
+        temperature: of the Gumbel noise in choosing the tokens that a round keeps.
+    """
+
+    # the released losses weigh features by 1 + s and 1 - s, s = +1 on retain and -1 on forget rows
+    released_feature_weight = 2.0
+
+    def __init__(
+        self,
+        *,
+        image_size: int = 256,
+        embed_dim: int = 768,
+        depth: int = 12,
+        num_heads: int = 12,
+        decoder_embed_dim: int = 768,
+        decoder_depth: int = 8,
+        decoder_num_heads: int = 16,
+        tokenizer: Mapping[str, Any] | None = None,
+        decoding_steps: int = 20,
+        temperature: float = 6.0,
+    ) -> None:
+        super().__init__()
+        self.vqgan = VQGAN(**(tokenizer or {})).requires_grad_(False)
+        self.codebook_size = self.vqgan.codebook_size
+        self.patch_size = self.vqgan.reduction
+        if image_size % self.patch_size:
+            raise ValueError(
+                f"image size {image_size} is not a multiple of the tokenizer's {self.patch_size}"
+            )
+        self.image_size = image_size
+        self.grid = image_size // self.patch_size
+        self.decoding_steps = decoding_steps
+        self.temperature = temperature
+        self._add_transformer(embed_dim, depth, num_heads)
+        self._add_decoder(embed_dim, decoder_embed_dim, decoder_depth, decoder_num_heads)
+        self._initialise()
+
+    @property
+    def class_label(self) -> int:
+        """Id of the one class token."""
+        return self.codebook_size + 76
+
+    @property
+    def mask_label(self) -> int:
+        """Id of a masked token, the last of the vocabulary."""
+        return self.codebook_size + 1000
+
+    def _add_transformer(self, dim: int, depth: int, heads: int) -> None:
+        places = self.grid**2
+        vocabulary = self.mask_label + 1
+        self.token_emb = TokenEmbedding(vocabulary, dim, max(_LEAST_POSITIONS, places + 1))
+        self.blocks = nn.ModuleList([_block(dim, heads) for _ in range(depth)])
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        # parts of the published format that no output depends on
+        self.patch_embed = PatchEmbed(self.image_size, self.patch_size, 3, dim).requires_grad_(
+            False
+        )
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim), requires_grad=False)
+        self.pos_embed = nn.Parameter(torch.zeros(1, places + 1, dim), requires_grad=False)
+
+    def _add_decoder(self, encoder_dim: int, dim: int, depth: int, heads: int) -> None:
+        places = self.grid**2
+        self.decoder_embed = nn.Linear(encoder_dim, dim)
+        self.decoder_pos_embed_learned = nn.Parameter(torch.zeros(1, places + 1, dim))
+        self.decoder_blocks = nn.ModuleList([_block(dim, heads) for _ in range(depth)])
+        self.decoder_norm = nn.LayerNorm(dim, eps=1e-6)
+        self.mlm_layer = TokenHead(dim, encoder_dim, self.mask_label + 1)
+        # as above: places are padded with the class token's output, and pixels come by the VQ-GAN
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, dim), requires_grad=False)
+        self.decoder_pos_embed = nn.Parameter(torch.zeros(1, places + 1, dim), requires_grad=False)
+        self.decoder_pred = nn.Linear(dim, self.patch_size**2 * 3).requires_grad_(False)
+
+    def _initialise(self) -> None:
+        for table in (self.pos_embed, self.decoder_pos_embed):
+            table.data.copy_(sincos_positions(table.shape[-1], self.grid))
+        words = (self.token_emb.word_embeddings.weight, self.token_emb.position_embeddings.weight)
+        for parameter in (*words, self.cls_token, self.mask_token, self.decoder_pos_embed_learned):
+            nn.init.normal_(parameter, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def tokenize(self, images: Tensor) -> Tensor:
+        """Images `(B, 3, H, W)` in [0, 1] -> codes `(B, L)` int64 in raster order."""
+        with torch.no_grad():
+            return self.vqgan.tokenize(images)
+
+    def detokenize(self, tokens: Tensor) -> Tensor:
+        """Codes `(B, L)` -> images `(B, 3, H, W)`, near [0, 1] and not clamped."""
+        with torch.no_grad():
+            return self.vqgan.detokenize(tokens)
+
+    def encode(self, tokens: Tensor, drop_mask: Tensor, all_mask: Tensor) -> Tensor:
+        """Encoder output.
+
+        Args:
+            tokens: `(B, L)` int64.
+            drop_mask: `(B, L)` bool, True leaves the sequence; equally many in every row.
+            all_mask: `(B, L)` bool, a superset: True is hidden by the mask token.
+
+        Returns:
+            `(B, 1 + kept, D)`: class token, then the kept places in raster order.
+        """
+        kept = ~drop_mask.bool()
+        count = int(kept[0].sum())
+        if not bool((kept.sum(dim=1) == count).all()):
+            raise ValueError("every row of a batch must keep the same number of tokens")
+        hidden = tokens.masked_fill(all_mask.bool(), self.mask_label)
+        x = self.token_emb(_after_class(hidden, self.class_label))
+        x = x[_after_class(kept, True)].reshape(len(x), 1 + count, -1)
+        for block in self.blocks:
+            x = block(x)
+        latent: Tensor = self.norm(x)
+        return latent
+
+    def predict(self, latent: Tensor, drop_mask: Tensor, all_mask: Tensor) -> Tensor:
+        """Logits `(B, 1 + L, vocabulary)` from `encode`'s output and its masks."""
+        x = self.decoder_embed(latent)
+        padding = x[:, :1].expand(-1, 1 + drop_mask.shape[1], -1)
+        full = padding.clone()
+        full[_after_class(~drop_mask.bool(), True)] = x.reshape(-1, x.shape[-1])
+        x = torch.where(_after_class(all_mask.bool(), False).unsqueeze(-1), padding, full)
+        x = x + self.decoder_pos_embed_learned
+        for block in self.decoder_blocks:
+            x = block(x)
+        logits: Tensor = self.mlm_layer(self.decoder_norm(x), self.token_emb.word_embeddings.weight)
+        return logits
+
+    def encoder_names(self) -> frozenset[str]:
+        """Positions, blocks and norms.
+
+        The word embeddings stay: the decoder's head reads them, so that moving them, as the
+        released code does, would move the decoder.
+        """
+        parts = ("token_emb.position_embeddings.", "token_emb.LayerNorm.", "blocks.", "norm.")
+        return frozenset(name for name, _ in self.named_parameters() if name.startswith(parts))
+
+    def pretraining_stages(self) -> tuple[PretrainingStage, ...]:
+        """The tokenizer by its reconstructions, then the transformer by its masked tokens."""
+        (transformer,) = super().pretraining_stages()
+        moves = frozenset(name for name, _ in self.named_parameters() if name.startswith("vqgan."))
+
+        def prepare(
+            images: Tensor, task: TaskConfig, source: RandomSource, world: World = ALONE
+        ) -> dict[str, Tensor]:
+            return {"images": images}
+
+        def loss(inputs: Inputs) -> RowLoss:
+            rows = self.vqgan.loss(inputs["images"])
+            return RowLoss(rows, torch.ones_like(rows))
+
+        return (
+            PretrainingStage(name="tokenizer", moves=moves, prepare=prepare, loss=loss),
+            transformer,
+        )
+
+    def published_forms(self) -> tuple[PublishedForm, ...]:
+        """The whole, or transformer and tokenizer apart; a tokenizer's training losses are left."""
+        (whole,) = super().published_forms()
+        tokenizer = frozenset(name for name in whole.names if name.startswith("vqgan."))
+        return (
+            whole,
+            PublishedForm(
+                what="the tokenizer alone",
+                names=tokenizer,
+                own_name=lambda name: None if name.startswith("loss.") else f"vqgan.{name}",
+            ),
+            PublishedForm(what="the transformer alone", names=whole.names - tokenizer),
+        )
+
+    def prepare(
+        self, images: Tensor, task: TaskConfig, source: RandomSource, world: World = ALONE
+    ) -> dict[str, Tensor]:
+        """`tokens`; `noise_tokens`, of clamp(N(mean, std of the images), 0, 1); the masks.
+
+        Random tokens: a share `task.ratio` leaves the sequence, and a share drawn for each row from
+        a normal distribution cut to [ratio, 1] is masked. Any other task masks what its completion
+        masks, and no token leaves.
+        """
+        rows, places = len(images), self.grid**2
+        if task.kind == "random":
+            order = uniform_rows(rows, (places,), source).argsort(dim=1).argsort(dim=1)
+            dropped = min(max(round(task.ratio * places), 1), places - 1)
+            share = _masked_share(uniform_rows(rows, (1,), source), task.ratio)
+            drop_mask = order < dropped
+            all_mask = drop_mask | (order < (share * places).ceil())
+        else:
+            all_mask = self._grown(hole_on_grid(task, self.grid, rows, source))
+            drop_mask = torch.zeros_like(all_mask)
+        mean, std = world.mean_and_std(images)
+        noise = (mean + std * normal_like(images, source)).clamp(0.0, 1.0)
+        return {
+            "tokens": self.tokenize(images),
+            "noise_tokens": self.tokenize(noise),
+            "drop_mask": drop_mask.to(images.device),
+            "all_mask": all_mask.to(images.device),
+        }
+
+    def with_noise_images(self, inputs: Inputs, forget: Tensor, variant: Variant) -> Inputs:
+        """Forget rows hold a whole noise image's tokens; paper and released code agree here."""
+        tokens = torch.where(forget.view(-1, 1), inputs["noise_tokens"], inputs["tokens"])
+        return {**inputs, "tokens": tokens}
+
+    def with_noise_labels(
+        self, inputs: Inputs, forget: Tensor, source: RandomSource, world: World, variant: Variant
+    ) -> Inputs:
+        """Forget rows' targets are round(clamp(N(mean, std of the batch's ids), 0, C - 1))."""
+        ids = inputs["tokens"].float()
+        mean, std = world.mean_and_std(ids)
+        noise = (mean + std * normal_like(ids, source)).clamp(0, self.codebook_size - 1).round()
+        target = torch.where(forget.view(-1, 1), noise.long(), inputs["tokens"])
+        return {**inputs, "target": target}
+
+    def encoder_features(self, inputs: Inputs) -> tuple[Tensor, ...]:
+        """Class token and kept places after the last norm, one tensor `(B, 1 + kept, D)`."""
+        return (self.encode(inputs["tokens"], inputs["drop_mask"], inputs["all_mask"]),)
+
+    def output(self, inputs: Inputs) -> Tensor:
+        """Logits of the codes `(B, L, C)`."""
+        masks = inputs["drop_mask"], inputs["all_mask"]
+        logits = self.predict(self.encode(inputs["tokens"], *masks), *masks)
+        return logits[:, 1:, : self.codebook_size]
+
+    def output_places(self, inputs: Inputs) -> Tensor:
+        """`(B, L)`: 1 at masked tokens."""
+        return inputs["all_mask"].float()
+
+    def task_loss(self, inputs: Inputs) -> RowLoss:
+        """Cross-entropy of the masked tokens, labels smoothed by 0.1."""
+        target = inputs["target"] if "target" in inputs else inputs["tokens"]
+        places = self.output_places(inputs)
+        logits = self.output(inputs).transpose(1, 2)
+        error = functional.cross_entropy(
+            logits, target, reduction="none", label_smoothing=_LABEL_SMOOTHING
+        )
+        return RowLoss((error * places).sum(dim=1), places.sum(dim=1))
+
+    @property
+    def rim(self) -> int:
+        """Pixels around a hole that the blending reaches."""
+        return rim(self.image_size)
+
+    def hole(self, rows: int, task: TaskConfig, source: RandomSource) -> Tensor:
+        """Removed pixels `(B, 1, H, W)` bool, whole tokens."""
+        mask = hole_on_grid(task, self.grid, rows, source).view(rows, 1, self.grid, self.grid)
+        return mask.repeat_interleave(self.patch_size, 2).repeat_interleave(self.patch_size, 3)
+
+    def complete(self, images: Tensor, task: TaskConfig, source: RandomSource) -> Tensor:
+        """Masked tokens are decoded in rounds, and the image they give is blended into the hole.
+
+        ImageNet's mean fills the hole before the image becomes tokens, and the tokens around it are
+        masked too, so that no hidden pixel reaches a visible token.
+        """
+        hole = self.hole(len(images), task, source).to(images.device)
+        mean = images.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+        tokens = self.tokenize(torch.where(hole, mean, images))
+        masked = self._grown(hole[:, 0, :: self.patch_size, :: self.patch_size].flatten(1))
+        filled = decode(
+            self._code_shares,
+            tokens,
+            masked,
+            source,
+            steps=self.sampling.steps or self.decoding_steps,
+            temperature=self.temperature,
+        )
+        return blend(self.detokenize(filled).clamp(0.0, 1.0), images, hole)
+
+    def _grown(self, mask: Tensor) -> Tensor:
+        """A mask of tokens `(B, L)` bool and the eight neighbours of each."""
+        grid = mask.view(-1, 1, self.grid, self.grid).float()
+        return functional.max_pool2d(grid, 3, stride=1, padding=1).flatten(1).bool()
+
+    def _code_shares(self, tokens: Tensor, masked: Tensor) -> Tensor:
+        """Probabilities of the codes `(B, L, C)`, no token dropped."""
+        inputs = {"tokens": tokens, "drop_mask": masked & False, "all_mask": masked}
+        return self.output(inputs).softmax(dim=-1)
+
+
+def _block(dim: int, heads: int) -> nn.Module:
+    # timm types a norm layer as a class, and takes any callable that makes one
+    norm: Any = partial(nn.LayerNorm, eps=1e-6)
+    return Block(dim, heads, mlp_ratio=4.0, qkv_bias=True, norm_layer=norm)
+
+
+def _after_class(rows: Tensor, first: float) -> Tensor:
+    """`(B, L)` -> `(B, 1 + L)`, with the class token's value first."""
+    return torch.cat([torch.full_like(rows[:, :1], first), rows], dim=1)
+
+
+def _masked_share(uniform: Tensor, least: float) -> Tensor:
+    """Quantiles of the normal distribution of masked shares, cut to [least, 1]."""
+    low, high = (
+        torch.special.ndtr(torch.tensor((end - _MASK_MEAN) / _MASK_STD, dtype=torch.float64))
+        for end in (least, 1.0)
+    )
+    quantile = torch.special.ndtri(low + uniform.double() * (high - low))
+    share: Tensor = _MASK_MEAN + _MASK_STD * quantile
+    return share.clamp(least, 1.0)

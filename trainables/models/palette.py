@@ -1,0 +1,299 @@
+"""Palette: image completion by diffusion, a U-Net that sees the image with noise in its hole.
+
+Saharia et al., "Palette: Image-to-Image Diffusion Models" (SIGGRAPH 2022). State-dict names and
+shapes are those of the published files. Images are in [-1, 1] inside; only the hole is ever noised.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from trainables.config import TaskConfig, Variant
+from trainables.data.masks import hole_on_grid
+from trainables.data.noise import RandomSource, normal_like, uniform_rows
+from trainables.models.base import CompletionModel, Inputs, PublishedForm, RowLoss
+from trainables.models.diffusion import (
+    SCHEDULE_BUFFERS,
+    Schedule,
+    at_step,
+    noised,
+    schedule_buffers,
+    spaced_steps,
+)
+from trainables.models.unet import UNet
+from trainables.parallel import ALONE, World
+
+Phase = Literal["train", "test"]
+
+# of the published model
+_TRAIN = Schedule(steps=2000, start=1e-6, end=0.01)
+_TEST = Schedule(steps=2000, start=1e-4, end=0.09)
+_UNET_PARTS = ("cond_embed", "input_blocks", "middle_block", "output_blocks", "out")
+
+
+class Palette(CompletionModel):
+    """Diffusion on the noise level gamma, conditioned on the image with noise in its hole.
+
+    Args:
+        image_size: pixels, a multiple of the reduction to the U-Net's last resolution.
+        inner_channels, channel_multipliers, attention_rates, head_channels, res_blocks,
+            norm_groups: of the `UNet`.
+        train_schedule, test_schedule: betas of training and of sampling.
+        sampler: `ancestral`, every step of the test schedule with new noise (Ho et al., 2020), or
+            `ddim`, some of them with none (Song et al., 2021); where `sampling` leaves it open.
+        steps: of `ddim`, where `sampling` leaves it open.
+        patch_size: pixels a side of what the task `random` removes.
+    """
+
+    gammas: Tensor
+
+    def __init__(
+        self,
+        *,
+        image_size: int = 256,
+        inner_channels: int = 64,
+        channel_multipliers: Sequence[int] = (1, 2, 4, 8),
+        attention_rates: Sequence[int] = (16,),
+        head_channels: int = 32,
+        res_blocks: int = 2,
+        norm_groups: int = 32,
+        train_schedule: Schedule = _TRAIN,
+        test_schedule: Schedule = _TEST,
+        sampler: Literal["ancestral", "ddim"] = "ancestral",
+        steps: int = 20,
+        patch_size: int = 16,
+    ) -> None:
+        super().__init__()
+        reduction = 2 ** (len(channel_multipliers) - 1)
+        if image_size % reduction:
+            raise ValueError(f"image size {image_size} is not a multiple of {reduction}")
+        self.image_size = image_size
+        self.patch_size = patch_size
+        self.sampler = sampler
+        self.steps = steps
+        for name, value in schedule_buffers(train_schedule).items():
+            self.register_buffer(name, value)
+        for name, value in schedule_buffers(test_schedule).items():
+            self.register_buffer(f"test_{name}", value, persistent=False)
+        self.denoise_fn = UNet(
+            in_channels=6,
+            out_channels=3,
+            inner_channels=inner_channels,
+            channel_multipliers=channel_multipliers,
+            attention_rates=attention_rates,
+            head_channels=head_channels,
+            res_blocks=res_blocks,
+            norm_groups=norm_groups,
+        )
+
+    def features(self, condition: Tensor, y_t: Tensor, gamma: Tensor) -> list[Tensor]:
+        """Outputs of every input block and of the middle block; arguments as in `denoise`."""
+        return self.denoise_fn.features(torch.cat([condition, y_t], dim=1), gamma.reshape(-1))
+
+    def denoise(self, condition: Tensor, y_t: Tensor, gamma: Tensor) -> Tensor:
+        """Predicted noise `(B, 3, H, W)`.
+
+        Args:
+            condition: `(B, 3, H, W)` in [-1, 1], the image with Gaussian noise in its hole.
+            y_t: `(B, 3, H, W)`, the noised image in the hole, the image elsewhere.
+            gamma: `(B,)`, the noise level of `y_t`: sqrt(gamma) y_0 + sqrt(1 - gamma) noise.
+        """
+        noise: Tensor = self.denoise_fn(torch.cat([condition, y_t], dim=1), gamma.reshape(-1))
+        return noise
+
+    def _predict_image(self, condition: Tensor, y_t: Tensor, step: Tensor, prefix: str) -> Tensor:
+        noise = self.denoise(condition, y_t, self.get_buffer(f"{prefix}gammas")[step])
+        recip = at_step(self.get_buffer(f"{prefix}sqrt_recip_gammas"), step)
+        recipm1 = at_step(self.get_buffer(f"{prefix}sqrt_recipm1_gammas"), step)
+        return (recip * y_t - recipm1 * noise).clamp(-1.0, 1.0)
+
+    def posterior(
+        self, condition: Tensor, y_t: Tensor, step: Tensor, schedule: Phase = "train"
+    ) -> tuple[Tensor, Tensor]:
+        """Gaussian of the step before, with the predicted image clamped to [-1, 1].
+
+        Args:
+            condition: as in `denoise`.
+            y_t: as in `denoise`.
+            step: `(B,)` int64, from 0.
+            schedule: `train` or `test`.
+
+        Returns:
+            Mean `(B, 3, H, W)` and logarithm of the variance `(B, 1, 1, 1)`.
+        """
+        prefix = "" if schedule == "train" else "test_"
+        image = self._predict_image(condition, y_t, step, prefix)
+        first = at_step(self.get_buffer(f"{prefix}posterior_mean_coef1"), step)
+        second = at_step(self.get_buffer(f"{prefix}posterior_mean_coef2"), step)
+        variance = at_step(self.get_buffer(f"{prefix}posterior_log_variance_clipped"), step)
+        return first * image + second * y_t, variance
+
+    def encoder_names(self) -> frozenset[str]:
+        """Input blocks and the middle block.
+
+        The embedding of the noise level belongs to both halves: it stays, so that the decoder does.
+        """
+        parts = ("denoise_fn.input_blocks.", "denoise_fn.middle_block.")
+        return frozenset(name for name, _ in self.named_parameters() if name.startswith(parts))
+
+    def published_forms(self) -> tuple[PublishedForm, ...]:
+        """The whole but its schedule, as long as that of whatever phase a file was saved in."""
+        (whole,) = super().published_forms()
+        names = whole.names.difference(SCHEDULE_BUFFERS)
+        return (PublishedForm(what=whole.what, names=names, own_name=_own_name),)
+
+    def prepare(
+        self, images: Tensor, task: TaskConfig, source: RandomSource, world: World = ALONE
+    ) -> dict[str, Tensor]:
+        """Condition, target, two noised images, noise level, noise and mask.
+
+        `condition` has Gaussian noise in its hole; `target` is the image; `y_noisy` is noised
+        everywhere by `noise` at `gamma`, drawn between two neighbouring steps of the train
+        schedule; `y_noisy_forget` is nothing but that noise; `mask` `(B, 1, H, W)` is 1 in the
+        hole.
+        """
+        hole = self.hole(len(images), task, source).to(images.device)
+        target = 2.0 * images - 1.0
+        drawn = uniform_rows(len(images), (2,), source).to(images.device)
+        step = 1 + (drawn[:, 0] * (len(self.gammas) - 1)).long()
+        gamma = self.gammas[step - 1].lerp(self.gammas[step], drawn[:, 1])
+        condition = torch.where(hole, normal_like(target, source), target)
+        noise = normal_like(target, source)
+        return {
+            "condition": condition,
+            "target": target,
+            "y_noisy": noised(target, noise, gamma),
+            "y_noisy_forget": noise,
+            "gamma": gamma,
+            "noise": noise,
+            "mask": hole.to(images.dtype),
+        }
+
+    def with_noise_images(self, inputs: Inputs, forget: Tensor, variant: Variant) -> Inputs:
+        """Forget rows see noise, `y_noisy_forget`.
+
+        `paper`: as the whole image, so in condition and y_t, inside and outside of the hole.
+        `released`: in the hole of y_t alone; condition and known pixels stay the image's.
+        """
+        rows = forget.view(-1, 1, 1, 1)
+        names = ("condition", "target", "y_noisy") if variant == "paper" else ("y_noisy",)
+        noise = inputs["y_noisy_forget"]
+        return {**inputs, **{name: torch.where(rows, noise, inputs[name]) for name in names}}
+
+    def with_noise_labels(
+        self, inputs: Inputs, forget: Tensor, source: RandomSource, world: World, variant: Variant
+    ) -> Inputs:
+        """Forget rows are trained towards noise in the hole.
+
+        `paper`: the image to restore is standard normal, noised like any other. `released`: y_t is
+        `y_noisy_forget`, and that is also the noise to predict.
+        """
+        rows = forget.view(-1, 1, 1, 1)
+        if variant == "released":
+            changes = {"y_noisy": inputs["y_noisy_forget"], "noise": inputs["y_noisy_forget"]}
+        else:
+            image = normal_like(inputs["target"], source)
+            # known pixels stay the image's
+            target = torch.where(inputs["mask"].bool(), image, inputs["target"])
+            y_noisy = noised(image, inputs["noise"], inputs["gamma"])
+            changes = {"target": target, "y_noisy": y_noisy}
+        return {
+            **inputs,
+            **{name: torch.where(rows, new, inputs[name]) for name, new in changes.items()},
+        }
+
+    def encoder_features(self, inputs: Inputs) -> tuple[Tensor, ...]:
+        """Outputs of every input block and of the middle block."""
+        return tuple(self.features(inputs["condition"], _y_t(inputs), inputs["gamma"]))
+
+    def output(self, inputs: Inputs) -> Tensor:
+        """Predicted noise `(B, H * W, 3)`."""
+        noise = self.denoise(inputs["condition"], _y_t(inputs), inputs["gamma"])
+        return noise.flatten(2).transpose(1, 2)
+
+    def output_places(self, inputs: Inputs) -> Tensor:
+        """`(B, H * W)`: 1 in the hole."""
+        return inputs["mask"].to(inputs["noise"].dtype).flatten(1)
+
+    def released_places(self, inputs: Inputs) -> Tensor:
+        """`(B, H * W)`: the released means are over the whole image."""
+        return torch.ones_like(self.output_places(inputs))
+
+    def task_loss(self, inputs: Inputs) -> RowLoss:
+        """Squared error of the predicted noise in the hole (Saharia et al., 2022, equation 1).
+
+        `paper` means are over the hole, `released` means over all pixels of the batch.
+        """
+        noise = self.denoise(inputs["condition"], _y_t(inputs), inputs["gamma"])
+        places = self.output_places(inputs)
+        error = (noise - inputs["noise"]).square().mean(dim=1).flatten(1) * places
+        return RowLoss(error.sum(dim=1), places.sum(dim=1), self.released_places(inputs).sum(dim=1))
+
+    def hole(self, rows: int, task: TaskConfig, source: RandomSource) -> Tensor:
+        """Removed pixels `(B, 1, H, W)` bool; `random` removes patches, cut off at the edges."""
+        side = self.patch_size if task.kind == "random" else 1
+        grid = math.ceil(self.image_size / side)
+        mask = hole_on_grid(task, grid, rows, source).view(rows, 1, grid, grid)
+        pixels = mask.repeat_interleave(side, 2).repeat_interleave(side, 3)
+        return pixels[:, :, : self.image_size, : self.image_size]
+
+    def complete(self, images: Tensor, task: TaskConfig, source: RandomSource) -> Tensor:
+        """Samples the hole step by step; the known pixels are put back after every step."""
+        hole = self.hole(len(images), task, source).to(images.device)
+        known = 2.0 * images - 1.0
+        condition = torch.where(hole, normal_like(known, source), known)
+        y_t = torch.where(hole, normal_like(known, source), known)
+        sampler, steps = self.sampling.sampler, self.sampling.steps
+        if sampler == "default":
+            sampler = self.sampler
+        total = len(self.get_buffer("test_gammas"))
+        if sampler == "ancestral":
+            for step in reversed(range(total)):
+                y_t = torch.where(hole, self._ancestral(condition, y_t, step, source), known)
+        else:
+            chosen = spaced_steps(total, steps or self.steps)
+            for step, after in zip(chosen, [*chosen[1:], None], strict=True):
+                y_t = torch.where(hole, self._ddim(condition, y_t, step, after), known)
+        return torch.where(hole, (0.5 * y_t + 0.5).clamp(0.0, 1.0), images)
+
+    def _ancestral(self, condition: Tensor, y_t: Tensor, step: int, source: RandomSource) -> Tensor:
+        """A draw from `posterior` of the test schedule; its mean at the last step."""
+        steps = torch.full((len(y_t),), step, device=y_t.device)
+        mean, log_variance = self.posterior(condition, y_t, steps, schedule="test")
+        if not step:
+            return mean
+        return mean + (0.5 * log_variance).exp() * normal_like(mean, source)
+
+    def _ddim(self, condition: Tensor, y_t: Tensor, step: int, after: int | None) -> Tensor:
+        """The step `after` without new noise (Song et al., 2021, equation 12, sigma = 0)."""
+        steps = torch.full((len(y_t),), step, device=y_t.device)
+        image = self._predict_image(condition, y_t, steps, "test_")
+        if after is None:
+            return image
+        gammas = self.get_buffer("test_gammas")
+        # the noise that goes with the clamped image
+        noise = (y_t - gammas[step].sqrt() * image) / (1.0 - gammas[step]).sqrt()
+        return gammas[after].sqrt() * image + (1.0 - gammas[after]).sqrt() * noise
+
+
+def _y_t(inputs: Inputs) -> Tensor:
+    """What the U-Net sees beside the condition: noised in the hole, known pixels elsewhere."""
+    return torch.where(inputs["mask"].bool(), inputs["y_noisy"], inputs["target"])
+
+
+def _own_name(published: str) -> str | None:
+    """A name in a published file -> the model's own; foreign names stay, to be refused.
+
+    `module.` of data parallelism goes. The schedule is left out, and so is the teacher that
+    unlearning keeps inside: any other module with a U-Net's parts or a schedule.
+    """
+    name = published.removeprefix("module.")
+    owner, _, rest = name.partition(".")
+    part = rest.removeprefix("denoise_fn.").partition(".")[0]
+    copied = owner != "denoise_fn" and part in (*_UNET_PARTS, *SCHEDULE_BUFFERS)
+    return None if copied or name in SCHEDULE_BUFFERS else name
