@@ -37,7 +37,16 @@ SamplerName = Literal["default", "ancestral", "ddim"]
 
 
 # sides of images are whole multiples of these; a test holds them against the models
-IMAGE_MULTIPLES: dict[ModelName, int] = {"mae_tiny": 4}
+IMAGE_MULTIPLES: dict[ModelName, int] = {
+    "mae_tiny": 4,
+    "mae_vit_base_patch16": 16,
+    "mae_vit_large_patch16": 16,
+    "mage_tiny": 4,
+    "mage_vit_base_patch16": 16,
+    "mage_vit_large_patch16": 16,
+    "palette_tiny": 8,
+    "palette_places2": 8,
+}
 
 
 def retain_share(source: str) -> float | None:
@@ -346,6 +355,7 @@ class TrialConfig(_Checked):
             known = True
         except ValueError:
             share, known = 0.0, False
+        multiple = IMAGE_MULTIPLES.get(self.model, 1)  # an unknown model is told of elsewhere
         return [
             (
                 not known,
@@ -358,9 +368,9 @@ class TrialConfig(_Checked):
             ),
             (self.forget_alpha < 0.0, f"forget_alpha={self.forget_alpha} is below 0"),
             (
-                self.data.image_size % IMAGE_MULTIPLES.get(self.model, 1) != 0,
-                f"data.image_size={self.data.image_size} is not a multiple of "
-                f"{IMAGE_MULTIPLES.get(self.model, 1)}, as {self.model} needs",
+                self.data.image_size % multiple != 0,
+                f"data.image_size={self.data.image_size} is not a multiple of {multiple}, "
+                f"as {self.model} needs",
             ),
         ]
 

@@ -52,6 +52,8 @@ def another(name: str) -> str:
         return "photos"
     if name == "retain_source":
         return "1:3"
+    if name == "data.image_size":
+        return "64"
     if get_origin(hint) is Literal:
         others = [choice for choice in get_args(hint) if choice != default]
         return str(others[-1] if others else default)
