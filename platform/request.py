@@ -20,7 +20,7 @@ from trainables.overrides import close_names
 
 LAUNCHERS: tuple[str, ...] = get_args(Launcher)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_OURS = ("cache", "mlartifacts")  # folders of the storage that are no sweeps
+_OURS = ("cache", "mlartifacts", "mlflow.db")  # what the storage holds besides sweeps
 _LAUNCH: dict[str, tuple[Callable[[str], Any], str]] = {
     "workers": (int, "a whole number"),
     "gpus_per_trial": (float, "a number"),
