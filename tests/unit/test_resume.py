@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.command import SETTINGS, Captured, planned, refused, setting, sweep
+from trainables.config import UnlearnConfig
 
 
 def test_a_resumed_sweep_is_the_recorded_one(capsys: Captured, tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_a_damaged_plan_is_refused(
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        (setting("unlearn.steps=7", *SETTINGS), "unlearn.steps: 120 -> 7"),
+        (setting("unlearn.steps=7", *SETTINGS), f"unlearn.steps: {UnlearnConfig().steps} -> 7"),
         (["--seed", "3"], "seed: 0 -> 3"),
         (setting("search.trials=2", "method=original,ours"), "search.trials: 1 -> 2"),
         (setting("method=original", "search.trials=1"), "variant ours: no longer there"),

@@ -13,6 +13,7 @@ from platform.request import LAUNCHERS
 from platform.sweep import fault_lines, main
 from search_spaces import STUDIES
 from tests.command import Captured, called, planned, refused
+from trainables.config import UnlearnConfig
 from trainables.errors import UserError
 
 HEAVY = ("torch", "ray", "mlflow", "matplotlib", "sklearn")
@@ -71,7 +72,8 @@ def test_a_dry_run_prints_the_plan_of_quickstart(capsys: Captured, storage: Path
         *("original", "max_loss", "noisy_label", "retain_label", "random_encoder"),
         *("ours", "ours_proxy"),
     ]
-    assert trials[5].split()[2:] == ["mae_tiny", "0.25", "0.001", "120", "real"]
+    steps, rate = UnlearnConfig().steps, UnlearnConfig().lr
+    assert trials[5].split()[2:] == ["mae_tiny", "0.25", f"{rate:.2g}", str(steps), "real"]
     assert lines[heads + 32] == "31 trials: 7 at their defaults, 24 searched"
 
 
