@@ -344,6 +344,7 @@ def test_a_trial_runs_from_nothing_and_trains_both_stages(tmp_path: Path) -> Non
     config = tiny(
         model="mage_tiny",
         sampling__steps=2,
+        pretrain__threads=1,
         data__train_per_class=8,
         data__val_per_class=4,
         data__test_per_class=4,

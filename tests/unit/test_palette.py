@@ -263,6 +263,8 @@ def test_a_whole_trial_runs_from_nothing(tmp_path: Path) -> None:
         model="palette_tiny",
         sampling__steps=2,
         train_task__kind="hybrid",
+        pretrain__steps=2,
+        pretrain__threads=1,
         data__train_per_class=8,
         data__val_per_class=4,
         data__test_per_class=4,

@@ -13,7 +13,9 @@ import pytest
 from platform.plan import LaunchConfig, Plan, PlanError, difference, read_plan, write_plan
 from platform.planning import make_plan
 from search_spaces import STUDIES
+from trainables.config import UnlearnConfig
 
+STEPS = UnlearnConfig().steps
 QUICKSTART = STUDIES["quickstart"]
 SETTINGS = ("method=original,ours", "search.trials=2", "data.forget=coffee", "data.retain=rocket")
 
@@ -149,7 +151,7 @@ def test_the_digest_ignores_the_place_and_how_many_run_at_once(tmp_path: Path) -
         ({"seed": 4}, ["seed: 3 -> 4"]),
         ({"workers": 2}, ["launch.workers: 1 -> 2"]),
         ({"launcher": "train"}, ["launch.launcher: auto -> train"]),
-        ({"settings": [*SETTINGS, "unlearn.steps=9"]}, ["unlearn.steps: 120 -> 9"]),
+        ({"settings": [*SETTINGS, "unlearn.steps=9"]}, [f"unlearn.steps: {STEPS} -> 9"]),
         (
             {"settings": ["method=original", *SETTINGS[1:]]},
             ["variant ours: no longer there", "variant ours_proxy: no longer there"],

@@ -199,6 +199,7 @@ def test_the_interpreter_is_named_as_a_user_would(
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     assert interpreter() == "python"
     monkeypatch.setenv("PATH", "")
-    assert interpreter() in (sys.executable, str(Path(sys.executable).relative_to(Path.cwd())))
+    monkeypatch.chdir(Path(sys.executable).parent)
+    assert interpreter() in (sys.executable, Path(sys.executable).name)
     monkeypatch.chdir(tmp_path)
     assert interpreter() == sys.executable
