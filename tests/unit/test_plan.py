@@ -17,7 +17,10 @@ from trainables.config import UnlearnConfig
 
 STEPS = UnlearnConfig().steps
 QUICKSTART = STUDIES["quickstart"]
-SETTINGS = ("method=original,ours", "search.trials=2", "data.forget=coffee", "data.retain=rocket")
+SETTINGS = (
+    *("method=original,ours", "search.trials=2"),
+    *("data.forget=coffee", "data.retain=rocket", "data.proxy=moon"),
+)
 
 
 def plan_in(
