@@ -159,6 +159,7 @@ def describe(plan: Plan, *, resumed: bool = False) -> list[str]:
         *([f"... and {later} that TPE proposes as the sweep runs"] if later else []),
         f"{plan.total} trials: {', '.join(counted)}",
         *_spaces(plan),
+        *_originals(plan),
         f"a trial takes {resources.cpus_per_trial(launch):g} CPU(s){gpus}, {how}; "
         f"here are {resources.describe(machine)}: {at_once} at once",
         f"time: about {duration(total_seconds(plan))}, of it at most "
@@ -167,6 +168,16 @@ def describe(plan: Plan, *, resumed: bool = False) -> list[str]:
         f"{_megabytes(resources.free_disk(plan.storage))} are free",
         "Nothing was started and nothing was written.",
     ]
+
+
+def _originals(plan: Plan) -> list[str]:
+    """Where the original models come from, a line each."""
+    lines = {
+        f"original: {c.model} pretrained here on {c.data.source}, {c.pretrain.steps} steps, "
+        "unless the cache holds it"
+        for c in (trial.config for trial in plan.trials)
+    }
+    return sorted(lines)
 
 
 def _table(plan: Plan) -> list[str]:

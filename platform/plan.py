@@ -236,7 +236,10 @@ def _trial(values: Mapping[str, Any]) -> PlannedTrial:
     _typed(values, {"group": str, "name": str, "kind": str, "number": int, "params": dict})
     trial = PlannedTrial(**{**values, "config": from_dict(values["config"])})
     if trial.key != trial.config.key():
-        raise ValueError(f"trial {trial.name} has been altered: its key is not its configuration's")
+        raise ValueError(
+            f"the key of trial {trial.name} is not its configuration's: it was planned by another "
+            "version (environment.json names the commit), or altered"
+        )
     return trial
 
 

@@ -14,9 +14,10 @@ from platform import resources
 from platform.plan import LaunchConfig, Launcher, Plan, difference, read_plan
 from platform.planning import make_plan
 from platform.settings import parse_settings
-from search_spaces import STUDIES, Study
+from search_spaces import STUDIES, SearchConfig, Study
+from trainables.config import TrialConfig, to_dict
 from trainables.errors import ConfigError, UserError
-from trainables.overrides import close_names
+from trainables.overrides import close_names, flatten
 
 LAUNCHERS: tuple[str, ...] = get_args(Launcher)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -36,7 +37,7 @@ class Request(argparse.Namespace):
         set: `key=value`, in order.
         storage, name, seed, workers, gpus_per_trial, max_concurrent, launcher: see `--help`.
         tracking_uri: of an MLflow server.
-        list, dry_run, resume, strict, debug: flags.
+        list, fields, dry_run, resume, strict, debug: flags.
     """
 
     study: str | None = None
@@ -50,6 +51,7 @@ class Request(argparse.Namespace):
     launcher: str | None = None
     tracking_uri: str | None = None
     list: bool = False
+    fields: bool = False
     dry_run: bool = False
     resume: bool = False
     strict: bool = False
@@ -65,6 +67,17 @@ def studies() -> list[str]:
     """Every study in a line: its name, its cost, what it answers."""
     width = max(len(name) for name in STUDIES)
     return [f"{name:<{width}}  {study.question} ({study.cost})" for name, study in STUDIES.items()]
+
+
+def fields() -> list[str]:
+    """Every field that `--set` takes, a line each, with its default."""
+    usual = flatten(to_dict(TrialConfig()))
+    usual |= {f"search.{name}": value for name, value in dataclasses.asdict(SearchConfig()).items()}
+    width = max(map(len, usual))
+    return [
+        f"{name:<{width}}  {','.join(value) if isinstance(value, list) else value}".rstrip()
+        for name, value in usual.items()
+    ]
 
 
 def plan_request(request: Request, faults: list[str]) -> tuple[Request, Plan]:
@@ -154,7 +167,7 @@ def _resumed(
             study,
             name=name,
             storage=storage,
-            settings=request.settings or recorded.settings,
+            settings=_over(recorded.settings, request.settings),
             seed=recorded.seed if seed is None else seed,
             launch=kept,
         )
@@ -164,11 +177,17 @@ def _resumed(
     if changed:
         shown = "; ".join(changed[:6]) + (f"; and {len(changed) - 6} more" if changed[6:] else "")
         faults.append(
-            f"--resume goes on with the recorded plan, and this call changes it ({shown}): "
-            "leave these options out, or take another --name"
+            f"--resume goes on with {name!r} as it was planned, and this call changes it "
+            f"({shown}): leave these options out, or take another --name"
         )
         return None
     return dataclasses.replace(recorded, launch=kept)
+
+
+def _over(recorded: tuple[str, ...], given: tuple[str, ...]) -> tuple[str, ...]:
+    """The recorded settings, those that are given anew in their place."""
+    named = {text.partition("=")[0].strip() for text in given}
+    return (*(text for text in recorded if text.partition("=")[0].strip() not in named), *given)
 
 
 def _made(faults: list[str], study: Study, **options: Any) -> Plan | None:

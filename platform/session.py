@@ -137,7 +137,7 @@ def _load_data(plan: Plan) -> list[Dataset]:
                     raise DataError(
                         f"{count} {split} images of the {role} classes are too few for an "
                         f"Inception Score of {most_splits} splits: add images, or lower "
-                        "evaluation.is_splits"
+                        f"evaluation.is_splits to at most {count}"
                     )
     return datasets
 

@@ -47,11 +47,16 @@ def summary(plan: Plan, rows: Sequence[Row]) -> list[str]:
         "",
         above.rstrip(),
         *(_line(row, widths) for row in every),
-        "",
-        "* keeps too little of the retain set, on validation",
+        *_star(table),
     ]
     lost = failures(rows)
     return [*lines, *([lost] if lost else [])]
+
+
+def _star(table: Sequence[Sequence[str]]) -> list[str]:
+    """What the star after a variant says, where there is one."""
+    starred = any(row[0].endswith("*") for row in table)
+    return ["", "* keeps too little of the retain set, on validation"] if starred else []
 
 
 def _grey(shown: Sequence[Variant]) -> list[str]:

@@ -14,7 +14,7 @@ import traceback
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from platform.request import LAUNCHERS, Request, plan_request, studies
+from platform.request import LAUNCHERS, Request, fields, plan_request, studies
 from trainables.errors import ConfigError, UserError
 from trainables.overrides import close_names
 
@@ -49,10 +49,10 @@ def fault_lines(problems: Sequence[str]) -> list[str]:
 
 def _run(arguments: Sequence[str]) -> int:
     options, faults = _parse(arguments)
-    if options.list:
+    if options.list or options.fields:
         if faults:
             raise ConfigError(faults)
-        print("\n".join(studies()))
+        print("\n".join(studies() if options.list else fields()))
         return 0
     request, plan = plan_request(options, faults)
     if options.dry_run:
@@ -86,6 +86,7 @@ def _parser() -> _Parser:
     add = parser.add_argument
     add("study", nargs="?", metavar="STUDY", help="a study of --list; default: quickstart")
     add("--list", action="store_true", help="show the studies, a line each, and end")
+    add("--fields", action="store_true", help="show every KEY of --set with its default, and end")
     add("--dry-run", action="store_true", help="print the plan; start nothing and write nothing")
     add(
         "--set",

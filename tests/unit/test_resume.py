@@ -99,7 +99,9 @@ def test_what_a_resumed_sweep_would_change_is_shown(
     path = sweep(tmp_path) / "plan.json"
     before = path.read_bytes()
     (line,) = refused(capsys, "--resume", "--storage", tmp_path, *changed)
-    assert line.startswith("--resume goes on with the recorded plan, and this call changes it (")
+    assert line.startswith(
+        "--resume goes on with 'first' as it was planned, and this call changes it ("
+    )
     assert told in line
     assert line.endswith("leave these options out, or take another --name")
     assert path.read_bytes() == before
@@ -117,3 +119,12 @@ def test_a_moved_storage_is_resumed_where_it_lies(capsys: Captured, tmp_path: Pa
     (tmp_path / "before").rename(tmp_path / "after")
     out = planned(capsys, "--resume", "--storage", tmp_path / "after")
     assert f"sweep first, resumed, in {tmp_path}/after/first/" in out
+
+
+def test_a_setting_given_anew_takes_the_place_of_the_recorded_one_and_of_no_other(
+    capsys: Captured, tmp_path: Path
+) -> None:
+    sweep(tmp_path)
+    given = ("--resume", "--name", "first", "--storage", tmp_path)
+    (line,) = refused(capsys, *given, *setting("unlearn.steps=3"))
+    assert f"(unlearn.steps: {UnlearnConfig().steps} -> 3)" in line

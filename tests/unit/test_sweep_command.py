@@ -10,6 +10,7 @@ import pytest
 
 from platform import planning, session
 from platform.request import LAUNCHERS
+from platform.settings import known_fields, parse_settings
 from platform.sweep import fault_lines, main
 from search_spaces import STUDIES
 from tests.command import Captured, called, planned, refused
@@ -267,3 +268,16 @@ def test_a_negative_number_is_a_value(capsys: Captured, storage: Path) -> None:
 def test_a_list_with_an_unknown_option_is_refused(capsys: Captured) -> None:
     (line,) = refused(capsys, "--list", "--studies")
     assert line.startswith("unknown option --studies")
+
+
+def test_fields_are_all_that_can_be_set_and_their_defaults_are_taken(capsys: Captured) -> None:
+    status, out, err = called(capsys, "--fields")
+    assert (status, err) == (0, "")
+    shown = {line.split()[0]: line.split()[1:] for line in out.splitlines()}
+    assert set(shown) == set(known_fields())
+    assert shown["forget_alpha"] == ["0.25"]
+    given = [f"{name}={''.join(value).lower()}" for name, value in shown.items() if value]
+    settings, faults = parse_settings(given)
+    assert not faults
+    assert settings.pinned["unlearn.lr"] == 0.001
+    assert settings.search == {"trials": 4, "generation": 4, "sobol_trials": 10}
