@@ -24,7 +24,7 @@ from trainables.config import TaskConfig, TrialConfig, content_key, to_dict
 from trainables.context import Context
 from trainables.data import Dataset, load
 from trainables.data.noise import mix_seed
-from trainables.errors import NonFiniteError
+from trainables.errors import CheckpointError, NonFiniteError
 from trainables.evaluation import MEASURED, Arrays, evaluate, extract, measure_grey
 from trainables.methods import Terms
 from trainables.methods.original import pretraining
@@ -86,7 +86,7 @@ def load_extractor(config: TrialConfig, dataset: Dataset, context: Context) -> D
     """The domain CNN of a data set, trained on the classes of its training images."""
     folder = extractor_folder(config, dataset, context)
     network = DomainCNN(len(dataset.classes), config.extractor.dim)
-    load_weights(network, folder / "weights.safetensors")
+    _load_built(network, folder)
     return network.eval().to(context.device)
 
 
@@ -211,8 +211,15 @@ def _pretrain(
 def load_base(config: TrialConfig, base: Path, context: Context) -> CompletionModel:
     """The original, in evaluation mode on the context's device."""
     model = new_model(config)
-    load_weights(model, base / "weights.safetensors")
+    _load_built(model, base)
     return model.eval().to(context.device)
+
+
+def _load_built(model: torch.nn.Module, folder: Path) -> None:
+    try:
+        load_weights(model, folder / "weights.safetensors")
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; remove {folder}, and it is built anew") from None
 
 
 def reference(

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,7 +24,7 @@ from trainables import figures
 from trainables.config import TrialConfig
 from trainables.context import Context
 from trainables.data import Dataset, load
-from trainables.errors import ConfigError, NonFiniteError
+from trainables.errors import CheckpointError, ConfigError, NonFiniteError
 from trainables.methods import METHODS, Terms
 from trainables.models import build_model
 from trainables.overrides import from_dict
@@ -408,3 +409,16 @@ def test_a_rate_that_explodes_is_a_non_finite_trial(root: Path, trials: Mapping[
     with pytest.raises(NonFiniteError):
         ran(config, root, "exploded")
     assert "result.json" not in files(root / "exploded")
+
+
+@pytest.mark.parametrize("stage", ["base", "extractor"])
+def test_shared_weights_that_were_spoilt_are_named_with_the_remedy(
+    stage: str, tmp_path: Path
+) -> None:
+    ran(tiny(method="original"), tmp_path, "first")
+    (weights,) = tmp_path.glob(f"cache/{stage}-*/weights.safetensors")
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors: .*; remove .*, and it is"):
+        ran(tiny(method="original"), tmp_path, "second")
+    shutil.rmtree(weights.parent)
+    assert ran(tiny(method="original"), tmp_path, "third").result["metrics"]
