@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from trainables.config import TrialConfig
 from trainables.data.splits import class_roles
@@ -17,7 +18,15 @@ def trial_problems(config: TrialConfig, workers: int) -> list[str]:
         workers: processes that share each of its batches.
     """
     rows = config.batch_rows()
-    return [*_missing_roles(config, rows), *_unshared_rows(config, rows, workers)]
+    return [
+        *(
+            f"checkpoint: {path} is not a file"
+            for path in config.checkpoint
+            if not Path(path).is_file()
+        ),
+        *_missing_roles(config, rows),
+        *_unshared_rows(config, rows, workers),
+    ]
 
 
 def _missing_roles(config: TrialConfig, rows: Mapping[str, int]) -> list[str]:

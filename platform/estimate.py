@@ -10,6 +10,7 @@ from platform import resources
 from platform.plan import Plan
 from platform.progress import duration
 from trainables.config import ModelName, TrialConfig, content_key, to_dict
+from trainables.shipped import shipped_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,7 @@ def shared_seconds(plan: Plan) -> float:
     pretraining = sum(
         COSTS[c.model].pretrain_row * c.pretrain.steps * c.pretrain.batch_size
         for c in bases.values()
+        if _is_pretrained(c)
     )
     measuring = sum(
         _EXTRACTOR_ROW * c.extractor.steps * c.extractor.batch_size for c in extractors.values()
@@ -114,8 +116,11 @@ def disk_problems(plan: Plan) -> list[str]:
 
 
 def _base(config: TrialConfig) -> list[object]:
-    parts = (config.data, config.pretrain, config.train_task)
-    return [config.model, *map(to_dict, parts)]
+    return [config.model, config.checkpoint, *map(to_dict, (config.data, config.pretrain))]
+
+
+def _is_pretrained(config: TrialConfig) -> bool:
+    return not config.checkpoint and shipped_weights(config) is None
 
 
 def _trial(config: TrialConfig, plan: Plan) -> float:
@@ -172,12 +177,18 @@ def describe(plan: Plan, *, resumed: bool = False) -> list[str]:
 
 def _originals(plan: Plan) -> list[str]:
     """Where the original models come from, a line each."""
-    lines = {
-        f"original: {c.model} pretrained here on {c.data.source}, {c.pretrain.steps} steps, "
+    return sorted({f"original: {_original(trial.config)}" for trial in plan.trials})
+
+
+def _original(config: TrialConfig) -> str:
+    if config.checkpoint:
+        return f"{config.model} from {', '.join(config.checkpoint)}"
+    if not _is_pretrained(config):
+        return f"{config.model} as it comes with the product"
+    return (
+        f"{config.model} pretrained here on {config.data.source}, {config.pretrain.steps} steps, "
         "unless the cache holds it"
-        for c in (trial.config for trial in plan.trials)
-    }
-    return sorted(lines)
+    )
 
 
 def _table(plan: Plan) -> list[str]:

@@ -6,14 +6,16 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 from search_spaces.study import SearchConfig
+from trainables.config import ModelName
 from trainables.errors import ConfigError
 from trainables.overrides import close_names, field_types, parse_value
 
 _SEARCH = "search."
 _PATHS = ("data.root", "data.split_file")  # a comma may be part of them
+_SEVERAL_PATHS = ("checkpoint",)
 _LEAST = {"trials": 0, "sobol_trials": 0, "generation": 1}
 
 
@@ -25,19 +27,31 @@ class Settings:
         pinned: dotted fields that have one value in every trial.
         axes: dotted fields whose values are enumerated; under `method`, the only ones to run.
         search: fields of `SearchConfig`.
+        scoped: what holds for one model alone, and goes before the others.
     """
 
     pinned: dict[str, Any] = field(default_factory=dict)
     axes: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     search: dict[str, int] = field(default_factory=dict)
+    scoped: dict[str, Settings] = field(default_factory=dict)
+
+    def of_model(self, model: str) -> Settings:
+        """What holds for a model."""
+        own = self.scoped.get(model, Settings())
+        return Settings(
+            pinned={n: v for n, v in self.pinned.items() if n not in own.axes} | own.pinned,
+            axes={n: v for n, v in self.axes.items() if n not in own.pinned} | own.axes,
+            search=self.search | own.search,
+        )
 
 
 def parse_settings(texts: Iterable[str]) -> tuple[Settings, list[str]]:
     """The settings that are right, and a line for each that is wrong.
 
     Args:
-        texts: `key=value`. Commas separate the items of a field that holds several, such as
-            `data.forget`, and the values to enumerate of any other.
+        texts: `key=value`, or `model/key=value` for one model alone. Commas separate the items of a
+            field that holds several, such as `data.forget`, and the values to enumerate of any
+            other.
     """
     settings, faults = Settings(), []
     seen: set[str] = set()
@@ -48,9 +62,22 @@ def parse_settings(texts: Iterable[str]) -> tuple[Settings, list[str]]:
         elif name in seen:
             faults.append(f"{name} is set twice")
         else:
-            faults += _take(settings, name, value)
+            faults += _take_scoped(settings, name, value)
         seen.add(name)
     return settings, faults
+
+
+def _take_scoped(settings: Settings, name: str, text: str) -> list[str]:
+    model, slash, field_name = name.rpartition("/")
+    if not slash:
+        return _take(settings, name, text)
+    models = list(get_args(ModelName))
+    if model not in models:
+        return [f"{name}: unknown model {model!r}{close_names(model, models)}"]
+    if field_name == "model":
+        return [f"{name}: a setting of one model cannot name another"]
+    own = settings.scoped.setdefault(model, Settings())
+    return [f"{model}/{fault}" for fault in _take(own, field_name, text)]
 
 
 def known_fields() -> list[str]:
@@ -65,11 +92,11 @@ def _take(settings: Settings, name: str, text: str) -> list[str]:
     if name.startswith(_SEARCH):
         return _take_search(settings, name.removeprefix(_SEARCH), text)
     if get_origin(field_types()[name]) is tuple:
-        settings.pinned[name] = tuple(item.strip() for item in text.split(",") if item.strip())
+        items = tuple(item.strip() for item in text.split(",") if item.strip())
+        settings.pinned[name] = tuple(map(_path, items)) if name in _SEVERAL_PATHS else items
         return []
     if name in _PATHS and text:
-        # trials run elsewhere, and a resumed sweep may be
-        settings.pinned[name] = str(Path(text).expanduser().absolute())
+        settings.pinned[name] = _path(text)
         return []
     values, faults = [], []
     for item in (item.strip() for item in text.split(",")):
@@ -84,6 +111,11 @@ def _take(settings: Settings, name: str, text: str) -> list[str]:
     else:
         settings.pinned[name] = values[0]
     return []
+
+
+def _path(text: str) -> str:
+    """Absolute, since trials run elsewhere, and a resumed sweep may."""
+    return str(Path(text).expanduser().absolute())
 
 
 def _value(name: str, text: str) -> Any:

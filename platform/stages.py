@@ -82,7 +82,7 @@ def _build_stage(stage: str, config: dict[str, Any], cache: str, queue: Queue) -
     """Runs on a worker: builds one stage into the cache."""
     import torch
 
-    from trainables import stages
+    from trainables import base_models, stages
     from trainables.context import Context
     from trainables.data import load
 
@@ -101,6 +101,6 @@ def _build_stage(stage: str, config: dict[str, Any], cache: str, queue: Queue) -
     if stage == "extractor":
         stages.extractor_folder(trial, dataset, context)
     elif stage == "base":
-        stages.base_model(trial, dataset, context)
+        base_models.base_model(trial, dataset, context)
     elif stage == "reference":
         stages.prepare(trial, context)

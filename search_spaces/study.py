@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 
-from trainables.config import TrialConfig
+from trainables.config import ModelName, TrialConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,8 @@ class Study:
         cost: how long it takes and where, one line.
         command: that runs it.
         base: the trial that every variant derives from.
+        models: the models that it runs on, each with the fields in which its trials differ from the
+            base, `search.trials` among them; empty for the base's alone.
         variants: dotted fields of `TrialConfig` in which a variant differs from the base.
         axes: dotted fields with the values that are enumerated, crossed with the variants.
         space: dotted fields that are searched; an axis that a variant's method ignores is left out.
@@ -48,6 +50,7 @@ class Study:
     cost: str
     command: str
     base: TrialConfig = field(default_factory=TrialConfig)
+    models: Mapping[ModelName, Mapping[str, Any]] = field(default_factory=dict)
     variants: tuple[Mapping[str, Any], ...]
     axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     space: Mapping[str, BaseDistribution] = field(default_factory=dict)

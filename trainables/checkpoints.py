@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,25 @@ def load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(state)
 
 
-def load_published(model: CompletionModel, path: str | Path) -> None:
+def load_original(model: CompletionModel, paths: Sequence[str | Path]) -> None:
+    """Reads the published files that together hold a whole model; see `load_published`.
+
+    Raises:
+        CheckpointError: a file that is refused, or weights that none of the files holds.
+    """
+    found: set[str] = set()
+    for path in paths:
+        found |= load_published(model, path)
+    absent = model.published_forms()[0].names - found
+    if absent:
+        parts = " and ".join(form.what for form in model.published_forms()[1:])
+        raise CheckpointError(
+            f"{', '.join(map(str, paths))}: {len(absent)} weights of the model are in none of "
+            f"the files ({', '.join(sorted(absent)[:3])}); give the whole, or {parts}"
+        )
+
+
+def load_published(model: CompletionModel, path: str | Path) -> frozenset[str]:
     """Reads a published checkpoint, whole or a part; a refusal leaves the model unchanged.
 
     The state-dict is the file itself or lies under `model` or `state_dict`, beside whatever else.
@@ -68,6 +86,9 @@ def load_published(model: CompletionModel, path: str | Path) -> None:
         model: tells by `published_forms` what its files hold; other weights than those of the
             form that fits are left as they are.
         path: as downloaded.
+
+    Returns:
+        The model's own names of the weights that it read.
 
     Raises:
         CheckpointError: a missing, truncated, foreign or hostile file, in one line.
@@ -87,6 +108,7 @@ def load_published(model: CompletionModel, path: str | Path) -> None:
     with torch.no_grad():
         for name, value in best.tensors.items():
             own[name].copy_(value)
+    return frozenset(best.tensors)
 
 
 @dataclass(frozen=True)

@@ -7,39 +7,27 @@ later sweep finds it, and a change anywhere makes a new one.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from trainables.base_models import base_model, load_base, load_built
 from trainables.cache import build_once, code_version
-from trainables.checkpoints import load_weights, save_weights
-from trainables.config import TaskConfig, TrialConfig, content_key, to_dict
+from trainables.checkpoints import save_weights
+from trainables.config import TrialConfig, content_key, to_dict
 from trainables.context import Context
 from trainables.data import Dataset, load
 from trainables.data.noise import mix_seed
-from trainables.errors import CheckpointError, NonFiniteError
+from trainables.errors import NonFiniteError
 from trainables.evaluation import MEASURED, Arrays, evaluate, extract, measure_grey
-from trainables.methods import Terms
-from trainables.methods.original import pretraining
 from trainables.metrics.extractors import DomainCNN, jitter_colours
-from trainables.models import CompletionModel, build_model
-from trainables.training import Batches, Pool, Recipe, Running, threads, train
-
-_SCIENCE = (
-    "trainables.models",
-    "trainables.methods",
-    "trainables.data",
-    "trainables.training",
-    "trainables.stages",
-    "trainables.parallel",
-)
+from trainables.models import CompletionModel
+from trainables.training import Pool, threads
 
 
 @dataclass(frozen=True)
@@ -86,7 +74,7 @@ def load_extractor(config: TrialConfig, dataset: Dataset, context: Context) -> D
     """The domain CNN of a data set, trained on the classes of its training images."""
     folder = extractor_folder(config, dataset, context)
     network = DomainCNN(len(dataset.classes), config.extractor.dim)
-    _load_built(network, folder)
+    load_built(network, folder)
     return network.eval().to(context.device)
 
 
@@ -140,88 +128,6 @@ def _train_extractor(config: TrialConfig, dataset: Dataset, context: Context) ->
     return network
 
 
-def new_model(config: TrialConfig) -> CompletionModel:
-    """The trial's model with its seeded initial weights."""
-    torch.manual_seed(mix_seed(config.pretrain.seed, "weights"))
-    options: dict[str, Any] = {"image_size": config.data.image_size}
-    model = build_model(config.model, **options)
-    model.sampling = config.sampling
-    return model
-
-
-def base_material(config: TrialConfig, dataset: Dataset, device: torch.device) -> dict[str, Any]:
-    """What names an original model in the cache."""
-    return {
-        "model": config.model,
-        "pretrain": to_dict(config.pretrain),
-        "tasks": [to_dict(task) for task in pretraining_tasks(config)],
-        "data": dataset.fingerprint,
-        "code": code_version(*_SCIENCE),
-        "device": device.type,
-        "torch": str(torch.__version__),
-    }
-
-
-def pretraining_tasks(config: TrialConfig) -> tuple[TaskConfig, ...]:
-    """What the original is trained to complete."""
-    return (config.train_task,)
-
-
-def base_model(config: TrialConfig, dataset: Dataset, context: Context) -> Path:
-    """Pretrains the original unless the cache holds it; returns its folder."""
-
-    def build(folder: Path) -> None:
-        losses: list[float] = []
-
-        def on_step(step: int, terms: Terms) -> None:
-            losses.append(float(terms.total.detach()))
-            context.progress(f"pretraining {config.model}", len(losses), config.pretrain.steps)
-
-        with threads(config.pretrain.threads):
-            model = _pretrain(config, dataset, context, on_step)
-        save_weights(model, folder / "weights.safetensors")
-        (folder / "losses.json").write_text(json.dumps(losses))
-
-    return build_once(context.cache, "base", base_material(config, dataset, context.device), build)
-
-
-def _pretrain(
-    config: TrialConfig, dataset: Dataset, context: Context, on_step: Any
-) -> CompletionModel:
-    model = new_model(config).to(context.device)
-    pool = Pool(dataset.rows("all", "train"), config.pretrain.batch_size, False, "all")
-    batches = Batches(dataset, (pool,), config.pretrain.seed)
-    running = Running(device=context.device, on_step=on_step)
-    stages = model.pretraining_stages()
-    for i, stage in enumerate(stages):
-        # equal shares of the steps, the first ones longer where they do not come out even
-        steps = (config.pretrain.steps + len(stages) - 1 - i) // len(stages)
-        if steps:
-            recipe = Recipe(
-                method=pretraining(stage),
-                optimiser=dataclasses.replace(config.pretrain, steps=steps),
-                task=pretraining_tasks(config)[0],
-                seed=config.pretrain.seed,
-                prepare=stage.prepare,
-            )
-            train(model, model, batches, recipe, running)
-    return model
-
-
-def load_base(config: TrialConfig, base: Path, context: Context) -> CompletionModel:
-    """The original, in evaluation mode on the context's device."""
-    model = new_model(config)
-    _load_built(model, base)
-    return model.eval().to(context.device)
-
-
-def _load_built(model: torch.nn.Module, folder: Path) -> None:
-    try:
-        load_weights(model, folder / "weights.safetensors")
-    except CheckpointError as error:
-        raise CheckpointError(f"{error}; remove {folder}, and it is built anew") from None
-
-
 def reference(
     config: TrialConfig,
     dataset: Dataset,
@@ -240,18 +146,8 @@ def reference(
     }
 
     def build(folder: Path) -> None:
-        with threads(1):
-            real = {
-                name: extract(
-                    extractor,
-                    dataset.images(dataset.rows(role, split)),
-                    config.evaluation.batch_size,
-                )
-                for name, (split, role) in MEASURED.items()
-            }
-            model = load_base(config, base, context)
-            metrics, original = evaluate(model, extractor, dataset, real, config)
-            metrics |= measure_grey(model, extractor, dataset, real, config)
+        model = load_base(config, base, context)
+        metrics, real, original = measure_original(model, extractor, dataset, config)
         arrays = {
             f"{kind}:{name}:{part}": getattr(of, part)
             for kind, sets in (("real", real), ("original", original))
@@ -263,6 +159,26 @@ def reference(
 
     folder = build_once(context.cache, "reference", material, build)
     return _read_reference(folder)
+
+
+def measure_original(
+    model: CompletionModel, extractor: DomainCNN, dataset: Dataset, config: TrialConfig
+) -> tuple[dict[str, float], dict[str, Arrays], dict[str, Arrays]]:
+    """Metrics of an original and of grey completions, and what was extracted from the images.
+
+    Returns:
+        The metrics, the real images' arrays and those of the completions, by `MEASURED`'s names.
+    """
+    with threads(1):
+        real = {
+            name: extract(
+                extractor, dataset.images(dataset.rows(role, split)), config.evaluation.batch_size
+            )
+            for name, (split, role) in MEASURED.items()
+        }
+        metrics, original = evaluate(model, extractor, dataset, real, config)
+        metrics |= measure_grey(model, extractor, dataset, real, config)
+    return metrics, real, original
 
 
 def _read_reference(folder: Path) -> Reference:
@@ -290,7 +206,7 @@ def stage_keys(config: TrialConfig) -> dict[str, str]:
     base = data | {
         "model": config.model,
         "pretrain": to_dict(config.pretrain),
-        "task": to_dict(config.train_task),
+        "checkpoint": config.checkpoint,
     }
     whole = (
         extractor

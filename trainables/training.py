@@ -138,7 +138,7 @@ class Recipe:
     Attributes:
         method: gives the loss and what it moves.
         optimiser: steps, rate, decay, clipping.
-        task: what is removed from the training images.
+        tasks: what is removed from the training images, in turn step by step.
         seed: keys every draw.
         alpha, variant: the method's.
         prepare: draws the method's inputs; None is the student's own `prepare`.
@@ -146,7 +146,7 @@ class Recipe:
 
     method: Method
     optimiser: OptimiserConfig
-    task: TaskConfig
+    tasks: tuple[TaskConfig, ...]
     seed: int
     alpha: float = 0.25
     variant: Variant = "paper"
@@ -246,7 +246,8 @@ def _step_terms(
     masks = RowGenerators(batch.places, recipe.seed, "masks", step)
     noise = RowGenerators(batch.places, recipe.seed, "noise", step)
     prepare = recipe.prepare or student.prepare
-    inputs = prepare(images, recipe.task, masks, running.world)
+    task = recipe.tasks[step % len(recipe.tasks)]
+    inputs = prepare(images, task, masks, running.world)
     terms: Terms = wrapped(
         teacher,
         inputs,

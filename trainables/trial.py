@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from trainables import figures
+from trainables.base_models import load_base
 from trainables.cache import code_version
 from trainables.checkpoints import save_weights
 from trainables.config import TrialConfig, to_dict
@@ -24,7 +25,7 @@ from trainables.data.noise import RowGenerators
 from trainables.evaluation import Arrays, complete_rows, evaluate, objective
 from trainables.methods import METHODS, Terms
 from trainables.models import CompletionModel
-from trainables.stages import Prepared, load_base, prepare
+from trainables.stages import Prepared, prepare
 from trainables.training import Batches, Pool, Recipe, Running, threads, train
 
 RESULT = "result.json"
@@ -132,7 +133,7 @@ def _unlearn(
         recipe = Recipe(
             method=METHODS[config.method],
             optimiser=config.unlearn,
-            task=config.train_task,
+            tasks=(config.train_task,),
             seed=config.seed,
             alpha=config.forget_alpha,
             variant=config.variant,

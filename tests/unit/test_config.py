@@ -54,11 +54,13 @@ def another(name: str) -> str:
         return "1:3"
     if name == "data.image_size":
         return "64"
+    if name == "pretrain.tasks":
+        return "centre:0.25,random:0.75"
     if get_origin(hint) is Literal:
         others = [choice for choice in get_args(hint) if choice != default]
         return str(others[-1] if others else default)
     if hint is bool:
-        return "true"
+        return str(not default).lower()
     if hint is float:
         return str(default / 2)
     if hint is int:

@@ -1,0 +1,171 @@
+"""The original model of a trial: published or shipped weights, or pretrained here; made once."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainables.cache import build_once, code_version
+from trainables.checkpoints import load_original, load_weights, save_weights
+from trainables.config import TrialConfig, to_dict
+from trainables.context import Context
+from trainables.data import Dataset
+from trainables.data.noise import mix_seed
+from trainables.errors import CheckpointError
+from trainables.methods import Terms
+from trainables.methods.original import pretraining
+from trainables.models import CompletionModel, build_model
+from trainables.shipped import shipped_weights
+from trainables.training import Batches, Pool, Recipe, Running, threads, train
+
+_SCIENCE = (
+    "trainables.models",
+    "trainables.methods",
+    "trainables.data",
+    "trainables.training",
+    "trainables.base_models",
+    "trainables.parallel",
+)
+
+
+def new_model(config: TrialConfig) -> CompletionModel:
+    """The trial's model with its seeded initial weights."""
+    torch.manual_seed(mix_seed(config.pretrain.seed, "weights"))
+    options: dict[str, Any] = {"image_size": config.data.image_size}
+    model = build_model(config.model, **options)
+    model.sampling = config.sampling
+    return model
+
+
+def base_material(config: TrialConfig, dataset: Dataset, context: Context) -> dict[str, Any]:
+    """What names an original model in the cache."""
+    shipped = shipped_weights(config)
+    if config.checkpoint:
+        return {
+            "model": config.model,
+            "image_size": config.data.image_size,
+            "files": [_file_hash(Path(path), context) for path in config.checkpoint],
+        }
+    if shipped:
+        return {"model": config.model, "shipped": _file_hash(shipped, context)}
+    return {
+        "model": config.model,
+        "pretrain": to_dict(config.pretrain),
+        "tasks": [to_dict(task) for task in config.pretraining_tasks()],
+        "data": dataset.fingerprint,
+        "code": code_version(*_SCIENCE),
+        "device": context.device.type,
+        "torch": str(torch.__version__),
+    }
+
+
+def _file_hash(path: Path, context: Context) -> str:
+    """SHA-256 of a file's bytes, read once for as long as its size and time stay."""
+    try:
+        seen = path.stat()
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from None
+    material = {"path": str(path.absolute()), "bytes": seen.st_size, "time": seen.st_mtime_ns}
+
+    def build(folder: Path) -> None:
+        with path.open("rb") as file:
+            (folder / "sha256").write_text(hashlib.file_digest(file, "sha256").hexdigest())
+
+    return (build_once(context.cache, "file", material, build) / "sha256").read_text()
+
+
+def base_model(config: TrialConfig, dataset: Dataset, context: Context) -> Path:
+    """The folder of the original: published or shipped weights, or pretrained here; made once."""
+    shipped = shipped_weights(config)
+
+    def build(folder: Path) -> None:
+        weights = folder / "weights.safetensors"
+        if config.checkpoint:
+            model = new_model(config)
+            load_original(model, config.checkpoint)
+            save_weights(model, weights)
+        elif shipped:
+            load_weights(new_model(config), shipped)
+            shutil.copyfile(shipped, weights)
+        else:
+            _build_pretrained(config, dataset, context, folder)
+
+    return build_once(context.cache, "base", base_material(config, dataset, context), build)
+
+
+def _build_pretrained(
+    config: TrialConfig, dataset: Dataset, context: Context, folder: Path
+) -> None:
+    losses: list[float] = []
+
+    def on_step(step: int, terms: Terms) -> None:
+        losses.append(float(terms.total.detach()))
+        context.progress(f"pretraining {config.model}", len(losses), config.pretrain.steps)
+
+    model = new_model(config).to(context.device)
+    pretrain(model, config, dataset, on_step)
+    save_weights(model, folder / "weights.safetensors")
+    (folder / "losses.json").write_text(json.dumps(losses))
+
+
+def pretrain(
+    model: CompletionModel,
+    config: TrialConfig,
+    dataset: Dataset,
+    on_step: Callable[[int, Terms], None],
+) -> None:
+    """Trains a fresh model in place, stage by stage.
+
+    Args:
+        model: with its initial weights.
+        config: gives the options and what is learnt.
+        dataset: its training images of all roles.
+        on_step: called after every step with (steps done of its stage, terms).
+
+    Raises:
+        NonFiniteError: a loss or gradient is NaN or infinite.
+    """
+    options = config.pretrain
+    pool = Pool(dataset.rows("all", "train"), options.batch_size, False, "all")
+    batches = Batches(dataset, (pool,), options.seed)
+    running = Running(device=next(model.parameters()).device, on_step=on_step)
+    stages = model.pretraining_stages()
+    with threads(options.threads):
+        for i, stage in enumerate(stages):
+            # equal shares of the steps, the first ones longer where they do not come out even
+            steps = (options.steps + len(stages) - 1 - i) // len(stages)
+            if steps:
+                recipe = Recipe(
+                    method=pretraining(stage),
+                    optimiser=dataclasses.replace(options, steps=steps),
+                    tasks=config.pretraining_tasks(),
+                    seed=options.seed,
+                    prepare=stage.prepare,
+                )
+                train(model, model, batches, recipe, running)
+
+
+def load_base(config: TrialConfig, base: Path, context: Context) -> CompletionModel:
+    """The original, in evaluation mode on the context's device."""
+    model = new_model(config)
+    load_built(model, base)
+    return model.eval().to(context.device)
+
+
+def load_built(model: torch.nn.Module, folder: Path) -> None:
+    """Reads what a finished stage holds.
+
+    Raises:
+        CheckpointError: the folder was altered, and how that is mended.
+    """
+    try:
+        load_weights(model, folder / "weights.safetensors")
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; remove {folder}, and it is built anew") from None

@@ -1,0 +1,158 @@
+"""Makes the original models that come with the product: `python -m trainables.originals MODEL`.
+
+Slow on purpose: a longer training than a sweep gives an original of its own. It writes the weights,
+the record of how they were made and what they score, and a picture of their completions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trainables import figures
+from trainables.base_models import new_model, pretrain
+from trainables.checkpoints import load_weights, save_weights
+from trainables.config import TrialConfig, to_dict
+from trainables.context import Context
+from trainables.data import Dataset, load
+from trainables.data.noise import RowGenerators
+from trainables.errors import UserError
+from trainables.evaluation import complete_rows
+from trainables.methods import Terms
+from trainables.models import CompletionModel
+from trainables.shipped import FOLDER, RECIPES, recipe
+from trainables.stages import load_extractor, measure_original
+
+_TELL_EVERY_S = 15.0
+_SNAPSHOT_EVERY = 1000
+_FIRST = 5  # losses of each stage that a retraining is held against
+_PICTURED = 6
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; exit status 0, or 2 for the user's mistake."""
+    parser = argparse.ArgumentParser(prog="python -m trainables.originals", description=__doc__)
+    parser.add_argument("model", choices=sorted(RECIPES))
+    parser.add_argument("--out", type=Path, default=FOLDER, help="where to write; the package")
+    parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="of the images")
+    parser.add_argument(
+        "--measure-only", action="store_true", help="record and picture of the weights in --out"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        make(recipe(options.model), options.out, options.cache, train=not options.measure_only)
+    except (UserError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+def make(config: TrialConfig, out: Path, cache: Path, *, train: bool = True) -> None:
+    """Trains an original and writes its weights, its record and its picture.
+
+    Args:
+        config: the recipe.
+        out: folder of `MODEL.safetensors`, `MODEL.json` and `MODEL.png`.
+        cache: of the images and of what measures them.
+        train: False reads the weights that are there and their training from the record.
+    """
+    weights, record = out / f"{config.model}.safetensors", out / f"{config.model}.json"
+    dataset = load(config.data, cache)
+    context = Context(cache=cache)
+    model = new_model(config)
+    if train:
+        trained = _train(model, config, dataset, weights)
+    else:
+        load_weights(model, weights)
+        trained = json.loads(record.read_text())["training"]
+    model.eval()
+    extractor = load_extractor(config, dataset, context)
+    metrics, _, _ = measure_original(model, extractor, dataset, config)
+    picture(model, dataset, config, out / f"{config.model}.png")
+    record.write_text(
+        json.dumps(
+            {
+                "command": f"python -m trainables.originals {config.model}",
+                "recipe": to_dict(config),
+                "data": dataset.fingerprint,
+                "training": trained,
+                "metrics": metrics,
+                "measured_by": f"{config.data.source} CNN",
+            },
+            indent=1,
+        )
+        + "\n"
+    )
+
+
+def _train(
+    model: CompletionModel, config: TrialConfig, dataset: Dataset, weights: Path
+) -> dict[str, Any]:
+    """Trains, and tells how it goes; a snapshot now and then shows what a stopped run had."""
+    losses: list[float] = []
+    first: list[list[float]] = []
+    start, told = time.monotonic(), 0.0
+
+    def on_step(step: int, terms: Terms) -> None:
+        nonlocal told
+        losses.append(float(terms.total.detach()))
+        if step == 1:
+            first.append([])
+        if step <= _FIRST:
+            first[-1].append(losses[-1])
+        if len(losses) % _SNAPSHOT_EVERY == 0:
+            save_weights(model, weights)
+        spent = time.monotonic() - start
+        if spent - told > _TELL_EVERY_S:
+            told = spent
+            left = spent / len(losses) * (config.pretrain.steps - len(losses))
+            mean = float(np.mean(losses[-100:]))
+            sys.stdout.write(
+                f"{config.model} step {len(losses)} of {config.pretrain.steps}, "
+                f"loss {mean:.4f}, about {left / 60:.0f} min left\n"
+            )
+            sys.stdout.flush()
+
+    pretrain(model, config, dataset, on_step)
+    save_weights(model, weights)
+    return {
+        "first_losses": first,
+        "last_loss": float(np.mean(losses[-100:])),
+        "minutes": round((time.monotonic() - start) / 60, 1),
+        "torch": str(torch.__version__),
+    }
+
+
+def picture(model: CompletionModel, dataset: Dataset, config: TrialConfig, path: Path) -> None:
+    """Completions of some test images of both roles, a row an image."""
+    chosen: list[int] = []
+    roles: list[str] = []
+    for role in ("retain", "forget"):
+        rows = dataset.rows(role, "test")
+        places = rows[np.linspace(0, len(rows) - 1, _PICTURED).round().astype(int)]
+        chosen += places.tolist()
+        roles += [role] * len(places)
+    truth = dataset.images(np.array(chosen))
+    source = RowGenerators(chosen, config.evaluation.seed, "complete")
+    hole = model.hole(len(chosen), config.test_task, source)
+    columns = {
+        "input": truth.masked_fill(hole, 0.5),
+        "truth": truth,
+        "completion": complete_rows(model, dataset, np.array(chosen), config),
+    }
+    title = f"{config.model} as it comes"
+    told = f"{config.pretrain.steps} steps of {config.pretrain.batch_size} images"
+    figures.sample_grid(path, columns, roles, title=title, subtitle=told)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

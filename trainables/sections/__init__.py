@@ -1,0 +1,1 @@
+"""Sections of a configuration, each frozen and checked; `trainables.config` joins them."""

@@ -1,0 +1,38 @@
+"""Names that a configuration may hold, and what belongs to each. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+ModelName = Literal[
+    "mae_tiny",
+    "mae_vit_base_patch16",
+    "mae_vit_large_patch16",
+    "mage_tiny",
+    "mage_vit_base_patch16",
+    "mage_vit_large_patch16",
+    "palette_tiny",
+    "palette_places2",
+]
+MethodName = Literal[
+    "original", "max_loss", "noisy_label", "retain_label", "random_encoder", "ours"
+]
+SourceName = Literal["photos", "folder"]
+Variant = Literal["paper", "released"]
+TaskKind = Literal[
+    "centre", "random", "left", "right", "up", "down", "outpaint", "box", "brush", "hybrid"
+]
+SamplerName = Literal["default", "ancestral", "ddim"]
+
+
+# sides of images are whole multiples of these; a test holds them against the models
+IMAGE_MULTIPLES: dict[ModelName, int] = {
+    "mae_tiny": 4,
+    "mae_vit_base_patch16": 16,
+    "mae_vit_large_patch16": 16,
+    "mage_tiny": 4,
+    "mage_vit_base_patch16": 16,
+    "mage_vit_large_patch16": 16,
+    "palette_tiny": 8,
+    "palette_places2": 8,
+}

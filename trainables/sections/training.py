@@ -1,0 +1,98 @@
+"""How models are trained: pretraining and unlearning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainables.errors import ConfigError
+from trainables.sections.checked import Checked
+from trainables.sections.data import parse_task
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserConfig(Checked):
+    """AdamW with warm-up and cosine decay, clipped; none of the weight decay on 1-d parameters.
+
+    Attributes:
+        steps: optimiser steps in total.
+        lr: peak learning rate, as given (not scaled by the batch).
+        weight_decay, beta1, beta2, clip: AdamW's, and the largest gradient norm.
+        warmup: share of the steps of linear warm-up, in [0, 1].
+    """
+
+    steps: int = 100
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    beta1: float = 0.9
+    beta2: float = 0.95
+    clip: float = 3.0
+    warmup: float = 0.1
+
+    def _faults(self) -> list[tuple[bool, str]]:
+        return [
+            *self._below(1, "steps"),
+            (not 0.0 < self.lr < 10.0, f"lr={self.lr} is outside (0, 10)"),
+            (not 0.0 <= self.warmup <= 1.0, f"warmup={self.warmup} is outside [0, 1]"),
+            (self.weight_decay < 0.0, f"weight_decay={self.weight_decay} is negative"),
+            (self.clip <= 0.0, f"clip={self.clip} is not above 0"),
+            (not 0.0 <= self.beta1 < 1.0, f"beta1={self.beta1} is outside [0, 1)"),
+            (not 0.0 <= self.beta2 < 1.0, f"beta2={self.beta2} is outside [0, 1)"),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig(OptimiserConfig):
+    """Training of the original model on the training images of all three roles.
+
+    Attributes:
+        batch_size: images a step.
+        seed: initial weights, order of images, masks.
+        threads: torch threads; a fixed number, since it can change the last bit of a sum.
+        tasks: what it learns to complete, `kind:ratio` each, in turn step by step; empty for the
+            model's own.
+        shipped: take the weights that come with the product where it has some for this model and
+            these data, and the other options here are at their defaults.
+    """
+
+    steps: int = 900
+    lr: float = 3e-3
+    batch_size: int = 64
+    seed: int = 0
+    threads: int = 2
+    tasks: tuple[str, ...] = ()
+    shipped: bool = True
+
+    def _faults(self) -> list[tuple[bool, str]]:
+        return [
+            *super()._faults(),
+            *self._below(1, "batch_size", "threads"),
+            *((True, wrong) for wrong in map(self._task_fault, self.tasks) if wrong),
+        ]
+
+    @staticmethod
+    def _task_fault(text: str) -> str:
+        try:
+            parse_task(text)
+        except (ValueError, ConfigError):
+            return f"tasks={text!r} is not kind:ratio, such as centre:0.5, the ratio in (0, 1)"
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnlearnConfig(OptimiserConfig):
+    """Unlearning: every method gets the same rows a step and the same number of steps.
+
+    Attributes:
+        forget_batch, retain_batch: rows of each kind in every global batch.
+        eval_every: steps between two evaluations; the last step is always evaluated.
+    """
+
+    forget_batch: int = 32
+    retain_batch: int = 32
+    eval_every: int = 50
+
+    def _faults(self) -> list[tuple[bool, str]]:
+        return [
+            *super()._faults(),
+            *self._below(1, "forget_batch", "retain_batch", "eval_every"),
+        ]

@@ -1,0 +1,53 @@
+"""Original models that come with the product, and the recipes that made them.
+
+`MODEL.safetensors` holds the weights, `MODEL.json` how they were made and what they score,
+`MODEL.png` their completions of test images. `python -m trainables.originals MODEL` makes all three
+anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from trainables.config import DataConfig, ModelName, PretrainConfig, TrialConfig
+from trainables.data.splits import photograph_roles
+
+FOLDER = Path(__file__).parent
+
+# One thread: the three were trained side by side. Chosen by their completions of validation images.
+RECIPES: dict[ModelName, PretrainConfig] = {
+    "mae_tiny": PretrainConfig(steps=12000, lr=1.5e-3, batch_size=32, threads=1),
+    "mage_tiny": PretrainConfig(steps=7000, lr=1e-3, batch_size=32, threads=1),
+    "palette_tiny": PretrainConfig(
+        steps=9000, lr=1e-3, batch_size=32, weight_decay=0.01, threads=1
+    ),
+}
+
+
+def recipe(model: ModelName) -> TrialConfig:
+    """The trial whose original a shipped model is: the embedded photographs, a longer training."""
+    return TrialConfig(model=model, method="original", pretrain=RECIPES[model])
+
+
+def shipped_weights(config: TrialConfig) -> Path | None:
+    """The weights that a trial starts from, or None where its original is trained.
+
+    They are of the trial's model and of its training images, whichever role those are in: the
+    originals learn from all three roles alike.
+    """
+    made = recipe(config.model) if config.model in RECIPES else None
+    usual = config.pretrain == PretrainConfig()
+    if made is None or not usual or _images(config.data) != _images(made.data):
+        return None
+    return FOLDER / f"{config.model}.safetensors"
+
+
+def _images(config: DataConfig) -> object:
+    """What decides which training images there are, roles apart."""
+    same = dataclasses.replace(
+        config, forget=(), retain=(), proxy=(), split_file="", strict=False, root=""
+    )
+    rest = dataclasses.replace(same, val_per_class=64, test_per_class=64)
+    classes = frozenset(photograph_roles(config)) if config.source == "photos" else None
+    return rest, classes
