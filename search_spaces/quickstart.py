@@ -18,17 +18,22 @@ STUDY = Study(
     question="Which of seven models forgets photographs best while it still completes the others?",
     cost="minutes on 2 CPU cores",
     command="python -m platform.sweep quickstart",
-    base=TrialConfig(forget_alpha=0.25, unlearn=UnlearnConfig(forget_batch=16, retain_batch=16)),
+    base=TrialConfig(
+        forget_alpha=0.25,
+        unlearn=UnlearnConfig(steps=60, forget_batch=16, retain_batch=16, eval_every=30),
+    ),
     models={
-        "mae_tiny": {},
-        "mage_tiny": {"search.trials": 0},
+        "mae_tiny": {"search.trials": 3},
+        # those that sample take their time to complete images: fewer rounds, and one look
+        "mage_tiny": {"search.trials": 0, "sampling.steps": 5, "unlearn.eval_every": 60},
         "palette_tiny": {
             "search.trials": 0,
-            "train_task.kind": "hybrid",  # as published; in few steps, and looked at once
+            "sampling.steps": 4,
+            "train_task.kind": "hybrid",  # as published
             "train_task.ratio": 0.3,
-            "sampling.steps": 5,
-            "unlearn.steps": 60,
-            "unlearn.eval_every": 60,
+            "unlearn.lr": 3e-4,
+            "unlearn.steps": 40,
+            "unlearn.eval_every": 40,
         },
     },
     variants=(
