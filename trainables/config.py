@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainables.sections.checked import Checked
-from trainables.sections.data import PAPER_SIZES, DataConfig, TaskConfig, parse_task
+from trainables.sections.data import (
+    COCO,
+    PAPER_SIZES,
+    PUBLISHED,
+    DataConfig,
+    TaskConfig,
+    parse_task,
+)
 from trainables.sections.loading import LoaderConfig
 from trainables.sections.measuring import EvaluationConfig, ExtractorConfig, SamplingConfig
 from trainables.sections.names import (
@@ -29,8 +36,10 @@ from trainables.sections.names import (
 from trainables.sections.training import OptimiserConfig, PretrainConfig, UnlearnConfig
 
 __all__ = [
+    "COCO",
     "IMAGE_MULTIPLES",
     "PAPER_SIZES",
+    "PUBLISHED",
     "DataConfig",
     "EvaluationConfig",
     "ExtractorConfig",

@@ -1,4 +1,4 @@
-"""Image files as square RGB pixels: upright, resized, centred or, in training, cropped at random."""
+"""Image files as square RGB pixels: upright, resized, centred or, to train, cropped at random."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _refusing(source: Path | bytes) -> Iterator[None]:
         raise UnusableError("too many pixels to decode safely") from None
     except _DECODING as error:
         if isinstance(error, OSError) and error.errno:
-            raise DataError(f"{source!s}: {error.strerror}; make it readable or remove it") from None
+            raise DataError(f"{source}: {error.strerror}; make it readable or remove it") from None
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnusableError(f"corrupt or truncated ({reason})") from None
 
@@ -106,9 +106,7 @@ def centred(image: Image.Image, side: int) -> NDArray[np.uint8]:
     return np.asarray(fitted, dtype=np.uint8)
 
 
-def random_view(
-    image: Image.Image, side: int, chance: np.random.Generator
-) -> NDArray[np.uint8]:
+def random_view(image: Image.Image, side: int, chance: np.random.Generator) -> NDArray[np.uint8]:
     """A random part `(side, side, 3)`, as often as not mirrored.
 
     The part has 20 % to 100 % of the area, 3:4 to 4:3 of width to height, and is resized; an image

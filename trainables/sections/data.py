@@ -19,7 +19,6 @@ PAPER_SIZES: dict[SourceName, dict[str, int]] = {
         "train_per_class": 100,
         "val_per_class": 50,
         "test_per_class": 50,
-        "proxy_per_class": 100,
     },
     "places365": {
         "image_size": 256,
@@ -51,8 +50,8 @@ class DataConfig(Checked):
         val_per_class, test_per_class: most validation and test images of a class. Validation images
             of `imagenet` and `places365` are training images that are not trained on, at most 15 %
             of a class.
-        proxy_per_class: most training images of a proxy class; 0 is `train_per_class`, and for COCO,
-            which is one class, as many as the forget classes may have together.
+        proxy_per_class: most training images of a proxy class; 0 is `train_per_class`, and for
+            COCO, which is one class, as many as the forget classes may have together.
         store: `imagenet` and `places365` are read from their `files`, or from a `parquet` store of
             JPEGs in the cache, written once, for file systems that are slow at many small files.
         store_side: short side of the images in the store, pixels; 0 is `image_size`. Smaller images

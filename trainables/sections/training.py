@@ -97,11 +97,13 @@ class UnlearnConfig(OptimiserConfig):
     opendata_to_forget_ratio: float = 0.0
 
     def _faults(self) -> list[tuple[bool, str]]:
-        name = "opendata_to_forget_ratio"
         real, every = self.retainset_ratio, self.opendata_to_forget_ratio
         return [
             *super()._faults(),
             *self._below(1, "forget_batch", "retain_batch", "eval_every"),
-            *((v < 0.0, f"{n}={v} is below 0") for n, v in (("retainset_ratio", real), (name, every))),
-            (0.0 < every < real, f"{name}={every} is below retainset_ratio={real}, a part of it"),
+            *self._below(0, "retainset_ratio", "opendata_to_forget_ratio"),
+            (
+                0.0 < every < real,
+                f"opendata_to_forget_ratio={every} is below retainset_ratio={real}, a part of it",
+            ),
         ]
