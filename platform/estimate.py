@@ -67,9 +67,20 @@ _EXTRACTOR_ROW = 6e-4
 _MEBIBYTE = 2**20
 
 
-def trial_seconds(plan: Plan) -> float:
-    """Seconds of a trial, on average, on this kind of machine."""
-    each = [_trial(trial.config, plan) for trial in plan.trials]
+def trial_seconds(config: TrialConfig, plan: Plan) -> float:
+    """Seconds of a trial of a plan, on this kind of machine."""
+    unlearn, cost = config.unlearn, COSTS[config.model]
+    looks, rows = 1, 0
+    if config.method != "original":
+        looks = -(-unlearn.steps // unlearn.eval_every)
+        rows = unlearn.steps * (unlearn.forget_batch + unlearn.retain_batch)
+    trainer = _TRAINER if resources.uses_trainer(plan.launch) else 0.0
+    return rows * cost.unlearn_row + looks * _evaluation(config) + cost.artifacts + trainer
+
+
+def mean_trial_seconds(plan: Plan) -> float:
+    """Seconds of a plan's trial, on average."""
+    each = [trial_seconds(trial.config, plan) for trial in plan.trials]
     return sum(each) / max(len(each), 1)
 
 
@@ -94,7 +105,7 @@ def shared_seconds(plan: Plan) -> float:
 def total_seconds(plan: Plan) -> float:
     """Seconds of the sweep."""
     waves = plan.total / resources.concurrency(plan)
-    return shared_seconds(plan) + trial_seconds(plan) * waves
+    return shared_seconds(plan) + mean_trial_seconds(plan) * waves
 
 
 def disk_bytes(plan: Plan) -> int:
@@ -122,16 +133,6 @@ def _base(config: TrialConfig) -> list[object]:
 
 def _is_pretrained(config: TrialConfig) -> bool:
     return not config.checkpoint and shipped_weights(config) is None
-
-
-def _trial(config: TrialConfig, plan: Plan) -> float:
-    unlearn, cost = config.unlearn, COSTS[config.model]
-    looks, rows = 1, 0
-    if config.method != "original":
-        looks = -(-unlearn.steps // unlearn.eval_every)
-        rows = unlearn.steps * (unlearn.forget_batch + unlearn.retain_batch)
-    trainer = _TRAINER if resources.uses_trainer(plan.launch) else 0.0
-    return rows * cost.unlearn_row + looks * _evaluation(config) + cost.artifacts + trainer
 
 
 def _evaluation(config: TrialConfig) -> float:

@@ -82,7 +82,12 @@ def make(config: TrialConfig, out: Path, cache: Path, *, train: bool = True) -> 
         json.dumps(
             {
                 "command": f"python -m trainables.originals {config.model}",
-                "recipe": to_dict(config),
+                "recipe": {
+                    "model": config.model,
+                    "data": to_dict(config.data),
+                    "pretrain": to_dict(config.pretrain),
+                    "tasks": [to_dict(task) for task in config.pretraining_tasks()],
+                },
                 "data": dataset.fingerprint,
                 "training": trained,
                 "metrics": metrics,
