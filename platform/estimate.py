@@ -10,6 +10,7 @@ from platform import resources
 from platform.plan import Plan
 from platform.progress import duration
 from trainables.config import ModelName, TrialConfig, content_key, to_dict
+from trainables.data.splits import measured_classes
 from trainables.shipped import shipped_weights
 
 
@@ -135,8 +136,9 @@ def _is_pretrained(config: TrialConfig) -> bool:
 
 
 def _evaluation(config: TrialConfig) -> float:
-    classes = 12 if not config.data.forget else len(config.data.forget) + len(config.data.retain)
-    images = classes * (config.data.val_per_class + config.data.test_per_class)
+    images = measured_classes(config.data) * (
+        config.data.val_per_class + config.data.test_per_class
+    )
     return COSTS[config.model].complete_row * images
 
 
