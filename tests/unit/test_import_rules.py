@@ -35,6 +35,7 @@ TREE = {
     "trainables/figures.py": "",
     "trainables/training.py": "import trainables.methods, trainables.models, trainables.data",
     "trainables/checkpoints.py": "import trainables.config",
+    "trainables/loader.py": "import trainables.config",
     "trainables/methods/__init__.py": "import trainables.methods.ours",
     "trainables/methods/ours.py": "import trainables.models.base, trainables.data.noise",
     "trainables/models/__init__.py": "import trainables.models.mae",

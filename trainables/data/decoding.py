@@ -95,7 +95,7 @@ def _refusing(source: Path | bytes) -> Iterator[None]:
         raise UnusableError("too many pixels to decode safely") from None
     except _DECODING as error:
         if isinstance(error, OSError) and error.errno:
-            raise DataError(f"{source}: {error.strerror}; make it readable or remove it") from None
+            raise DataError(f"{source!s}: {error.strerror}; make it readable or remove it") from None
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnusableError(f"corrupt or truncated ({reason})") from None
 
@@ -124,7 +124,7 @@ def _random_box(
 ) -> tuple[float, float, float, float]:
     for _ in range(_TRIES):
         area = width * height * chance.uniform(*_AREA)
-        aspect = math.exp(chance.uniform(*map(math.log, _ASPECT)))
+        aspect = math.exp(chance.uniform(math.log(_ASPECT[0]), math.log(_ASPECT[1])))
         across, down = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < across <= width and 0 < down <= height:
             left = int(chance.integers(width - across + 1))

@@ -86,8 +86,8 @@ def draws(config: DataConfig) -> list[Draw]:
         train = _ordered(config, name, tree.training_images(name))
         if role == "proxy":
             # proxy images are trained on and never measured
-            wanted = (("train", config.most(role, "train")),)
-            taken.append(Draw(name, role, tree.root, train, wanted))
+            proxies = (("train", config.most(role, "train")),)
+            taken.append(Draw(name, role, tree.root, train, proxies))
             continue
         val = min(config.most(role, "val"), max(round(_MOST_VAL * len(train)), 1))
         wanted = (("val", val), ("train", config.most(role, "train")))
