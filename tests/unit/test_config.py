@@ -44,14 +44,18 @@ def problems(overrides: Mapping[str, Any]) -> list[str]:
     return caught.value.problems
 
 
+# refused where the data are none of the published sets
+_PUBLISHED_ALONE = ("data.proxy_source", "data.store", "data.augment")
+
+
 def another(name: str) -> str:
     """A text for a value that the field may have, not its default where there is another."""
     hint = field_types()[name]
     default = flatten(to_dict(TrialConfig()))[name]
     if name == "data.source":
         return "photos"
-    if name in ("data.proxy_source", "data.store", "data.augment"):  # of the published data sets
-        return {"data.proxy_source": "classes", "data.store": "files"}.get(name, "false")
+    if name in _PUBLISHED_ALONE:
+        return str(default).lower()
     if name == "retain_source":
         return "1:3"
     if name == "data.image_size":
@@ -64,13 +68,20 @@ def another(name: str) -> str:
     if hint is bool:
         return str(not default).lower()
     if hint is float:
-        return str(default / 2)
+        return str(default / 2 or 0.5)
     if hint is int:
         return str(default + 1)
     return f"{name}-a,{name}-b" if get_origin(hint) is tuple else "somewhere"
 
 
-CHANGEABLE = [name for name in FIELDS if another(name) != flatten(to_dict(TrialConfig()))[name]]
+CHANGEABLE = [
+    name
+    for name in FIELDS
+    if name not in _PUBLISHED_ALONE
+    and parse_value(name, another(name)) != flatten(to_dict(TrialConfig()))[name]
+]
+# how images are read changes no result
+COUNTED = [name for name in CHANGEABLE if not name.startswith("loader.")]
 
 
 # --- Names -----------------------------------------------------------------------------------
@@ -347,7 +358,7 @@ def test_keys_are_the_same_in_another_process_with_fields_in_another_order() -> 
     assert int(config.key(), 16) >= 0
 
 
-@pytest.mark.parametrize("name", CHANGEABLE)
+@pytest.mark.parametrize("name", COUNTED)
 def test_every_field_changes_the_key(name: str) -> None:
     # a model that reads every field
     config = TrialConfig(model="palette_tiny")

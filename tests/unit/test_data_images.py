@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.trees import REFUSED, deep_png, encoded, noise
-from trainables.data import folder
+from trainables.data import decoding, folder
 
 SIDE = 16
 Colour = tuple[int, ...]
@@ -135,7 +135,7 @@ def test_the_middle_of_a_wide_image_is_taken(tmp_path: Path) -> None:
 def test_a_bad_file_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
     content, reason = REFUSED[name]
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(folder._UnusableError) as caught:
+    with pytest.raises(decoding.UnusableError) as caught:
         folder.open_image(tmp_path / name, SIDE)
     assert reason in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
@@ -157,7 +157,7 @@ def test_every_byte_may_be_wrong(tmp_path: Path) -> None:
         path.write_bytes(content)
         try:
             outcomes[str(folder.open_image(path, SIDE).shape)] += 1
-        except folder._UnusableError:
+        except decoding.UnusableError:
             outcomes["refused"] += 1
     assert outcomes.keys() == {f"({SIDE}, {SIDE}, 3)", "refused"}
     assert min(outcomes.values()) > 100

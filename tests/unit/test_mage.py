@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.tiny import tiny
+from trainables.base_models import new_model
 from trainables.config import SamplingConfig, TaskConfig
 from trainables.context import Context
 from trainables.data.noise import RowGenerators
@@ -24,7 +25,7 @@ from trainables.models.decoding import decode
 from trainables.models.mae import IMAGENET_MEAN
 from trainables.models.mage import MAGE
 from trainables.parallel import ALONE
-from trainables.stages import new_model, prepare
+from trainables.stages import prepare
 from trainables.training import Objective
 from trainables.trial import run_trial
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from search_spaces import STUDIES
 from tests.command import SETTINGS, Captured, planned, refused, setting, sweep
-from trainables.config import UnlearnConfig
+
+STEPS = STUDIES["quickstart"].base.unlearn.steps
 
 
 def test_a_resumed_sweep_is_the_recorded_one(capsys: Captured, tmp_path: Path) -> None:
@@ -86,7 +88,7 @@ def test_a_damaged_plan_is_refused(
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        (setting("unlearn.steps=7", *SETTINGS), f"unlearn.steps: {UnlearnConfig().steps} -> 7"),
+        (setting("unlearn.steps=7", *SETTINGS), f"unlearn.steps: {STEPS} -> 7"),
         (["--seed", "3"], "seed: 0 -> 3"),
         (setting("search.trials=2", "method=original,ours"), "search.trials: 1 -> 2"),
         (setting("method=original", "search.trials=1"), "variant ours: no longer there"),
@@ -127,4 +129,4 @@ def test_a_setting_given_anew_takes_the_place_of_the_recorded_one_and_of_no_othe
     sweep(tmp_path)
     given = ("--resume", "--name", "first", "--storage", tmp_path)
     (line,) = refused(capsys, *given, *setting("unlearn.steps=3"))
-    assert f"(unlearn.steps: {UnlearnConfig().steps} -> 3)" in line
+    assert f"(unlearn.steps: {STEPS} -> 3)" in line
