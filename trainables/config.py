@@ -15,7 +15,12 @@ from typing import Any
 
 from trainables.sections.checked import Checked
 from trainables.sections.data import DataConfig, TaskConfig, parse_task
-from trainables.sections.measuring import EvaluationConfig, ExtractorConfig, SamplingConfig
+from trainables.sections.measuring import (
+    EvaluationConfig,
+    ExtractorConfig,
+    NetworksConfig,
+    SamplingConfig,
+)
 from trainables.sections.names import (
     IMAGE_MULTIPLES,
     MethodName,
@@ -34,6 +39,7 @@ __all__ = [
     "ExtractorConfig",
     "MethodName",
     "ModelName",
+    "NetworksConfig",
     "OptimiserConfig",
     "PretrainConfig",
     "SamplerName",
@@ -110,6 +116,7 @@ class TrialConfig(Checked):
     unlearn: UnlearnConfig = field(default_factory=UnlearnConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
+    networks: NetworksConfig = field(default_factory=NetworksConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def _faults(self) -> list[tuple[bool, str]]:
@@ -158,6 +165,9 @@ class TrialConfig(Checked):
         elif self.model.startswith("mage_"):
             sampling = SamplingConfig(steps=self.sampling.steps)
             trial = dataclasses.replace(trial, sampling=sampling)
+        trial = dataclasses.replace(trial, networks=self.networks.canonical())
+        if "domain" not in self.networks.parts().values():
+            trial = dataclasses.replace(trial, extractor=ExtractorConfig())
         if self.checkpoint:
             trial = dataclasses.replace(trial, pretrain=PretrainConfig())
         if self.method != "original":
