@@ -29,7 +29,7 @@ from trainables.evaluation import complete_rows
 from trainables.methods import Terms
 from trainables.models import CompletionModel
 from trainables.shipped import FOLDER, RECIPES, recipe
-from trainables.stages import load_extractor, measure_original
+from trainables.stages import load_extractor, measure_original, measure_real
 
 _TELL_EVERY_S = 15.0
 _SNAPSHOT_EVERY = 1000
@@ -76,7 +76,8 @@ def make(config: TrialConfig, out: Path, cache: Path, *, train: bool = True) -> 
         trained = json.loads(record.read_text())["training"]
     model.eval()
     extractor = load_extractor(config, dataset, context)
-    metrics, _, _ = measure_original(model, extractor, dataset, config)
+    real = measure_real(extractor, dataset, config)
+    metrics, _ = measure_original(model, extractor, dataset, real, config)
     picture(model, dataset, config, out / f"{config.model}.png")
     record.write_text(
         json.dumps(
