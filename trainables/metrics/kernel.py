@@ -31,8 +31,8 @@ def kernel_distance(
         first: features `(N, D)`.
         second: features `(M, D)`.
         subsets: how many are drawn.
-        size: images of each side in a subset, without repetition; at most min(N, M) are taken. Where
-            that is all of both, every subset is the same and one is computed: deviation 0.
+        size: images of each side in a subset, without repetition; at most min(N, M) are taken.
+            Where that is all of both, subsets are equal and one is computed: deviation 0.
         seed: of the subsets.
         device: of the products, which are in double precision.
 

@@ -61,7 +61,10 @@ class NetworksConfig(Checked):
 
     def _faults(self) -> list[tuple[bool, str]]:
         return [
-            (not self.embeddings, "embeddings is empty: domain, or a model of open_clip"),
+            (
+                not self.embeddings or self.embeddings.endswith(":"),
+                f"embeddings={self.embeddings!r} is neither domain nor a model of open_clip",
+            ),
             *self._below(1, "batch_size"),
         ]
 
