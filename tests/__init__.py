@@ -1,0 +1,1 @@
+"""The tests, a package of its own name: some libraries install one that is called the same."""
