@@ -111,7 +111,7 @@ def test_a_batch_has_the_same_forget_rows_whatever_is_retained(
             ("networks.embeddings=local-dir:no",),
             r"networks\.embeddings=local-dir:no: no/open_clip_config\.json is not a file",
         ),
-        (("networks.embeddings=",), "neither domain nor a model of open_clip"),
+        (("networks.embeddings=hf-hub:",), "neither domain nor a model of open_clip"),
         (("networks.features=vgg",), r"networks\.features='vgg' is not one of domain, inception"),
     ],
 )
