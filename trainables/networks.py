@@ -114,7 +114,8 @@ def find_weights(config: NetworksConfig, cache: Path) -> dict[str, Weights]:
         else:
             path = Path(given) if given else _clip_file(config)
             label, known = f"CLIP {config.embeddings}", not given
-            label += f" {config.clip_pretrained}" if known and _is_built_in(config) else ""
+            if known and ":" not in config.embeddings:
+                label += f" {config.clip_pretrained}"
         sha256 = file_hash(path, cache)
         if not known or (published is not None and not sha256.startswith(published.sha256)):
             label += f", weights {sha256[:8]}"
@@ -180,10 +181,6 @@ def _hub_file(name: str, published: _Published) -> Path:
 # --- CLIP ----------------------------------------------------------------------------------------
 
 
-def _is_built_in(config: NetworksConfig) -> bool:
-    return ":" not in config.embeddings
-
-
 def _clip_file(config: NetworksConfig) -> Path:
     """The file of weights of a CLIP model that has none given."""
     option = f"--set {WEIGHTS_OPTIONS['clip']}=FILE"
@@ -198,6 +195,7 @@ def _clip_file(config: NetworksConfig) -> Path:
             )
         return inside[0]
     source, tag = name, ""
+    chosen: Any = name
     if schema is None:
         _model_config(config)
         tags = list_pretrained_tags_by_model(name)
@@ -209,9 +207,8 @@ def _clip_file(config: NetworksConfig) -> Path:
         chosen = open_clip.get_pretrained_cfg(name, config.clip_pretrained)
         source, tag = chosen.get("hf_hub") or chosen.get("url"), f" {config.clip_pretrained}"
     try:
-        if schema is None:
-            return Path(open_clip.download_pretrained(chosen))
-        return Path(download_pretrained_from_hf(name))
+        get = open_clip.download_pretrained if schema is None else download_pretrained_from_hf
+        return Path(str(get(chosen)))
     except Exception as error:  # whatever the client of Hugging Face meets
         raise CheckpointError(
             f"the weights of CLIP {name}{tag} are not in the cache of Hugging Face and could not "
@@ -256,7 +253,7 @@ def _clip(config: NetworksConfig, path: Path) -> ClipNetwork:
     """The image tower of a CLIP model, with the transform of its weights' training."""
     described = _model_config(config)
     chosen: dict[str, Any] = {}
-    if _is_built_in(config):
+    if ":" not in config.embeddings:
         chosen = open_clip.get_pretrained_cfg(config.embeddings, config.clip_pretrained)
     if chosen.get("quick_gelu", False) and not described.get("quick_gelu", False):
         raise CheckpointError(

@@ -81,4 +81,5 @@ def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
 def _centred(features: NDArray[np.float64]) -> NDArray[np.float64]:
     """X of the features `(N, D)`: X^T X is their unbiased covariance."""
     centred: NDArray[np.float64] = features - features.mean(axis=0)
-    return centred / np.sqrt(len(features) - 1)
+    centred /= np.sqrt(len(features) - 1)
+    return centred

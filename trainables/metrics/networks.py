@@ -49,19 +49,19 @@ class _PoolsInside:
         return [*branches[:-1], self.branch_pool(self._pool(x))]
 
 
-class _InceptionA(_PoolsInside, inception.InceptionA):
+class _InceptionA(_PoolsInside, inception.InceptionA):  # type: ignore[misc]
     pass
 
 
-class _InceptionC(_PoolsInside, inception.InceptionC):
+class _InceptionC(_PoolsInside, inception.InceptionC):  # type: ignore[misc]
     pass
 
 
-class _InceptionE(_PoolsInside, inception.InceptionE):
+class _InceptionE(_PoolsInside, inception.InceptionE):  # type: ignore[misc]
     pass
 
 
-class _LastInceptionE(_PoolsInside, inception.InceptionE):
+class _LastInceptionE(_PoolsInside, inception.InceptionE):  # type: ignore[misc]
     def _pool(self, x: Tensor) -> Tensor:
         # the published graph takes the maximum in its last block
         return functional.max_pool2d(x, 3, stride=1, padding=1)
