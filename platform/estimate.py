@@ -10,6 +10,7 @@ from platform import resources
 from platform.plan import Plan
 from platform.progress import duration
 from trainables.config import ModelName, TrialConfig, content_key, to_dict
+from trainables.data.splits import measured_classes
 from trainables.shipped import shipped_weights
 
 
@@ -68,9 +69,20 @@ _NETWORK_ROW = {"inception": 0.12, "places365": 0.1, "clip": 2.0}
 _MEBIBYTE = 2**20
 
 
-def trial_seconds(plan: Plan) -> float:
-    """Seconds of a trial, on average, on this kind of machine."""
-    each = [_trial(trial.config, plan) for trial in plan.trials]
+def trial_seconds(config: TrialConfig, plan: Plan) -> float:
+    """Seconds of a trial of a plan, on this kind of machine."""
+    unlearn, cost = config.unlearn, COSTS[config.model]
+    looks, rows = 1, 0
+    if config.method != "original":
+        looks = -(-unlearn.steps // unlearn.eval_every)
+        rows = unlearn.steps * (unlearn.forget_batch + unlearn.retain_batch)
+    trainer = _TRAINER if resources.uses_trainer(plan.launch) else 0.0
+    return rows * cost.unlearn_row + looks * _evaluation(config) + cost.artifacts + trainer
+
+
+def mean_trial_seconds(plan: Plan) -> float:
+    """Seconds of a plan's trial, on average."""
+    each = [trial_seconds(trial.config, plan) for trial in plan.trials]
     return sum(each) / max(len(each), 1)
 
 
@@ -95,7 +107,7 @@ def shared_seconds(plan: Plan) -> float:
 def total_seconds(plan: Plan) -> float:
     """Seconds of the sweep."""
     waves = plan.total / resources.concurrency(plan)
-    return shared_seconds(plan) + trial_seconds(plan) * waves
+    return shared_seconds(plan) + mean_trial_seconds(plan) * waves
 
 
 def disk_bytes(plan: Plan) -> int:
@@ -125,19 +137,10 @@ def _is_pretrained(config: TrialConfig) -> bool:
     return not config.checkpoint and shipped_weights(config) is None
 
 
-def _trial(config: TrialConfig, plan: Plan) -> float:
-    unlearn, cost = config.unlearn, COSTS[config.model]
-    looks, rows = 1, 0
-    if config.method != "original":
-        looks = -(-unlearn.steps // unlearn.eval_every)
-        rows = unlearn.steps * (unlearn.forget_batch + unlearn.retain_batch)
-    trainer = _TRAINER if resources.uses_trainer(plan.launch) else 0.0
-    return rows * cost.unlearn_row + looks * _evaluation(config) + cost.artifacts + trainer
-
-
 def _evaluation(config: TrialConfig) -> float:
-    classes = 12 if not config.data.forget else len(config.data.forget) + len(config.data.retain)
-    images = classes * (config.data.val_per_class + config.data.test_per_class)
+    images = measured_classes(config.data) * (
+        config.data.val_per_class + config.data.test_per_class
+    )
     measuring = sum(_NETWORK_ROW[name] for name in config.networks.weights())
     return (COSTS[config.model].complete_row + measuring) * images
 

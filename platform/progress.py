@@ -21,7 +21,7 @@ class Progress:
         plan: the sweep.
         stream: where to write.
         at_once: how many trials run at once.
-        trial_s: how long a trial may take, seconds, until one has shown it.
+        trial_s: how long a trial may take, seconds; what finished trials took scales it.
         entries: trials that ended before, in a sweep that goes on.
         clock: seconds that only grow.
     """
@@ -32,7 +32,7 @@ class Progress:
         stream: TextIO,
         *,
         at_once: int = 1,
-        trial_s: float = 0.0,
+        trial_s: Callable[[PlannedTrial], float] = lambda trial: 0.0,
         entries: tuple[Entry, ...] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -43,8 +43,16 @@ class Progress:
         self._trial_s = trial_s
         self._clock = clock
         self._began: dict[str, float] = {}
+        self._running: dict[str, float] = {}
         self._steps: dict[str, int] = {}
-        self._durations = [each.duration_s for each in entries if each.state == "finished"]
+        # of the finished trials: seconds that they took, and that they were thought to take
+        self._took, self._thought = 0.0, 0.0
+        for entry in entries:
+            if entry.state == "finished":
+                self._took += entry.duration_s
+                self._thought += trial_s(entry.trial)
+        ended = {entry.trial.key for entry in entries if entry.state != "interrupted"}
+        self._waiting = {each.key: each for each in plan.trials if each.key not in ended}
         self._stages: dict[str, tuple[float, int, float]] = {}
         self._done = sum(entry.state == "finished" for entry in entries)
         self._failed = sum(entry.state == "failed" for entry in entries)
@@ -74,6 +82,8 @@ class Progress:
     def started(self, trial: PlannedTrial) -> None:
         """A trial began."""
         self._began[trial.name] = self._clock()
+        self._running[trial.name] = self._trial_s(trial)
+        self._waiting.pop(trial.key, None)
         self._refresh()
 
     def reported(self, trial: PlannedTrial, metrics: Mapping[str, Any]) -> None:
@@ -95,7 +105,8 @@ class Progress:
         """
         seconds = self._ended(trial)
         self._done += 1
-        self._durations.append(seconds)
+        self._took += seconds
+        self._thought += self._trial_s(trial)
         entry = Entry(trial=trial, state="finished", result=result, duration_s=seconds)
         self._consider(entry)
         self._line(
@@ -142,11 +153,12 @@ class Progress:
 
     def seconds_left(self) -> float:
         """By the trials so far: those under way have on average half of theirs to go."""
-        each = self._trial_s
-        if self._durations:
-            each = sum(self._durations) / len(self._durations)
-        waiting = self._plan.total - self._done - self._failed - len(self._began)
-        return each * (waiting + len(self._began) / 2) / self._at_once
+        known = sum(map(self._trial_s, self._waiting.values()))
+        later = self._plan.total - self._done - self._failed - len(self._began) - len(self._waiting)
+        each = sum(map(self._trial_s, self._plan.trials)) / max(len(self._plan.trials), 1)
+        thought = known + max(0, later) * each + sum(self._running.values()) / 2
+        pace = self._took / self._thought if self._thought else 1.0
+        return pace * thought / self._at_once
 
     def _left(self) -> str:
         """What a plain line says of the rest, where no refreshed line does."""
@@ -160,6 +172,8 @@ class Progress:
 
     def _ended(self, trial: PlannedTrial) -> float:
         self._steps.pop(trial.name, None)
+        self._running.pop(trial.name, None)
+        self._waiting.pop(trial.key, None)
         now = self._clock()
         return now - self._began.pop(trial.name, now)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from platform.ledger import Ledger
     from platform.plan import Plan, PlannedTrial
     from platform.progress import Progress
+    from platform.timing import Phases
     from platform.tracking import Recorder
 
 
@@ -30,7 +31,13 @@ class Outcome:
 
 
 def run(
-    plan: Plan, ledger: Ledger, recorder: Recorder, progress: Progress, *, debug: bool = False
+    plan: Plan,
+    ledger: Ledger,
+    recorder: Recorder,
+    progress: Progress,
+    phases: Phases,
+    *,
+    debug: bool = False,
 ) -> Outcome:
     """Runs every trial that the ledger has outstanding, and records each as it ends.
 
@@ -39,7 +46,9 @@ def run(
     """
     have = resources.available()
     with cluster.local(have.cpus, have.gpus, debug=debug):
+        phases.begin("of work that trials share")
         stages.build(plan, progress.stage)
+        phases.begin("of trials")
         return _Run(plan, ledger, recorder, progress).fit()
 
 

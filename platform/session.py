@@ -10,20 +10,18 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any, TextIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from platform import estimate, resources, results
+from platform import estimate, images, resources
 from platform.ledger import Ledger
 from platform.plan import Plan, write_plan
 from platform.progress import Progress
 from platform.results import result_row, write_environment, write_results
 from platform.summary import commands, resume_command, summary
+from platform.timing import Phases, trial_times
 from platform.tracking import Recorder, SweepStatus
-from trainables.config import DataConfig, content_key, to_dict
-from trainables.data import Dataset, load
-from trainables.errors import DataError, UserError
+from trainables.data import Dataset
+from trainables.errors import UserError
 
 FINISHED, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
@@ -55,13 +53,14 @@ def run(
     Raises:
         UserError: what the user gave cannot be run; a new sweep then leaves no folder.
     """
+    phases = Phases("to start")
     plan.storage.mkdir(parents=True, exist_ok=True)
     with _sole_driver(plan), _sigterm_as_interrupt():
-        datasets = _load_data(plan)
+        datasets = images.load_all(plan)
         with _folder(plan, resume=resume):
             ledger, recorder = _open(plan, datasets, resume=resume, tracking_uri=tracking_uri)
         try:
-            return _drive(plan, ledger, recorder, tracking_uri, debug=debug, stream=stream)
+            return _drive(plan, ledger, recorder, phases, tracking_uri, debug=debug, stream=stream)
         except UserError:
             if not resume and ledger.outstanding() == plan.total:
                 shutil.rmtree(plan.folder, ignore_errors=True)
@@ -117,41 +116,16 @@ def _folder(plan: Plan, *, resume: bool) -> Iterator[None]:
         raise
 
 
-def _load_data(plan: Plan) -> list[Dataset]:
-    """Every data set of the plan, decoded before anything is started.
-
-    Raises:
-        DataError: data that is missing, unusable, or too little to be measured.
-    """
-    configs: dict[str, DataConfig] = {}
-    most_splits = 2  # a covariance needs two images
-    for trial in plan.trials:
-        configs.setdefault(content_key(to_dict(trial.config.data)), trial.config.data)
-        most_splits = max(most_splits, trial.config.evaluation.is_splits)
-    datasets = [load(config, plan.cache) for config in configs.values()]
-    for dataset in datasets:
-        for split in ("val", "test"):
-            for role in ("retain", "forget"):
-                count = len(dataset.rows(role, split))
-                if count < most_splits:
-                    raise DataError(
-                        f"{count} {split} images of the {role} classes are too few for an "
-                        f"Inception Score of {most_splits} splits: add images, or lower "
-                        f"evaluation.is_splits to at most {count}"
-                    )
-    return datasets
-
-
 def _open(
     plan: Plan, datasets: list[Dataset], *, resume: bool, tracking_uri: str | None
 ) -> tuple[Ledger, Recorder]:
     if resume:
         ledger = Ledger.open(plan)
-        _refuse_other_data(plan, datasets)
+        images.refuse_others(plan, datasets)
     else:
         write_plan(plan)
         ledger = Ledger.create(plan)
-        _write_manifests(plan, datasets)
+        images.write_manifests(plan, datasets)
     write_environment(plan.folder)
     with FileLock(plan.storage / ".mlflow.lock"):  # MLflow's first use of a file is not locked
         recorder = Recorder(plan, tracking_uri)
@@ -172,46 +146,11 @@ def _catch_up(plan: Plan, ledger: Ledger, recorder: Recorder) -> None:
             recorder.trial_failed(entry.trial, entry.cause, entry.message)
 
 
-def _refuse_other_data(plan: Plan, datasets: list[Dataset]) -> None:
-    """A resumed sweep compares its trials on the images that it began with.
-
-    Raises:
-        DataError: the images have changed since.
-    """
-    path = plan.folder / "manifest.parquet"
-    if not path.is_file():  # killed before it was written: nothing has run
-        _write_manifests(plan, datasets)
-        return
-    before = set(results.read_table(path)["data_hash"].to_pylist())
-    now = {each.fingerprint for each in datasets}
-    if before != now:
-        raise DataError(
-            f"the images are not those that sweep {plan.name!r} began with (data hash "
-            f"{', '.join(sorted(now))}, in {path} {', '.join(sorted(before))}): put them back, or "
-            "take another --name"
-        )
-
-
-def _write_manifests(plan: Plan, datasets: list[Dataset]) -> None:
-    """`manifest.parquet`, a row an image; `refused.json`, the files left out of every method."""
-    tables = [
-        each.manifest.append_column("data_hash", pa.array([each.fingerprint] * len(each.manifest)))
-        for each in datasets
-    ]
-    path = plan.folder / "manifest.parquet"
-    with results.replacing(path) as beside:
-        pq.write_table(pa.concat_tables(tables), beside)
-    refused = {
-        each.fingerprint: {lost.path: lost.reason for lost in each.refused} for each in datasets
-    }
-    if any(refused.values()):
-        results.write_json(plan.folder / "refused.json", refused)
-
-
 def _drive(
     plan: Plan,
     ledger: Ledger,
     recorder: Recorder,
+    phases: Phases,
     tracking_uri: str | None,
     *,
     debug: bool,
@@ -223,14 +162,14 @@ def _drive(
         plan,
         stream,
         at_once=resources.concurrency(plan),
-        trial_s=estimate.trial_seconds(plan),
+        trial_s=lambda trial: estimate.trial_seconds(trial.config, plan),
         entries=tuple(ledger.entries()),
     )
     _tell(stream, _opening(plan, ledger))
     status: SweepStatus = "failed"
     try:
         if ledger.outstanding():
-            outcome = runner.run(plan, ledger, recorder, progress, debug=debug)
+            outcome = runner.run(plan, ledger, recorder, progress, phases, debug=debug)
             status = "interrupted" if outcome.interrupted else "finished"
         else:
             status = "finished"
@@ -238,9 +177,11 @@ def _drive(
         status = "interrupted"
     finally:
         progress.close()
+        phases.begin("for the record")
         rows = _write_results(plan, ledger)
         recorder.close(status)
-    return _end(plan, ledger, recorder, rows, status, tracking_uri, stream)
+    times = [f"Time: {phases.describe()}.", *trial_times(ledger.entries())]
+    return _end(plan, ledger, recorder, rows, times, status, tracking_uri, stream)
 
 
 def _opening(plan: Plan, ledger: Ledger) -> list[str]:
@@ -274,11 +215,12 @@ def _end(
     ledger: Ledger,
     recorder: Recorder,
     rows: list[dict[str, Any]],
+    times: list[str],
     status: SweepStatus,
     tracking_uri: str | None,
     stream: TextIO,
 ) -> int:
-    _tell(stream, ["", *summary(plan, rows), ""])
+    _tell(stream, ["", *summary(plan, rows), "", *times, ""])
     if recorder.missed:
         missing = len(recorder.missed)
         _tell(

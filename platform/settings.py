@@ -14,7 +14,7 @@ from trainables.errors import ConfigError
 from trainables.overrides import close_names, field_types, parse_value
 
 _SEARCH = "search."
-_PATHS = ("data.root", "data.split_file")  # a comma may be part of them
+_PATHS = ("data.root", "data.proxy_root", "data.split_file")  # a comma may be part of them
 _SEVERAL_PATHS = ("checkpoint",)
 _LEAST = {"trials": 0, "sobol_trials": 0, "generation": 1}
 

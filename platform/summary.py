@@ -61,14 +61,14 @@ def _star(table: Sequence[Sequence[str]]) -> list[str]:
 
 def _grey(shown: Sequence[Variant]) -> list[str]:
     """How far forgetting can be told: a completion that knows nothing, against the original."""
+    originals = [variant for variant in shown if variant.is_original]
     found = [
-        row["grey/forget/fid"] / row["forget/fid"]
-        for row in (variant.default for variant in shown if variant.is_original)
+        f"{row['grey/forget/fid'] / row['forget/fid']:.1f} times the original's forget"
+        + (f" of {variant.model}" if len({each.model for each in shown}) > 1 else "")
+        for variant, row in ((each, each.default) for each in originals)
         if row is not None and row.get("grey/forget/fid")
     ]
-    return [
-        f"A flat grey completion scores {ratio:.1f} times the original's forget." for ratio in found
-    ]
+    return [f"A flat grey completion scores {', '.join(found)}."] if found else []
 
 
 def _cells(variant: Variant, *, several: bool) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from search_spaces import STUDIES
 
 Captured = pytest.CaptureFixture[str]
 MOST_LINES = 4
-SETTINGS = ("method=original,ours", "search.trials=1")
+SETTINGS = ("model=mae_tiny", "method=original,ours", "search.trials=1")
 
 
 def called(capsys: Captured, *arguments: object) -> tuple[int, str, str]:

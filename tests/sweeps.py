@@ -16,7 +16,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TINY = (
-    *("pretrain.steps=10", "extractor.steps=10", "unlearn.steps=4", "unlearn.eval_every=2"),
+    *(
+        "model=mae_tiny",
+        "pretrain.steps=10",
+        "extractor.steps=10",
+        "unlearn.steps=4",
+        "unlearn.eval_every=2",
+    ),
     *("data.train_per_class=64", "data.val_per_class=16", "data.test_per_class=16"),
     *("evaluation.tsne_points=10", "evaluation.grid_images=2"),
 )

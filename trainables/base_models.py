@@ -118,7 +118,7 @@ def pretrain(
     """
     options = config.pretrain
     pool = Pool(dataset.rows("all", "train"), options.batch_size, False, "all")
-    batches = Batches(dataset, (pool,), options.seed)
+    batches = Batches(dataset, (pool,), options.seed, loader=config.loader)
     running = Running(device=next(model.parameters()).device, on_step=on_step)
     stages = model.pretraining_stages()
     with threads(options.threads):

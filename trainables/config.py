@@ -14,7 +14,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainables.sections.checked import Checked
-from trainables.sections.data import DataConfig, TaskConfig, parse_task
+from trainables.sections.data import (
+    COCO,
+    PAPER_SIZES,
+    PUBLISHED,
+    DataConfig,
+    TaskConfig,
+    parse_task,
+)
+from trainables.sections.loading import LoaderConfig
 from trainables.sections.measuring import (
     EvaluationConfig,
     ExtractorConfig,
@@ -33,10 +41,14 @@ from trainables.sections.names import (
 from trainables.sections.training import OptimiserConfig, PretrainConfig, UnlearnConfig
 
 __all__ = [
+    "COCO",
     "IMAGE_MULTIPLES",
+    "PAPER_SIZES",
+    "PUBLISHED",
     "DataConfig",
     "EvaluationConfig",
     "ExtractorConfig",
+    "LoaderConfig",
     "MethodName",
     "ModelName",
     "NetworksConfig",
@@ -110,6 +122,7 @@ class TrialConfig(Checked):
     seed: int = 0
     checkpoint: tuple[str, ...] = ()
     data: DataConfig = field(default_factory=DataConfig)
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
     train_task: TaskConfig = field(default_factory=lambda: TaskConfig(kind="random", ratio=0.5))
     test_task: TaskConfig = field(default_factory=TaskConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
@@ -158,8 +171,8 @@ class TrialConfig(Checked):
         return {role: count for role, count in rows.items() if count}
 
     def canonical(self) -> TrialConfig:
-        """This trial with the fields that its model and method ignore at their defaults."""
-        trial = self
+        """This trial with the fields that cannot change its result at their defaults."""
+        trial = dataclasses.replace(self, loader=LoaderConfig())
         if self.model.startswith("mae_"):
             trial = dataclasses.replace(trial, sampling=SamplingConfig())
         elif self.model.startswith("mage_"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,27 +57,47 @@ def complete_rows(
 
     Each image's draws are keyed by its row, so its completion does not depend on its batch.
     """
+    return torch.cat(list(_completions(model, dataset, rows, config)))
+
+
+def _completions(
+    model: CompletionModel, dataset: Dataset, rows: np.ndarray, config: TrialConfig
+) -> Iterator[Tensor]:
     device = next(model.parameters()).device
-    done = []
-    with torch.inference_mode():
-        for start in range(0, len(rows), config.evaluation.batch_size):
-            chosen = rows[start : start + config.evaluation.batch_size]
-            source = RowGenerators(chosen.tolist(), config.evaluation.seed, "complete")
+    for chosen in _batches(rows, config):
+        source = RowGenerators(chosen.tolist(), config.evaluation.seed, "complete")
+        with torch.inference_mode():
             images = dataset.images(chosen).to(device)
-            done.append(model.complete(images, config.test_task, source).cpu())
-    return torch.cat(done)
+            done = model.complete(images, config.test_task, source).cpu()
+        yield done
 
 
-def extract(extractor: Extractor, images: Tensor, batch_size: int) -> Arrays:
-    """Features of images `(N, 3, H, W)` in [0, 1], in batches on the extractor's device."""
+def _batches(rows: np.ndarray, config: TrialConfig) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), config.evaluation.batch_size):
+        yield rows[start : start + config.evaluation.batch_size]
+
+
+def extract(extractor: Extractor, batches: Iterable[Tensor]) -> Arrays:
+    """Features of batches of images `(B, 3, H, W)` in [0, 1], on the extractor's device.
+
+    The images are not kept: those of a large set would not fit in memory.
+    """
     device = next(extractor.parameters()).device
-    parts = [extractor.extract(chunk.to(device)) for chunk in images.split(batch_size)]
+    parts = [extractor.extract(batch.to(device)) for batch in batches]
     return Arrays(
         *(
-            torch.cat([getattr(part, name) for part in parts]).float().cpu().numpy()
+            torch.cat([getattr(part, name).float().cpu() for part in parts]).numpy()
             for name in ("features", "probabilities", "embeddings")
         )
     )
+
+
+def extract_real(extractor: Extractor, dataset: Dataset, config: TrialConfig) -> dict[str, Arrays]:
+    """What is extracted from the real images of each set, by the names of `MEASURED`."""
+    return {
+        name: extract(extractor, map(dataset.images, _batches(dataset.rows(role, split), config)))
+        for name, (split, role) in MEASURED.items()
+    }
 
 
 def measure(
@@ -149,14 +169,26 @@ def measure_grey(
     metrics: dict[str, float] = {}
     device = next(extractor.parameters()).device
     for name, (split, role) in MEASURED.items():
-        rows = dataset.rows(role, split)
-        source = RowGenerators(rows.tolist(), config.evaluation.seed, "complete")
-        images = dataset.images(rows)
-        grey = images.masked_fill(model.hole(len(rows), config.test_task, source), 0.5)
-        arrays = extract(extractor, grey, config.evaluation.batch_size)
-        found = measure(arrays, real[name], config, device)
+        grey = _grey(model, dataset, dataset.rows(role, split), config)
+        found = measure(extract(extractor, grey), real[name], config, device)
         metrics |= {f"grey/{name}/{key}": value for key, value in found.items()}
     return metrics
+
+
+def _grey(
+    model: CompletionModel, dataset: Dataset, rows: np.ndarray, config: TrialConfig
+) -> Iterator[Tensor]:
+    for chosen in _batches(rows, config):
+        source = RowGenerators(chosen.tolist(), config.evaluation.seed, "complete")
+        hole = model.hole(len(chosen), config.test_task, source)
+        yield dataset.images(chosen).masked_fill(hole, 0.5)
+
+
+def _finite(batches: Iterable[Tensor], name: str) -> Iterator[Tensor]:
+    for images in batches:
+        if not bool(torch.isfinite(images).all()):
+            raise NonFiniteError(f"the completions of the {name} images are not finite")
+        yield images
 
 
 def evaluate(
@@ -175,10 +207,8 @@ def evaluate(
     extracted: dict[str, Arrays] = {}
     device = next(extractor.parameters()).device
     for name, (split, role) in MEASURED.items():
-        images = complete_rows(model, dataset, dataset.rows(role, split), config)
-        if not bool(torch.isfinite(images).all()):
-            raise NonFiniteError(f"the completions of the {name} images are not finite")
-        extracted[name] = extract(extractor, images, config.evaluation.batch_size)
+        completed = _completions(model, dataset, dataset.rows(role, split), config)
+        extracted[name] = extract(extractor, _finite(completed, name))
         found = measure(extracted[name], real[name], config, device)
         metrics |= {f"{name}/{key}": value for key, value in found.items()}
     wrong = [name for name, value in metrics.items() if not math.isfinite(value)]

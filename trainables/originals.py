@@ -25,11 +25,11 @@ from trainables.context import Context
 from trainables.data import Dataset, load
 from trainables.data.noise import RowGenerators
 from trainables.errors import UserError
-from trainables.evaluation import complete_rows
+from trainables.evaluation import complete_rows, extract_real
 from trainables.methods import Terms
 from trainables.models import CompletionModel
 from trainables.shipped import FOLDER, RECIPES, recipe
-from trainables.stages import load_extractor, measure_original, measure_real
+from trainables.stages import load_extractor, measure_original
 
 _TELL_EVERY_S = 15.0
 _SNAPSHOT_EVERY = 1000
@@ -76,14 +76,19 @@ def make(config: TrialConfig, out: Path, cache: Path, *, train: bool = True) -> 
         trained = json.loads(record.read_text())["training"]
     model.eval()
     extractor = load_extractor(config, dataset, context)
-    real = measure_real(extractor, dataset, config)
+    real = extract_real(extractor, dataset, config)
     metrics, _ = measure_original(model, extractor, dataset, real, config)
     picture(model, dataset, config, out / f"{config.model}.png")
     record.write_text(
         json.dumps(
             {
                 "command": f"python -m trainables.originals {config.model}",
-                "recipe": to_dict(config),
+                "recipe": {
+                    "model": config.model,
+                    "data": to_dict(config.data),
+                    "pretrain": to_dict(config.pretrain),
+                    "tasks": [to_dict(task) for task in config.pretraining_tasks()],
+                },
                 "data": dataset.fingerprint,
                 "training": trained,
                 "metrics": metrics,

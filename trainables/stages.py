@@ -27,7 +27,7 @@ from trainables.context import Context
 from trainables.data import Dataset, load
 from trainables.data.noise import mix_seed
 from trainables.errors import NonFiniteError
-from trainables.evaluation import MEASURED, Arrays, evaluate, extract, measure_grey
+from trainables.evaluation import MEASURED, Arrays, evaluate, extract_real, measure_grey
 from trainables.metrics.extractors import DomainCNN, Extractor, jitter_colours
 from trainables.metrics.networks import Networks
 from trainables.models import CompletionModel
@@ -184,7 +184,7 @@ def real_arrays(
 
     def build(folder: Path) -> None:
         with threads(1):
-            found = measure_real(extractor, dataset, config)
+            found = extract_real(extractor, dataset, config)
         _write_arrays(folder / "real.npz", found)
 
     return _read_arrays(build_once(context.cache, "real", measuring, build) / "real.npz")
@@ -217,16 +217,6 @@ def reference(
     folder = build_once(context.cache, "reference", compared, build)
     metrics = json.loads((folder / "metrics.json").read_text())
     return Reference(real, _read_arrays(folder / "original.npz"), metrics)
-
-
-def measure_real(extractor: Extractor, dataset: Dataset, config: TrialConfig) -> dict[str, Arrays]:
-    """What is extracted from the real images of each set, by the names of `MEASURED`."""
-    return {
-        name: extract(
-            extractor, dataset.images(dataset.rows(role, split)), config.evaluation.batch_size
-        )
-        for name, (split, role) in MEASURED.items()
-    }
 
 
 def measure_original(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainables.config import OptimiserConfig, TaskConfig, Variant
+from trainables.config import LoaderConfig, OptimiserConfig, TaskConfig, Variant
 from trainables.data import Dataset
+from trainables.data.dataset import as_images
 from trainables.data.noise import RowGenerators, mix_seed
 from trainables.errors import ConfigError, NonFiniteError
+from trainables.loader import fetched
 from trainables.methods import Method, Terms
 from trainables.models.base import CompletionModel, Prepare
 from trainables.parallel import ALONE, World
@@ -54,6 +56,10 @@ class Pool:
 
     def draw(self, seed: int, step: int) -> np.ndarray:
         """The `count` rows of a step, `(count,)` int64."""
+        return self.draw_views(seed, step)[0]
+
+    def draw_views(self, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of a step and how often each was drawn before, two of `(count,)` int64."""
         places = np.arange(step * self.count, (step + 1) * self.count)
         epochs = places // len(self.rows)
         chosen = np.empty(self.count, dtype=np.int64)
@@ -62,7 +68,7 @@ class Pool:
             order = generator.permutation(len(self.rows))
             inside = epochs == epoch
             chosen[inside] = self.rows[order[places[inside] % len(self.rows)]]
-        return chosen
+        return chosen, epochs
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ class Batches:
     pools: tuple[Pool, ...]
     seed: int
     world: World = ALONE
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
 
     def __post_init__(self) -> None:
         problems = [
@@ -93,19 +100,40 @@ class Batches:
 
     def at(self, step: int) -> Batch:
         """This process's rows of the global batch of a step."""
-        rows: list[np.ndarray] = []
+        return self._batch(self._read(step))
+
+    def steps(self, start: int, stop: int) -> Generator[Batch, None, None]:
+        """`at` each step from `start` to before `stop`, read ahead as `loader` says.
+
+        Closing it ends the loader's workers.
+        """
+        with contextlib.closing(fetched(self._read, start, stop, self.loader)) as pixels:
+            yield from map(self._batch, pixels)
+
+    def _read(self, step: int) -> Tensor:
+        """Bytes `(B, H, W, 3)`: a quarter of what images take on their way from a worker."""
+        rows, views = [], []
+        for pool, mine in self._shares():
+            drawn, seen = pool.draw_views(self.seed, step)
+            rows.append(drawn[mine])
+            views.append(seen[mine])
+        return self.dataset.read(np.concatenate(rows), np.concatenate(views))
+
+    def _batch(self, pixels: Tensor) -> Batch:
         forget: list[bool] = []
         places: list[int] = []
         start = 0
-        for pool in self.pools:
-            share = pool.count // self.world.size
-            mine = slice(self.world.rank * share, (self.world.rank + 1) * share)
-            rows.append(pool.draw(self.seed, step)[mine])
-            forget += [pool.forget] * share
+        for pool, mine in self._shares():
+            forget += [pool.forget] * (mine.stop - mine.start)
             places += range(start + mine.start, start + mine.stop)
             start += pool.count
-        images = self.dataset.images(np.concatenate(rows))
-        return Batch(images, torch.tensor(forget), places)
+        return Batch(as_images(pixels), torch.tensor(forget), places)
+
+    def _shares(self) -> Iterator[tuple[Pool, slice]]:
+        """Each pool with this process's part of its rows."""
+        for pool in self.pools:
+            share = pool.count // self.world.size
+            yield pool, slice(self.world.rank * share, (self.world.rank + 1) * share)
 
 
 class Objective(nn.Module):
@@ -211,24 +239,25 @@ def train(
     objective = Objective(student.train(), recipe.method)
     wrapped = running.parallelise(objective)
     optimiser = _optimiser(objective, recipe.optimiser)
-    for step in range(recipe.optimiser.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(recipe.optimiser, step)
-        terms = _step_terms(wrapped, student, teacher, batches.at(step), step, recipe, running)
-        optimiser.zero_grad(set_to_none=True)
-        terms.total.backward()
-        norm = nn.utils.clip_grad_norm_(
-            [p for p in objective.parameters() if p.requires_grad], recipe.optimiser.clip
-        )
-        # the sum is non-finite where either is, so a step waits for the device once
-        if not math.isfinite(float(terms.total.detach() + norm)):
-            loss = float(terms.total.detach())
-            raise NonFiniteError(
-                f"step {step + 1} of {recipe.optimiser.steps}: loss {loss:g}, gradient norm "
-                f"{float(norm):g}; a lower learning rate or forget_alpha may help"
+    with contextlib.closing(batches.steps(0, recipe.optimiser.steps)) as coming:
+        for step, batch in enumerate(coming):
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(recipe.optimiser, step)
+            terms = _step_terms(wrapped, student, teacher, batch, step, recipe, running)
+            optimiser.zero_grad(set_to_none=True)
+            terms.total.backward()
+            norm = nn.utils.clip_grad_norm_(
+                [p for p in objective.parameters() if p.requires_grad], recipe.optimiser.clip
             )
-        optimiser.step()
-        running.on_step(step + 1, terms)
+            # the sum is non-finite where either is, so a step waits for the device once
+            if not math.isfinite(float(terms.total.detach() + norm)):
+                loss = float(terms.total.detach())
+                raise NonFiniteError(
+                    f"step {step + 1} of {recipe.optimiser.steps}: loss {loss:g}, gradient norm "
+                    f"{float(norm):g}; a lower learning rate or forget_alpha may help"
+                )
+            optimiser.step()
+            running.on_step(step + 1, terms)
     student.eval()
 
 

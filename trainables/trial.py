@@ -21,6 +21,7 @@ from trainables.checkpoints import save_weights
 from trainables.config import TrialConfig, to_dict
 from trainables.context import Context
 from trainables.data import Dataset
+from trainables.data.availability import training_rows
 from trainables.data.noise import RowGenerators
 from trainables.evaluation import Arrays, complete_rows, evaluate, objective
 from trainables.methods import METHODS, Terms
@@ -145,9 +146,8 @@ def _unlearn(
             parallelise=context.parallelise,
             on_step=on_step,
         )
-        batches = Batches(
-            prepared.dataset, training_pools(config, prepared.dataset), config.seed, context.world
-        )
+        pools = training_pools(config, prepared.dataset)
+        batches = Batches(prepared.dataset, pools, config.seed, context.world, config.loader)
         train(student, teacher, batches, recipe, running)
     clock.spent["train_s"] -= clock.spent.get("evaluation_s", 0.0) - before
     return measured
@@ -158,8 +158,9 @@ def training_pools(config: TrialConfig, dataset: Dataset) -> tuple[Pool, ...]:
 
     The number of forget rows, of retain rows and of steps does not depend on the retain source.
     """
+    rows = training_rows(config, dataset)
     return tuple(
-        Pool(dataset.rows(role, "train"), count, role == "forget", role)
+        Pool(rows[role], count, role == "forget", role)
         for role, count in config.batch_rows().items()
     )
 

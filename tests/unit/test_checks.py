@@ -11,7 +11,7 @@ import torch
 from platform.checks import trial_problems
 from platform.plan import LaunchConfig, Plan
 from platform.planning import make_plan
-from search_spaces import STUDIES
+from tests.studies import ONE_FAMILY
 from trainables.config import IMAGE_MULTIPLES, TrialConfig
 from trainables.errors import ConfigError
 from trainables.models import MODELS, build_model
@@ -20,7 +20,7 @@ from trainables.overrides import apply_overrides
 
 def planned(*settings: str, workers: int = 1) -> Plan:
     return make_plan(
-        STUDIES["quickstart"],
+        ONE_FAMILY,
         name="a",
         storage=Path("runs"),
         settings=settings,

@@ -51,6 +51,8 @@ def another(name: str) -> str:
     default = flatten(to_dict(TrialConfig()))[name]
     if name == "data.source":
         return "photos"
+    if name in ("data.proxy_source", "data.store", "data.augment"):  # of the published data sets
+        return {"data.proxy_source": "classes", "data.store": "files"}.get(name, "false")
     if name == "retain_source":
         return "1:3"
     if name == "data.image_size":

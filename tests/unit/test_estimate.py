@@ -11,7 +11,7 @@ import pytest
 from platform import estimate, resources
 from platform.plan import LaunchConfig, Plan
 from platform.planning import make_plan
-from search_spaces import STUDIES
+from tests.studies import ONE_FAMILY
 from trainables.config import ModelName
 from trainables.models import MODELS
 
@@ -21,9 +21,7 @@ ONE_AT_A_TIME = LaunchConfig(max_concurrent=1)
 def planned(
     *settings: str, storage: Path = Path("runs"), launch: LaunchConfig = ONE_AT_A_TIME
 ) -> Plan:
-    return make_plan(
-        STUDIES["quickstart"], name="a", storage=storage, settings=settings, launch=launch
-    )
+    return make_plan(ONE_FAMILY, name="a", storage=storage, settings=settings, launch=launch)
 
 
 def test_every_model_has_its_costs() -> None:
@@ -36,7 +34,7 @@ def test_every_model_has_its_costs() -> None:
 @pytest.mark.parametrize("model", [name for name in MODELS if not name.endswith("_tiny")])
 def test_a_full_size_takes_more_of_everything_than_its_tiny_one(model: str) -> None:
     full, tiny = (planned(f"model={name}") for name in (model, f"{MODELS[model][0]}_tiny"))
-    for taken in (estimate.trial_seconds, estimate.shared_seconds, estimate.disk_bytes):
+    for taken in (estimate.mean_trial_seconds, estimate.shared_seconds, estimate.disk_bytes):
         assert taken(full) > taken(tiny)
 
 
@@ -46,7 +44,7 @@ def test_a_full_size_takes_more_of_everything_than_its_tiny_one(model: str) -> N
 def test_the_time_is_that_of_shared_work_and_of_every_trial() -> None:
     plan = planned()
     assert estimate.total_seconds(plan) == pytest.approx(
-        estimate.shared_seconds(plan) + 31 * estimate.trial_seconds(plan)
+        estimate.shared_seconds(plan) + 31 * estimate.mean_trial_seconds(plan)
     )
 
 
@@ -55,7 +53,7 @@ def test_trials_that_run_together_share_the_time() -> None:
     wide = dataclasses.replace(plan, launch=LaunchConfig())
     assert estimate.total_seconds(wide) == pytest.approx(
         estimate.shared_seconds(plan)
-        + 31 * estimate.trial_seconds(plan) / resources.concurrency(wide)
+        + 31 * estimate.mean_trial_seconds(plan) / resources.concurrency(wide)
     )
 
 
@@ -69,13 +67,13 @@ def test_trials_that_run_together_share_the_time() -> None:
     ],
 )
 def test_a_longer_trial_takes_longer(less: str, more: str) -> None:
-    assert estimate.trial_seconds(planned(more)) > estimate.trial_seconds(planned(less))
+    assert estimate.mean_trial_seconds(planned(more)) > estimate.mean_trial_seconds(planned(less))
 
 
 def test_the_original_is_not_unlearned() -> None:
-    one = estimate.trial_seconds(planned("method=original"))
-    assert one == estimate.trial_seconds(planned("method=original", "unlearn.steps=9999"))
-    assert one < estimate.trial_seconds(planned("method=ours", "search.trials=0"))
+    one = estimate.mean_trial_seconds(planned("method=original"))
+    assert one == estimate.mean_trial_seconds(planned("method=original", "unlearn.steps=9999"))
+    assert one < estimate.mean_trial_seconds(planned("method=ours", "search.trials=0"))
 
 
 def test_shared_work_grows_with_its_steps_and_with_distinct_originals() -> None:
@@ -89,7 +87,7 @@ def test_shared_work_grows_with_its_steps_and_with_distinct_originals() -> None:
 def test_workers_take_their_time_to_start() -> None:
     inline = planned()
     trainer = dataclasses.replace(inline, launch=LaunchConfig(launcher="train"))
-    assert estimate.trial_seconds(trainer) > estimate.trial_seconds(inline) + 10
+    assert estimate.mean_trial_seconds(trainer) > estimate.mean_trial_seconds(inline) + 10
 
 
 # --- Disk ------------------------------------------------------------------------------------

@@ -21,14 +21,14 @@ from platform.entries import Entry, rank
 from platform.ledger import FILE, Ledger, LedgerError
 from platform.plan import Plan, PlannedTrial
 from platform.planning import make_plan
-from search_spaces import STUDIES
+from tests.studies import ONE_FAMILY
 
 PAIR = ("method=original,ours", "retain_source=real", "search.trials=2")
 BY_TPE = ("method=ours", "search.sobol_trials=3", "search.generation=2", "search.trials=7")
 
 
 def plan_in(storage: Path, settings: Sequence[str] = PAIR) -> Plan:
-    plan = make_plan(STUDIES["quickstart"], name="a", storage=storage, settings=settings, seed=1)
+    plan = make_plan(ONE_FAMILY, name="a", storage=storage, settings=settings, seed=1)
     plan.folder.mkdir(parents=True)
     return plan
 

@@ -12,11 +12,11 @@ import pytest
 
 from platform.plan import LaunchConfig, Plan, PlanError, difference, read_plan, write_plan
 from platform.planning import make_plan
-from search_spaces import STUDIES
+from tests.studies import ONE_FAMILY
 from trainables.config import UnlearnConfig
 
 STEPS = UnlearnConfig().steps
-QUICKSTART = STUDIES["quickstart"]
+QUICKSTART = ONE_FAMILY
 SETTINGS = (
     *("method=original,ours", "search.trials=2"),
     *("data.forget=coffee", "data.retain=rocket", "data.proxy=moon"),

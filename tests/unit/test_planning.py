@@ -16,11 +16,12 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from platform.plan import Plan
 from platform.planning import make_plan
-from search_spaces import STUDIES, Study
+from search_spaces import Study
+from tests.studies import ONE_FAMILY
 from trainables.config import TrialConfig
 from trainables.errors import ConfigError
 
-QUICKSTART = STUDIES["quickstart"]
+QUICKSTART = ONE_FAMILY
 VARIANTS = [
     "original",
     "max_loss",
@@ -108,8 +109,8 @@ def test_keys_are_those_of_the_configurations_and_the_same_in_every_process() ->
         "import _platform_bridge; _platform_bridge.install()\n"
         "from pathlib import Path\n"
         "from platform.planning import make_plan\n"
-        "from search_spaces import STUDIES\n"
-        "plan = make_plan(STUDIES['quickstart'], name='b', storage=Path('elsewhere'),\n"
+        "from tests.studies import ONE_FAMILY\n"
+        "plan = make_plan(ONE_FAMILY, name='b', storage=Path('elsewhere'),\n"
         "                 settings=['search.trials=2'])\n"
         "print(*(trial.key for trial in plan.trials))"
     )
@@ -119,6 +120,7 @@ def test_keys_are_those_of_the_configurations_and_the_same_in_every_process() ->
         text=True,
         check=True,
         env={**os.environ, "PYTHONHASHSEED": "7"},
+        cwd=Path(__file__).parents[2],
     )
     assert elsewhere.stdout.split() == [trial.key for trial in plan.trials]
 
@@ -343,3 +345,66 @@ def test_a_studys_own_mistake_is_told_too() -> None:
     with pytest.raises(ConfigError) as caught:
         planned(study=study)
     assert len(caught.value.problems) == 2
+
+
+# --- Several models --------------------------------------------------------------------------
+
+
+FAMILIES = small(
+    models={"mae_tiny": {}, "mage_tiny": {"unlearn.steps": 7, "search.trials": 0}},
+    space={"forget_alpha": FloatDistribution(0.1, 1.0)},
+)
+
+
+def test_a_study_crosses_its_variants_with_its_models() -> None:
+    plan = planned("search.generation=2", study=FAMILIES)
+    assert [group.label for group in plan.groups] == [
+        f"{model}/{method}"
+        for model in ("mae_tiny", "mage_tiny")
+        for method in ("original", "ours")
+    ]
+    steps = {t.name: t.config.unlearn.steps for t in plan.trials}
+    assert (steps["mae_tiny-ours"], steps["mage_tiny-ours"]) == (100, 7)
+    searched = Counter(trial.group for trial in plan.trials if trial.kind == "search")
+    assert searched == {"mae_tiny/ours": 4}
+
+
+def test_a_size_of_the_search_that_the_user_gives_is_every_models() -> None:
+    plan = planned("search.trials=2", study=FAMILIES)
+    searched = Counter(trial.group for trial in plan.trials if trial.kind == "search")
+    assert searched == {"mae_tiny/ours": 2, "mage_tiny/ours": 2}
+    plan = planned("search.trials=2", "mae_tiny/search.trials=1", study=FAMILIES)
+    searched = Counter(trial.group for trial in plan.trials if trial.kind == "search")
+    assert searched == {"mae_tiny/ours": 1, "mage_tiny/ours": 2}
+
+
+def test_one_of_a_studys_models_keeps_its_own_fields() -> None:
+    plan = planned("model=mage_tiny", study=FAMILIES)
+    assert names(plan) == ["original", "ours"]
+    assert plan.trials[1].config.unlearn.steps == 7
+    plan = planned("model=mage_tiny", "unlearn.steps=9", study=FAMILIES)
+    assert plan.trials[1].config.unlearn.steps == 9
+
+
+def test_models_that_a_study_does_not_name_run_with_its_base() -> None:
+    plan = planned("model=mage_tiny,palette_tiny", study=FAMILIES)
+    assert {t.config.model for t in plan.trials} == {"mage_tiny", "palette_tiny"}
+    assert plan.trials[-1].config.unlearn.steps == 100
+
+
+def test_a_setting_of_one_model_is_not_the_others() -> None:
+    plan = planned("mae_tiny/forget_alpha=0.2,0.3", "mage_tiny/retain_source=none", study=FAMILIES)
+    alphas = {
+        model: {t.config.forget_alpha for t in plan.trials if t.config.model == model} - {0.25}
+        for model in ("mae_tiny", "mage_tiny")
+    }
+    assert alphas == {"mae_tiny": {0.2, 0.3}, "mage_tiny": set()}
+    sources = {t.config.retain_source for t in plan.trials if t.config.model == "mage_tiny"}
+    assert sources == {"none"}
+
+
+def test_a_checkpoint_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mage.pth"
+    assert faults(f"checkpoint={path}") == [f"checkpoint: {path} is not a file"]
+    path.touch()
+    assert planned(f"checkpoint={path}").trials[0].config.checkpoint == (str(path),)

@@ -13,7 +13,7 @@ from platform.entries import Entry
 from platform.plan import Plan, PlannedTrial
 from platform.planning import make_plan
 from platform.progress import Progress, duration, outcome
-from search_spaces import STUDIES
+from tests.studies import ONE_FAMILY
 
 CLEAR = "\r\x1b[2K"
 
@@ -38,7 +38,7 @@ class Clock:
 def plan() -> Plan:
     """The original, Ours at its default, and two points of its search."""
     settings = ["method=original,ours", "retain_source=real", "search.trials=2"]
-    return make_plan(STUDIES["quickstart"], name="a", storage=Path("runs"), settings=settings)
+    return make_plan(ONE_FAMILY, name="a", storage=Path("runs"), settings=settings)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def ended(trial: PlannedTrial, ratio: float, violation: float = -0.1) -> Entry:
 
 def test_a_file_gets_a_line_a_trial_and_nothing_else(plan: Plan, clock: Clock) -> None:
     stream = io.StringIO()
-    progress = Progress(plan, stream, clock=clock)
+    progress = Progress(plan, stream, clock=clock, trial_s=lambda trial: 1.0)
     original, ours, first, _ = plan.trials
     progress.started(original)
     progress.reported(original, {"step": 40})
@@ -85,7 +85,7 @@ def test_a_file_gets_a_line_a_trial_and_nothing_else(plan: Plan, clock: Clock) -
 @pytest.mark.usefixtures("wide")
 def test_a_terminal_has_one_line_that_is_refreshed(plan: Plan, clock: Clock) -> None:
     stream = Terminal()
-    progress = Progress(plan, stream, clock=clock, trial_s=8.0)
+    progress = Progress(plan, stream, clock=clock, trial_s=lambda trial: 8.0)
     original = plan.trials[0]
     progress.started(original)
     assert stream.getvalue() == (
@@ -111,7 +111,7 @@ def test_a_narrow_terminal_never_wraps(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "30")
     stream = Terminal()
-    progress = Progress(plan, stream, clock=clock)
+    progress = Progress(plan, stream, clock=clock, trial_s=lambda trial: 1.0)
     for trial in plan.trials:
         progress.started(trial)
     shown = stream.getvalue().split(CLEAR)[1:]
@@ -120,7 +120,7 @@ def test_a_narrow_terminal_never_wraps(
 
 
 def test_time_left_follows_the_trials_so_far(plan: Plan, clock: Clock) -> None:
-    progress = Progress(plan, io.StringIO(), clock=clock, at_once=2, trial_s=10.0)
+    progress = Progress(plan, io.StringIO(), clock=clock, at_once=2, trial_s=lambda trial: 10.0)
     first, second, third, _ = plan.trials
     assert progress.seconds_left() == 4 * 10 / 2
     progress.started(first)
@@ -138,7 +138,7 @@ def test_time_left_follows_the_trials_so_far(plan: Plan, clock: Clock) -> None:
 
 
 def test_the_end_has_no_time_left(plan: Plan, clock: Clock) -> None:
-    progress = Progress(plan, io.StringIO(), clock=clock)
+    progress = Progress(plan, io.StringIO(), clock=clock, trial_s=lambda trial: 1.0)
     for trial in plan.trials:
         progress.started(trial)
         progress.finished(trial, result_of(1.5))
@@ -149,7 +149,7 @@ def test_the_end_has_no_time_left(plan: Plan, clock: Clock) -> None:
 
 
 def test_the_best_is_feasible_where_any_is_and_never_the_original(plan: Plan, clock: Clock) -> None:
-    progress = Progress(plan, io.StringIO(), clock=clock)
+    progress = Progress(plan, io.StringIO(), clock=clock, trial_s=lambda trial: 1.0)
     original, ours, first, second = plan.trials
     progress.finished(original, result_of(9.0))
     assert "best" not in progress.status()
@@ -169,7 +169,9 @@ def test_a_sweep_that_goes_on_counts_what_ended_before(plan: Plan, clock: Clock)
         Entry(trial=first, state="failed", cause="non-finite"),
         Entry(trial=second, state="interrupted"),
     )
-    progress = Progress(plan, io.StringIO(), clock=clock, trial_s=5.0, entries=entries)
+    progress = Progress(
+        plan, io.StringIO(), clock=clock, trial_s=lambda trial: 5.0, entries=entries
+    )
     assert progress.status() == (
         "[3/4] done, 0 running, 1 failed, 1 waiting, "
         "best ours: forget FD x3.00, retain FD x1.00, 4 s left"
@@ -178,8 +180,8 @@ def test_a_sweep_that_goes_on_counts_what_ended_before(plan: Plan, clock: Clock)
 
 def test_trials_that_tpe_proposes_later_are_waited_for(clock: Clock) -> None:
     settings = ["method=ours", "retain_source=real", "search.trials=14"]
-    plan = make_plan(STUDIES["quickstart"], name="a", storage=Path("runs"), settings=settings)
-    progress = Progress(plan, io.StringIO(), clock=clock)
+    plan = make_plan(ONE_FAMILY, name="a", storage=Path("runs"), settings=settings)
+    progress = Progress(plan, io.StringIO(), clock=clock, trial_s=lambda trial: 1.0)
     assert progress.status().startswith("[0/15] done, 0 running, 0 failed, 15 waiting")
 
 
@@ -188,7 +190,7 @@ def test_trials_that_tpe_proposes_later_are_waited_for(clock: Clock) -> None:
 
 def test_a_stage_is_told_at_its_ends_and_every_ten_seconds(plan: Plan, clock: Clock) -> None:
     stream = io.StringIO()
-    progress = Progress(plan, stream, clock=clock)
+    progress = Progress(plan, stream, clock=clock, trial_s=lambda trial: 1.0)
     for step in range(0, 101, 10):
         progress.stage("training the original", step, 100)
         clock.now += 4
@@ -203,7 +205,7 @@ def test_a_stage_is_told_at_its_ends_and_every_ten_seconds(plan: Plan, clock: Cl
 
 def test_a_stage_that_goes_on_counts_from_its_first_step(plan: Plan, clock: Clock) -> None:
     stream = io.StringIO()
-    progress = Progress(plan, stream, clock=clock)
+    progress = Progress(plan, stream, clock=clock, trial_s=lambda trial: 1.0)
     progress.stage("training the original", 80, 100)
     clock.now += 10
     progress.stage("training the original", 90, 100)
@@ -213,7 +215,7 @@ def test_a_stage_that_goes_on_counts_from_its_first_step(plan: Plan, clock: Cloc
 @pytest.mark.usefixtures("wide")
 def test_a_stage_refreshes_the_line_of_a_terminal(plan: Plan, clock: Clock) -> None:
     stream = Terminal()
-    progress = Progress(plan, stream, clock=clock)
+    progress = Progress(plan, stream, clock=clock, trial_s=lambda trial: 1.0)
     progress.stage("tokens", 1, 4)
     clock.now += 1
     progress.stage("tokens", 2, 4)

@@ -12,7 +12,7 @@ import pytest
 
 from platform.planning import make_plan
 from platform.session import InUseError, _sigterm_as_interrupt, _sole_driver
-from search_spaces import STUDIES
+from tests.studies import ONE_FAMILY
 
 
 @contextlib.contextmanager
@@ -40,8 +40,8 @@ def test_sigterm_is_ctrl_c_to_whoever_handles_it() -> None:
 
 
 def test_a_sweep_has_one_driver_at_a_time_however_the_last_one_ended(tmp_path: Path) -> None:
-    plan = make_plan(STUDIES["quickstart"], name="a", storage=tmp_path)
-    other = make_plan(STUDIES["quickstart"], name="b", storage=tmp_path)
+    plan = make_plan(ONE_FAMILY, name="a", storage=tmp_path)
+    other = make_plan(ONE_FAMILY, name="b", storage=tmp_path)
     with _sole_driver(plan):
         with pytest.raises(InUseError, match="'a' is being run by another process"):
             _sole_driver(plan).__enter__()

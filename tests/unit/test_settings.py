@@ -146,3 +146,46 @@ def test_a_path_may_hold_a_comma(name: str) -> None:
     assert not faults
     assert settings.pinned == {name: str(Path.cwd() / "photos, old/a,b.csv")}
     assert not settings.axes
+
+
+# --- One model -------------------------------------------------------------------------------
+
+
+def test_a_setting_of_one_model_goes_before_the_others() -> None:
+    settings = parsed(
+        "unlearn.steps=80",
+        "mage_tiny/unlearn.steps=40",
+        "forget_alpha=0.1,0.5",
+        "mage_tiny/forget_alpha=0.2",
+        "palette_tiny/unlearn.steps=10,20",
+        "search.trials=3",
+        "mage_tiny/search.trials=0",
+    )
+    mage, palette, mae = map(settings.of_model, ("mage_tiny", "palette_tiny", "mae_tiny"))
+    assert mage.pinned == {"unlearn.steps": 40, "forget_alpha": 0.2}
+    assert (mage.axes, mage.search) == ({}, {"trials": 0})
+    assert palette.axes == {"forget_alpha": (0.1, 0.5), "unlearn.steps": (10, 20)}
+    assert palette.pinned == {}
+    assert mae.pinned == {"unlearn.steps": 80}
+    assert mae.search == {"trials": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("mag_tiny/seed=1", "mag_tiny/seed: unknown model 'mag_tiny' (close: mage_tiny, mae_tiny"),
+        ("mae_tiny/model=mage_tiny", "mae_tiny/model: a setting of one model cannot name another"),
+        ("mae_tiny/sed=1", "mae_tiny/unknown field 'sed' (close: seed"),
+        ("mae_tiny/seed=x", "mae_tiny/seed='x' is not a whole number"),
+    ],
+)
+def test_a_wrong_setting_of_one_model_names_it(text: str, fault: str) -> None:
+    _, faults = parse_settings([text])
+    assert len(faults) == 1
+    assert faults[0].startswith(fault)
+
+
+def test_paths_of_checkpoints_are_made_absolute() -> None:
+    settings = parsed("mage_tiny/checkpoint=a.pth, /b.pth")
+    pinned = settings.of_model("mage_tiny").pinned["checkpoint"]
+    assert pinned == (str(Path("a.pth").absolute()), "/b.pth")

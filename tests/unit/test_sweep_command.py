@@ -14,7 +14,6 @@ from platform.settings import known_fields, parse_settings
 from platform.sweep import fault_lines, main
 from search_spaces import STUDIES
 from tests.command import Captured, called, planned, refused
-from trainables.config import UnlearnConfig
 from trainables.errors import UserError
 
 HEAVY = ("torch", "ray", "mlflow", "matplotlib", "sklearn")
@@ -68,14 +67,30 @@ def test_a_dry_run_prints_the_plan_of_quickstart(capsys: Captured, storage: Path
     assert lines[0] == f"quickstart: {STUDIES['quickstart'].question}"
     assert lines[1] == f"sweep quickstart, new, in {storage}/quickstart/"
     heads = lines.index(next(line for line in lines if line.startswith("trial ")))
-    trials = lines[heads + 1 : heads + 32]
-    assert [line.split()[0] for line in trials[:7]] == [
-        *("original", "max_loss", "noisy_label", "retain_label", "random_encoder"),
-        *("ours", "ours_proxy"),
+    trials = [line.split() for line in lines[heads + 1 : heads + 40]]
+    methods = ("max_loss", "noisy_label", "retain_label", "random_encoder", "ours", "ours_proxy")
+    models = ("mae_tiny", "mage_tiny", "palette_tiny")
+    assert [trial[0] for trial in trials[:21]] == [
+        *(f"{model}-original" for model in models),
+        *(f"{model}-{method}" for model in models for method in methods),
     ]
-    steps, rate = UnlearnConfig().steps, UnlearnConfig().lr
-    assert trials[5].split()[2:] == ["mae_tiny", "0.25", f"{rate:.2g}", str(steps), "real"]
-    assert lines[heads + 32] == "31 trials: 7 at their defaults, 24 searched"
+    # one family is searched
+    assert all(trial[2] == "mae_tiny" for trial in trials[21:])
+    unlearn = STUDIES["quickstart"].base.unlearn
+    steps, rate = unlearn.steps, unlearn.lr
+    assert trials[7][2:] == ["mae_tiny", "0.25", f"{rate:.2g}", str(steps), "real"]
+    assert lines[heads + 40] == "39 trials: 21 at their defaults, 18 searched"
+    assert [line for line in lines if line.startswith("original: ")] == [
+        f"original: {model} as it comes with the product" for model in models
+    ]
+
+
+@pytest.mark.parametrize("model", ["mae_tiny", "mage_tiny", "palette_tiny"])
+def test_one_family_is_run_alone(model: str, capsys: Captured, storage: Path) -> None:
+    lines = planned(capsys, "--storage", storage, "--set", f"model={model}").splitlines()
+    searched = 18 if model == "mae_tiny" else 0
+    assert any(line.startswith(f"{7 + searched} trials: 7 at their defaults") for line in lines)
+    assert all(model in line for line in lines[3:10])
 
 
 def test_a_dry_run_tells_resources_time_and_disk(capsys: Captured, storage: Path) -> None:
@@ -113,6 +128,7 @@ def test_a_dry_run_imports_nothing_heavy(tmp_path: Path) -> None:
 
 def test_what_the_user_asks_for_is_in_the_plan(capsys: Captured, storage: Path) -> None:
     asked = ["--set", "method=ours", "--set", "forget_alpha=0.1,0.5", "--set", "search.trials=12"]
+    asked += ["--set", "model=mae_tiny"]
     out = planned(capsys, "quickstart", "--storage", storage, "--name", "two", *asked)
     assert f"sweep two, new, in {storage}/two/" in out
     assert "\nours-alpha0.5 " in out

@@ -92,9 +92,9 @@ def test_features_of_real_images_are_shared_by_the_content_of_the_weights(
     """Another test task compares with the same real images; other weights do not."""
     clip = {"networks__embeddings": paper["networks__embeddings"]}
     seen: list[str] = []
-    measured = stages.measure_real
+    measured = stages.extract_real
     monkeypatch.setattr(
-        stages, "measure_real", lambda *args: (seen.append("real"), measured(*args))[1]
+        stages, "extract_real", lambda *args: (seen.append("real"), measured(*args))[1]
     )
 
     def real(config: TrialConfig) -> np.ndarray:

@@ -21,9 +21,17 @@ def _folder(config: DataConfig, cache: Path) -> Dataset:
     return folder.load(config, cache)
 
 
+def _published(config: DataConfig, cache: Path) -> Dataset:
+    from trainables.data import published
+
+    return published.load(config, cache)
+
+
 SOURCES: dict[SourceName, Callable[[DataConfig, Path], Dataset]] = {
     "photos": _photos,
     "folder": _folder,
+    "imagenet": _published,
+    "places365": _published,
 }
 
 

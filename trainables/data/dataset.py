@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from trainables.config import DataConfig
+from trainables.errors import DataError
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from trainables.data.stored import StoredImages
 
 ROLES = ("forget", "retain", "proxy")
 SPLITS = ("train", "val", "test")
 SCHEMA = pa.schema([(name, pa.string()) for name in ("path", "class", "role", "split")]).append(
     pa.field("content_hash", pa.string())
 )
+_NAMED = 5  # unusable files in a message
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,18 +43,19 @@ class Refused:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images in memory-mapped pixels, with a manifest row each.
+    """Images with a manifest row each: memory-mapped pixels, or files decoded when they are read.
 
     Attributes:
         manifest: path, class, role, split, content_hash (of the image's pixels).
-        pixels: `(N, H, W, 3)` bytes, aligned with the manifest.
-        fingerprint: hash of the manifest's content: equal data, equal fingerprint.
+        pixels: `(N, H, W, 3)` bytes, aligned with the manifest; an array of rows indexes them.
+        fingerprint: hash of the manifest's content, and of what augmentation makes of it: equal
+            data, equal fingerprint.
         classes: names in the order of the labels.
         refused: files left out, for every method alike.
     """
 
     manifest: pa.Table
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] | StoredImages
     fingerprint: str
     classes: tuple[str, ...]
     refused: tuple[Refused, ...] = ()
@@ -59,11 +68,29 @@ class Dataset:
         return np.nonzero(chosen)[0]
 
     def images(self, rows: NDArray[np.int64]) -> Tensor:
-        """Images `(B, 3, H, W)` float32 in [0, 1]."""
+        """Images `(B, 3, H, W)` float32 in [0, 1].
+
+        Raises:
+            DataError: a file has become unusable since the data set was built.
+        """
+        return as_images(self.read(rows))
+
+    def read(self, rows: NDArray[np.int64], views: NDArray[np.int64] | None = None) -> Tensor:
+        """Images as bytes `(B, H, W, 3)`, as they cross from a loader's process.
+
+        Args:
+            rows: of the manifest, `(B,)`.
+            views: which augmented view of each row, `(B,)`; the plain images where it is None or
+                the data are not augmented.
+
+        Raises:
+            DataError: a file has become unusable since the data set was built.
+        """
         import torch
 
-        pixels = torch.from_numpy(np.ascontiguousarray(self.pixels[rows]))
-        return pixels.permute(0, 3, 1, 2).float() / 255.0
+        if views is None or isinstance(self.pixels, np.ndarray):
+            return torch.from_numpy(np.ascontiguousarray(self.pixels[rows]))
+        return torch.from_numpy(self.pixels.augmented(rows, views))
 
     def labels(self, rows: NDArray[np.int64]) -> Tensor:
         """Class of each row `(B,)` int64, an index into `classes`."""
@@ -88,6 +115,11 @@ class Dataset:
         return np.array([place[name] for name in self._columns["class"]], dtype=np.int64)
 
 
+def as_images(pixels: Tensor) -> Tensor:
+    """Bytes `(B, H, W, 3)` as images `(B, 3, H, W)` float32 in [0, 1]."""
+    return pixels.permute(0, 3, 1, 2).float() / 255.0
+
+
 def fingerprint(manifest: pa.Table) -> str:
     """Twelve hexadecimal digits of a manifest's rows, in their order."""
     digest = hashlib.sha256()
@@ -103,29 +135,56 @@ def hash_pixels(pixels: NDArray[np.uint8]) -> str:
     return digest.hexdigest()[:16]
 
 
+def tell_refused(dataset: Dataset, config: DataConfig, folder: Path) -> None:
+    """Warns of files that are left out.
+
+    Raises:
+        DataError: there are some, and `data.strict` is set.
+    """
+    if not dataset.refused:
+        return
+    line = (
+        f"{len(dataset.refused)} unusable images under {config.root}: "
+        f"{name_refused(dataset.refused)}"
+    )
+    if len(dataset.refused) > _NAMED:
+        line += f"; all in {folder / 'dataset.json'}"
+    if config.strict:
+        raise DataError(f"{line}; mend or remove them, or leave out data.strict")
+    _log.warning("%s; left out of every method", line)
+
+
+def name_refused(refused: Sequence[Refused]) -> str:
+    """The first few with their reasons."""
+    return "; ".join(f"{each.path}: {each.reason}" for each in refused[:_NAMED])
+
+
 def save(
     folder: Path,
     rows: Sequence[dict[str, Any]],
-    pixels: NDArray[np.uint8],
+    pixels: NDArray[np.uint8] | None,
     classes: Iterable[str],
     refused: Iterable[Refused] = (),
 ) -> None:
-    """Writes what `read` reads: `manifest.parquet`, `pixels.npy`, `dataset.json`."""
+    """Writes what `read` reads: `manifest.parquet`, `dataset.json` and, if given, `pixels.npy`."""
     pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), folder / "manifest.parquet")
-    np.save(folder / "pixels.npy", pixels)
+    if pixels is not None:
+        np.save(folder / "pixels.npy", pixels)
     listed = [[each.path, each.reason] for each in refused]
     (folder / "dataset.json").write_text(
         json.dumps({"classes": list(classes), "refused": listed}, indent=2)
     )
 
 
-def read(folder: Path) -> Dataset:
-    """A data set that `save` wrote, its pixels memory-mapped."""
+def read(folder: Path, pixels: StoredImages | None = None) -> Dataset:
+    """A data set that `save` wrote, its pixels memory-mapped unless they are read otherwise."""
     manifest = pq.read_table(folder / "manifest.parquet")
     described = json.loads((folder / "dataset.json").read_text())
     return Dataset(
         manifest,
-        np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False),
+        np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
+        if pixels is None
+        else pixels,
         fingerprint(manifest),
         tuple(described["classes"]),
         tuple(Refused(path, reason) for path, reason in described["refused"]),

@@ -7,46 +7,22 @@ stops the build under `data.strict`.
 
 from __future__ import annotations
 
-import logging
-import struct
-import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from trainables.cache import build_once, code_version
 from trainables.config import DataConfig, to_dict
 from trainables.data import dataset as stored
 from trainables.data.dataset import SPLITS, Dataset, Refused
+from trainables.data.decoding import UnusableError, open_image
 from trainables.data.splits import folder_roles, split_of
 from trainables.errors import DataError
 
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 _ELSEWHERE = ("root", "strict", "split_file")
-_NAMED = 5
-_log = logging.getLogger(__name__)
-
-
-# what Pillow's decoders raise at broken files; an OSError with a number is the system's instead,
-# such as a network drive's, and no property of the file
-_DECODING = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    struct.error,
-)
-
-
-class _UnusableError(Exception):
-    """Why a file is left out."""
 
 
 def load(config: DataConfig, cache: Path) -> Dataset:
@@ -72,23 +48,8 @@ def load(config: DataConfig, cache: Path) -> Dataset:
     }
     folder = build_once(cache, "data", material, lambda path: _build(config, roles, files, path))
     dataset = stored.read(folder)
-    _tell(dataset, config, folder)
+    stored.tell_refused(dataset, config, folder)
     return dataset
-
-
-def _tell(dataset: Dataset, config: DataConfig, folder: Path) -> None:
-    if not dataset.refused:
-        return
-    line = f"{len(dataset.refused)} unusable images under {config.root}: {_name(dataset.refused)}"
-    if len(dataset.refused) > _NAMED:
-        line += f"; all in {folder / 'dataset.json'}"
-    if config.strict:
-        raise DataError(f"{line}; mend or remove them, or leave out data.strict")
-    _log.warning("%s; left out of every method", line)
-
-
-def _name(refused: Sequence[Refused]) -> str:
-    return "; ".join(f"{each.path}: {each.reason}" for each in refused[:_NAMED])
 
 
 def _listing(root: Path, name: str) -> list[str]:
@@ -114,11 +75,11 @@ def _build(
     for name, role in roles.items():
         taken = dict.fromkeys(SPLITS, 0)
         for _, split, path in sorted(_ordered(files[name], config)):
-            if taken[split] >= getattr(config, f"{split}_per_class"):
+            if taken[split] >= config.most(role, split):
                 continue
             try:
                 pixels = _open_inside(Path(config.root), path, config.image_size)
-            except _UnusableError as error:
+            except UnusableError as error:
                 refused.append(Refused(path, str(error)))
                 continue
             taken[split] += 1
@@ -159,66 +120,11 @@ def _require(
         raise DataError(
             f"class {name!r} of {config.root} has no usable {' or '.join(empty)} image "
             f"among its {listed} files; add images, take another data.seed, or leave the class out"
-            + (f" ({len(bad)} unusable: {_name(bad)})" if bad else "")
+            + (f" ({len(bad)} unusable: {stored.name_refused(bad)})" if bad else "")
         )
 
 
 def _open_inside(root: Path, path: str, image_size: int) -> NDArray[np.uint8]:
     if not (root / path).resolve().is_relative_to(root.resolve()):
-        raise _UnusableError("a link that leads out of the data root")
+        raise UnusableError("a link that leads out of the data root")
     return open_image(root / path, image_size)
-
-
-def open_image(path: Path, image_size: int) -> NDArray[np.uint8]:
-    """An image as `(image_size, image_size, 3)` bytes: upright, RGB, short side resized, centred.
-
-    Alpha is laid over white; 16-bit values are scaled to 8 bits.
-
-    Raises:
-        _UnusableError: corrupt, truncated, empty, too large or too small.
-        DataError: the system does not let us read it.
-    """
-    try:
-        if not path.stat().st_size:
-            raise _UnusableError("empty file")
-        with warnings.catch_warnings():
-            # a decompression bomb is refused, not warned of
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            # Pillow's remarks on metadata that nobody reads
-            warnings.simplefilter("ignore", UserWarning)
-            with Image.open(path, formats=("JPEG", "PNG")) as opened:
-                if min(opened.size) * 2 < image_size:
-                    raise _UnusableError(f"{opened.width}x{opened.height} is too small")
-                image = _to_rgb(_upright(opened))
-    except UnidentifiedImageError:
-        raise _UnusableError("not a JPEG or PNG image") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _UnusableError("too many pixels to decode safely") from None
-    except _DECODING as error:
-        if isinstance(error, OSError) and error.errno:
-            raise DataError(f"{path}: {error.strerror}; make it readable or remove it") from None
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise _UnusableError(f"corrupt or truncated ({reason})") from None
-    fitted = ImageOps.fit(image, (image_size, image_size), Image.Resampling.LANCZOS)
-    return np.asarray(fitted, dtype=np.uint8)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    image.load()
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:
-        # broken metadata, whatever Pillow raises on it, does not spoil the pixels
-        return image
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        # Pillow would clip 16 bits at 255
-        deep = np.asarray(image, dtype=np.float64)
-        return Image.fromarray((deep / 257.0).round().clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        laid = Image.new("RGBA", image.size, "white")
-        laid.alpha_composite(image.convert("RGBA"))
-        return laid.convert("RGB")
-    return image.convert("RGB")

@@ -85,7 +85,7 @@ def _build(config: DataConfig, roles: dict[str, str], folder: Path) -> None:
     crops: list[NDArray[np.uint8]] = []
     for name, role in roles.items():
         pixels = open_photograph(name, config.image_size)
-        for split, corners in _corners(name, pixels.shape, config).items():
+        for split, corners in _corners(name, role, pixels.shape, config).items():
             for y, x in corners:
                 crop = pixels[y : y + config.image_size, x : x + config.image_size]
                 crops.append(crop)
@@ -132,15 +132,15 @@ def open_photograph(name: str, image_size: int) -> NDArray[np.uint8]:
 
 
 def _corners(
-    name: str, shape: tuple[int, ...], config: DataConfig
+    name: str, role: str, shape: tuple[int, ...], config: DataConfig
 ) -> dict[str, list[tuple[int, int]]]:
     """Distinct top left corners of the crops of each split."""
     height, width = shape[:2]
     first, second = round(width * _TRAIN_UNTIL), round(width * _VAL_UNTIL)
     strips = {
-        "train": (0, first, config.train_per_class),
-        "val": (first, second, config.val_per_class),
-        "test": (second, width, config.test_per_class),
+        "train": (0, first, config.most(role, "train")),
+        "val": (first, second, config.most(role, "val")),
+        "test": (second, width, config.most(role, "test")),
     }
     corners: dict[str, list[tuple[int, int]]] = {}
     for split, (left, right, wanted) in strips.items():
@@ -148,7 +148,7 @@ def _corners(
         if down * max(across, 0) < wanted:
             raise DataError(
                 f"photograph {name!r} has {down * max(across, 0)} {split} crops, "
-                f"data.{split}_per_class asks for {wanted}"
+                f"data.{config.limit(role, split)} asks for {wanted}"
             )
         generator = np.random.default_rng(mix_seed(config.seed, "crops", name, split))
         places = generator.choice(down * across, size=wanted, replace=False)

@@ -7,7 +7,15 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from trainables.config import DataConfig
+from trainables.config import COCO, PUBLISHED, DataConfig
+from trainables.data.layouts import (
+    Tree,
+    coco_images,
+    missing_classes,
+    open_tree,
+    paper_split,
+    place_name,
+)
 from trainables.errors import DataError
 from trainables.overrides import close_names
 
@@ -28,7 +36,9 @@ def problems(config: DataConfig) -> list[str]:
     try:
         if config.source == "photos":
             return _role_problems(_named(config), PHOTOGRAPHS) if _chosen(config) else []
-        return _folder_problems(config)
+        if config.source == "folder":
+            return _folder_problems(config)
+        return _published_problems(config)
     except DataError as error:
         return [str(error)]
 
@@ -39,7 +49,23 @@ def class_roles(config: DataConfig) -> dict[str, str]:
     Raises:
         DataError: a missing root, an unknown class, one in two roles, a faulty split file.
     """
-    return photograph_roles(config) if config.source == "photos" else folder_roles(config)
+    if config.source == "photos":
+        return photograph_roles(config)
+    if config.source == "folder":
+        return folder_roles(config)
+    return published_roles(config, open_tree(config.source, Path(config.root)))
+
+
+def measured_classes(config: DataConfig) -> int:
+    """How many forget and retain classes are asked for, whether or not they are there.
+
+    Raises:
+        DataError: a faulty split file.
+    """
+    if _chosen(config):
+        return sum(role != "proxy" for _, role in _named(config))
+    usual = paper_split(config.source) if config.source in PUBLISHED else PHOTOGRAPHS
+    return sum(role != "proxy" for role in usual.values())
 
 
 def photograph_roles(config: DataConfig) -> dict[str, str]:
@@ -60,6 +86,22 @@ def folder_roles(config: DataConfig) -> dict[str, str]:
         DataError: a missing root, an unknown class, one in two roles, a faulty split file.
     """
     return _checked(_named(config), class_folders(Path(config.root)))
+
+
+def published_roles(config: DataConfig, tree: Tree) -> dict[str, str]:
+    """The role of each class of a published data set, the paper's unless the user says otherwise.
+
+    COCO in the proxy's place is one class.
+
+    Raises:
+        DataError: a class that is not there, unknown, or in two roles; a faulty split file.
+    """
+    wrong = [] if not _chosen(config) else _role_problems(_named(config), _known(config, tree))
+    roles = _published(config, tree)
+    wrong = wrong or missing_classes(config.source, tree, roles)
+    if wrong:
+        raise DataError("; ".join(wrong))
+    return roles | ({COCO: "proxy"} if config.proxy_source == "coco" else {})
 
 
 def class_folders(root: Path) -> list[str]:
@@ -96,8 +138,11 @@ def _chosen(config: DataConfig) -> bool:
 def _named(config: DataConfig) -> list[tuple[str, str]]:
     """(class, role) as the user gave them."""
     if config.split_file:
-        return _read_split_file(Path(config.split_file))
-    return [(name, role) for role in ROLES for name in getattr(config, role)]
+        pairs = _read_split_file(Path(config.split_file))
+    else:
+        pairs = [(name, role) for role in ROLES for name in getattr(config, role)]
+    places = config.source == "places365"
+    return [(place_name(name) if places else name, role) for name, role in pairs]
 
 
 def _checked(named: Iterable[tuple[str, str]], known: Iterable[str]) -> dict[str, str]:
@@ -132,6 +177,37 @@ def _folder_problems(config: DataConfig) -> list[str]:
             f"data.split_file; classes there: {', '.join(folders[:8])}"
         ]
     return _role_problems(_named(config), folders)
+
+
+def _published_problems(config: DataConfig) -> list[str]:
+    lines = []
+    try:
+        tree = open_tree(config.source, Path(config.root))
+        if _chosen(config):
+            lines += _role_problems(_named(config), _known(config, tree))
+        lines = lines or missing_classes(config.source, tree, _published(config, tree))
+    except DataError as error:
+        lines.append(str(error))
+    if config.proxy_source == "coco":
+        try:
+            coco_images(Path(config.proxy_root))
+        except DataError as error:
+            lines.append(str(error))
+    return lines
+
+
+def _published(config: DataConfig, tree: Tree) -> dict[str, str]:
+    if _chosen(config):
+        return dict(_named(config))
+    paper = dict(paper_split(config.source))
+    # the paper's proxy classes of ImageNet are all the others
+    roles = paper | {name: "proxy" for name in tree.train if name not in paper}
+    coco = config.proxy_source == "coco"
+    return {name: role for name, role in roles.items() if not (coco and role == "proxy")}
+
+
+def _known(config: DataConfig, tree: Tree) -> list[str]:
+    return list(dict.fromkeys([*tree.train, *paper_split(config.source)]))
 
 
 def _read_split_file(path: Path) -> list[tuple[str, str]]:

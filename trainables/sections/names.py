@@ -17,7 +17,9 @@ ModelName = Literal[
 MethodName = Literal[
     "original", "max_loss", "noisy_label", "retain_label", "random_encoder", "ours"
 ]
-SourceName = Literal["photos", "folder"]
+SourceName = Literal["photos", "folder", "imagenet", "places365"]
+ProxySource = Literal["classes", "coco"]
+StoreName = Literal["files", "parquet"]
 Variant = Literal["paper", "released"]
 TaskKind = Literal[
     "centre", "random", "left", "right", "up", "down", "outpaint", "box", "brush", "hybrid"

@@ -85,14 +85,25 @@ class UnlearnConfig(OptimiserConfig):
     Attributes:
         forget_batch, retain_batch: rows of each kind in every global batch.
         eval_every: steps between two evaluations; the last step is always evaluated.
+        retainset_ratio: real retain images at hand, for each forget image; 0 is all there are.
+        opendata_to_forget_ratio: retain images at hand, real and proxy together, for each forget
+            image; 0 is all there are. `retain_source` says how a batch mixes them.
     """
 
     forget_batch: int = 32
     retain_batch: int = 32
     eval_every: int = 50
+    retainset_ratio: float = 0.0
+    opendata_to_forget_ratio: float = 0.0
 
     def _faults(self) -> list[tuple[bool, str]]:
+        real, every = self.retainset_ratio, self.opendata_to_forget_ratio
         return [
             *super()._faults(),
             *self._below(1, "forget_batch", "retain_batch", "eval_every"),
+            *self._below(0, "retainset_ratio", "opendata_to_forget_ratio"),
+            (
+                0.0 < every < real,
+                f"opendata_to_forget_ratio={every} is below retainset_ratio={real}, a part of it",
+            ),
         ]

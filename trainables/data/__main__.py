@@ -1,0 +1,189 @@
+"""Looks at a data set before it is used: what is there, what is missing and where to get it.
+
+`check ROOT` decodes every image that a sweep with the same settings would use, writes the manifest
+and leaves its work in the storage's cache, where that sweep finds it. Exit status: 0 where the data
+can be used, 2 where not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from trainables.config import COCO, PAPER_SIZES, PUBLISHED, DataConfig, TrialConfig
+from trainables.data.dataset import ROLES, SPLITS, Dataset
+from trainables.data.layouts import EXPECTED, guess_source, open_tree, paper_split
+from trainables.data.splits import class_folders, problems
+from trainables.errors import ConfigError, DataError, UserError
+from trainables.overrides import apply_overrides, parse_value
+
+_TELL_EVERY_S = 5.0
+_NAMED = 10
+_SOURCES = (*PUBLISHED, COCO, "folder")
+
+
+class _Progress:
+    """Tells now and then how far it is, on standard error."""
+
+    def __init__(self) -> None:
+        self._start = self._told = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._told < _TELL_EVERY_S:
+            return
+        self._told = now
+        left = (now - self._start) / done * (total - done)
+        sys.stderr.write(f"decoded {done} of {total} images, about {left:.0f} s left\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; exit status 0 where the data can be used, 2 where not."""
+    options = _parser().parse_args(arguments)
+    logging.getLogger("trainables").addHandler(logging.NullHandler())  # told below, in full
+    try:
+        source = _source(options.root, options.source)
+        config = _config(source, options)
+        found = [] if source == COCO else problems(config)
+        sys.stdout.write("".join(f"{line}\n" for line in _there(source, config)))
+        if found:
+            raise ConfigError(found)
+        dataset = _load(source, config, options.storage / "cache")
+        _write_manifest(dataset, options.manifest or options.storage / f"{source}.parquet")
+    except (UserError, OSError) as error:
+        for line in getattr(error, "problems", [str(error)]):
+            sys.stderr.write(f"error: {' '.join(line.split())}\n")
+        return 2
+    sys.stdout.write("".join(f"{line}\n" for line in _report(dataset, source, config)))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m trainables.data", description=__doc__)
+    check = parser.add_subparsers(dest="command", required=True).add_parser(
+        "check", help="what a data set holds and lacks", description=__doc__
+    )
+    check.add_argument("root", type=Path, help="the data set's directory")
+    check.add_argument("--source", choices=_SOURCES, help="its layout; found out if left out")
+    check.add_argument("--proxy-root", type=Path, help="COCO, in place of proxy classes")
+    check.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="data.KEY=VALUE",
+        help="as of a sweep; sizes are the paper's unless given",
+    )
+    check.add_argument("--storage", type=Path, default=Path("runs"), help="of the sweeps; ./runs")
+    check.add_argument("--manifest", type=Path, help="the Parquet file; STORAGE/SOURCE.parquet")
+    return parser
+
+
+def _source(root: Path, given: str | None) -> str:
+    if not root.is_dir():
+        raise DataError(f"{root}: no such directory")
+    source = given or guess_source(root)
+    if source is None:
+        layouts = "; ".join(f"{name}: {layout}" for name, layout in EXPECTED.items())
+        raise DataError(
+            f"{root} has no known layout ({layouts}; folder: one folder a class): "
+            "give the directory above or below, or --source to hear what is missing"
+        )
+    return source
+
+
+def _config(source: str, options: argparse.Namespace) -> DataConfig:
+    """The configuration that a sweep would have."""
+    root = str(options.root.absolute())
+    # COCO alone is looked at as the proxy of the paper's ImageNet
+    of = "imagenet" if source == COCO else source
+    values = {f"data.{n}": v for n, v in PAPER_SIZES.get(of, {}).items()}  # type: ignore[call-overload]
+    values |= {"data.source": of, "data.root": root}
+    coco = root if source == COCO else options.proxy_root and str(options.proxy_root.absolute())
+    if coco:
+        values |= {"data.proxy_source": "coco", "data.proxy_root": coco}
+    faults = []
+    for text in options.set:
+        name, equals, value = text.partition("=")
+        if not equals or not name.startswith("data."):
+            faults.append(f"--set {text!r} is not data.KEY=VALUE")
+            continue
+        try:
+            values[name] = parse_value(name, value)
+        except ConfigError as error:
+            faults += error.problems
+    if faults:
+        raise ConfigError(faults)
+    return apply_overrides(TrialConfig(), values).data
+
+
+def _there(source: str, config: DataConfig) -> list[str]:
+    """What the directory holds, as far as its names tell."""
+    lines = [f"{source} in {config.proxy_root if source == COCO else config.root}"]
+    with contextlib.suppress(DataError):
+        if config.source in PUBLISHED and source != COCO:
+            tree = open_tree(config.source, Path(config.root))
+            flat = "" if tree.labelled is None else " (flat, labelled by places365_val.txt)"
+            lines.append(f"classes: {len(tree.train)} to train, {len(tree.test)} to test{flat}")
+            roles = Counter(paper_split(config.source).values())
+            lines.append("the paper's: " + ", ".join(f"{n} {role}" for role, n in roles.items()))
+        elif source == "folder":
+            names = class_folders(Path(config.root))
+            lines.append(f"classes: {len(names)} ({', '.join(names[:_NAMED])})")
+    return lines
+
+
+def _load(source: str, config: DataConfig, cache: Path) -> Dataset:
+    from trainables.data import load, published
+
+    if source == COCO:
+        forget = sum(role == "forget" for role in paper_split("imagenet").values())
+        return published.load_draws(
+            [published.coco_draw(config, forget)], config, cache, _Progress()
+        )[0]
+    if config.source in PUBLISHED:
+        return published.load(config, cache, _Progress())
+    return load(config, cache)
+
+
+def _write_manifest(dataset: Dataset, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(dataset.manifest, path)
+    sys.stdout.write(f"manifest: {path}\n")
+
+
+def _report(dataset: Dataset, source: str, config: DataConfig) -> list[str]:
+    """Counts by role, what falls short, what is left out."""
+    rows = dataset.manifest.to_pylist()
+    counts = dataset.counts()
+    lines = [f"{'role':<8}{'classes':>9}" + "".join(f"{split:>9}" for split in SPLITS)]
+    for role in ROLES:
+        classes = len({row["class"] for row in rows if row["role"] == role})
+        if classes:
+            numbers = "".join(f"{counts[role, split]:>9}" for split in SPLITS)
+            lines.append(f"{role:<8}{classes:>9}{numbers}")
+    if not any(row["role"] == "proxy" for row in rows):
+        lines.append("no proxy images: give --proxy-root COCO, or set retain_source=real")
+    by_class = Counter((row["class"], row["role"], row["split"]) for row in rows)
+    for split in SPLITS if source != COCO else ():
+        few = [
+            f"{name} ({count} of {config.most(role, split)})"
+            for (name, role, each), count in by_class.items()
+            if each == split and name != COCO and count < config.most(role, split)
+        ]
+        if few:
+            shown = ", ".join(few[:_NAMED]) + (", ..." if few[_NAMED:] else "")
+            lines.append(f"{len(few)} classes have fewer {split} images than asked for: {shown}")
+    lines += [f"unusable, left out: {each.path}: {each.reason}" for each in dataset.refused]
+    return [*lines, "usable"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""Image files as square RGB pixels: upright, resized, centred or, to train, cropped at random."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import struct
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from trainables.errors import DataError
+
+# what Pillow's decoders raise at broken files; an OSError with a number is the system's instead,
+# such as a network drive's, and no property of the file
+_DECODING = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    struct.error,
+)
+# of the training views: the published trainings' share of the area and width to height
+_AREA, _ASPECT = (0.2, 1.0), (3 / 4, 4 / 3)
+_TRIES = 10
+# finer than the eye: a store changes what the models see as little as it can
+_JPEG = {"quality": 95, "subsampling": "4:4:4"}
+
+
+class UnusableError(Exception):
+    """Why a file is left out."""
+
+
+def open_image(path: Path, image_size: int) -> NDArray[np.uint8]:
+    """An image as `(image_size, image_size, 3)` bytes: upright, RGB, short side resized, centred.
+
+    Alpha is laid over white; 16-bit values are scaled to 8 bits.
+
+    Raises:
+        UnusableError: corrupt, truncated, empty, too large or too small.
+        DataError: the system does not let us read it.
+    """
+    with pillow_warnings():
+        return centred(decode(path, smallest=math.ceil(image_size / 2)), image_size)
+
+
+@contextlib.contextmanager
+def pillow_warnings() -> Iterator[None]:
+    """Where `decode` is called: the filters are the process's, so one thread enters for all."""
+    with warnings.catch_warnings():
+        # a decompression bomb is refused, not warned of
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        # Pillow's remarks on metadata that nobody reads
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def decode(source: Path | bytes, *, smallest: int = 1) -> Image.Image:
+    """A JPEG or PNG image, upright and RGB; called inside `pillow_warnings`.
+
+    Args:
+        source: a file, or its content.
+        smallest: least short side that is taken, pixels.
+
+    Raises:
+        UnusableError: corrupt, truncated, empty, too large or too small.
+        DataError: the system does not let us read it.
+    """
+    with _refusing(source):
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        if not size:
+            raise UnusableError("empty file")
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        with Image.open(file, formats=("JPEG", "PNG")) as opened:
+            if min(opened.size) < smallest:
+                raise UnusableError(f"{opened.width}x{opened.height} is too small")
+            return _to_rgb(_upright(opened))
+
+
+@contextlib.contextmanager
+def _refusing(source: Path | bytes) -> Iterator[None]:
+    try:
+        yield
+    except UnidentifiedImageError:
+        raise UnusableError("not a JPEG or PNG image") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise UnusableError("too many pixels to decode safely") from None
+    except _DECODING as error:
+        if isinstance(error, OSError) and error.errno:
+            raise DataError(f"{source}: {error.strerror}; make it readable or remove it") from None
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UnusableError(f"corrupt or truncated ({reason})") from None
+
+
+def centred(image: Image.Image, side: int) -> NDArray[np.uint8]:
+    """The middle square `(side, side, 3)`, after the short side is resized to `side`."""
+    fitted = ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS)
+    return np.asarray(fitted, dtype=np.uint8)
+
+
+def random_view(image: Image.Image, side: int, chance: np.random.Generator) -> NDArray[np.uint8]:
+    """A random part `(side, side, 3)`, as often as not mirrored.
+
+    The part has 20 % to 100 % of the area, 3:4 to 4:3 of width to height, and is resized; an image
+    too long for any such part gives its middle.
+    """
+    box = _random_box(image.width, image.height, chance)
+    view = image.resize((side, side), Image.Resampling.BICUBIC, box=box)
+    if chance.random() < 0.5:
+        view = ImageOps.mirror(view)
+    return np.asarray(view, dtype=np.uint8)
+
+
+def _random_box(
+    width: int, height: int, chance: np.random.Generator
+) -> tuple[float, float, float, float]:
+    for _ in range(_TRIES):
+        area = width * height * chance.uniform(*_AREA)
+        aspect = math.exp(chance.uniform(*map(math.log, _ASPECT)))
+        across, down = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < across <= width and 0 < down <= height:
+            left = int(chance.integers(width - across + 1))
+            top = int(chance.integers(height - down + 1))
+            return left, top, left + across, top + down
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
+
+
+def encode(image: Image.Image, short_side: int) -> bytes:
+    """A JPEG of an image, its short side brought down to `short_side` where it is longer."""
+    scale = short_side / min(image.size)
+    if scale < 1.0:
+        size = (round(image.width * scale), round(image.height * scale))
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    written = io.BytesIO()
+    image.save(written, "JPEG", **_JPEG)
+    return written.getvalue()
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        # broken metadata, whatever Pillow raises on it, does not spoil the pixels
+        return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        # Pillow would clip 16 bits at 255
+        deep = np.asarray(image, dtype=np.float64)
+        return Image.fromarray((deep / 257.0).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        laid = Image.new("RGBA", image.size, "white")
+        laid.alpha_composite(image.convert("RGBA"))
+        return laid.convert("RGB")
+    return image.convert("RGB")
