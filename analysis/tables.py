@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,17 @@ CLIP_HEADER = ("CKPT+Config", *(f"CLIP {role}" for role in ROLES))
 FID_METRICS = tuple(f"{role}/{name}" for role in ROLES for name in ("fid", "is_mean", "is_std"))
 CLIP_METRICS = tuple(f"{role}/clip" for role in ROLES)
 _GOOD = {
-    "retain": {"fid": "↓", "is": "↑", "clip": "↑"},
-    "forget": {"fid": "↑", "is": "↓", "clip": "↓"},
+    "retain": {"fid": "↓", "kid": "↓", "is": "↑", "clip": "↑"},
+    "forget": {"fid": "↑", "kid": "↑", "is": "↓", "clip": "↓"},
 }
+# of a figure: where its value is, where its spread is, digits
+_FIGURES = {
+    "fid": ("fid", "", 2),
+    "kid": ("kid_mean", "kid_std", 4),
+    "is": ("is_mean", "is_std", 2),
+    "clip": ("clip", "", 4),
+}
+_NETWORKS = ("fid_extractor", "is_extractor", "clip_model")
 _MARKDOWN = str.maketrans({"|": "\\|"})
 _LATEX = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
@@ -83,15 +91,18 @@ def _write_csv(
 def _table(request: shell.Request) -> tuple[list[str], list[list[str]], list[str]]:
     """Headings, rows of cells, and the notes below."""
     rows = request.sweep.rows()
-    names = metric_labels(rows)
+    names = _names(rows)
     headings = ["Model", "Variant", "Trial", "forget_alpha", "lr"]
     headings += [f"{role} {names[name]} {_GOOD[role][name]}" for role in ROLES for name in names]
-    body = [cells for variant in request.variants() for cells in _variant_rows(variant)]
+    body = [cells for variant in request.variants() for cells in _variant_rows(variant, names)]
+    made = [sorted({row[name] for row in rows if row.get(name)}) for name in _NETWORKS]
     notes = [
         "Good unlearning keeps the retain figures and loses the forget figures (arrows: better).",
         "IS: mean ± standard deviation over its splits, not over seeds.",
         "Feasible: the validation retain distance stays within its limit, val/violation <= 0; "
         "best: the highest val/objective.",
+        "Networks of the Frechet distance, IS and the cosine: "
+        f"{'; '.join(', '.join(each) or 'not recorded' for each in made)}.",
     ]
     commit = request.sweep.environment.get("git_commit") or "unknown"
     data = sorted({row["data_hash"] for row in rows if row["data_hash"]})
@@ -103,36 +114,45 @@ def _table(request: shell.Request) -> tuple[list[str], list[list[str]], list[str
     return headings, body, notes
 
 
-def _variant_rows(variant: Variant) -> list[list[str]]:
+def _names(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What each figure of the table is called; the kernel distance where it was measured."""
+    names = metric_labels(rows)
+    if any(row.get("retain/kid_mean") is not None for row in rows):
+        names["kid"] = "KID"
+    return {name: names[name] for name in _FIGURES if name in names}
+
+
+def _variant_rows(variant: Variant, names: Iterable[str]) -> list[list[str]]:
     start = [variant.model, variant.label]
     if variant.is_original:
-        return [_cells(start, "reference", variant.default)]
+        return [_cells(start, "reference", variant.default, names)]
     lost = [row["failure"] or row["state"] for row in variant.trials if row["kind"] == "default"]
     failed = "" if variant.default else f": {', '.join(lost) or 'not run'}"
-    rows = [_cells(start, f"default{failed}", variant.default)]
+    rows = [_cells(start, f"default{failed}", variant.default, names)]
     if not variant.finished:
         return rows
     if variant.best is None:
-        return [*rows, _cells(start, f"none of {len(variant.finished)} is feasible", None)]
+        return [*rows, _cells(start, f"none of {len(variant.finished)} is feasible", None, names)]
     if variant.best is variant.default:
-        return [_cells(start, "default, also the best feasible", variant.default)]
-    return [*rows, _cells(start, f"best feasible: {variant.best['name']}", variant.best)]
+        return [_cells(start, "default, also the best feasible", variant.default, names)]
+    return [*rows, _cells(start, f"best feasible: {variant.best['name']}", variant.best, names)]
 
 
-def _cells(start: Sequence[str], trial: str, row: Mapping[str, Any] | None) -> list[str]:
+def _cells(
+    start: Sequence[str], trial: str, row: Mapping[str, Any] | None, names: Iterable[str]
+) -> list[str]:
+    shown = [(role, *_FIGURES[name]) for role in ROLES for name in names]
     if row is None:
-        return [*start, trial, *["–"] * 8]
+        return [*start, trial, *["–"] * (2 + len(shown))]
     chosen = ["–", "–"]
     if row["method"] != "original":
         chosen = [f"{row['forget_alpha']:.3g}", f"{row['lr']:.2g}"]
     figures = []
-    for role in ROLES:
-        spread = _number(row.get(f"{role}/is_std"), 2)
-        figures += [
-            _number(row.get(f"{role}/fid"), 2),
-            f"{_number(row.get(f'{role}/is_mean'), 2)} ± {spread}",
-            _number(row.get(f"{role}/clip"), 4),
-        ]
+    for role, value, spread, digits in shown:
+        figure = _number(row.get(f"{role}/{value}"), digits)
+        if spread:
+            figure += f" ± {_number(row.get(f'{role}/{spread}'), digits)}"
+        figures.append(figure)
     return [*start, trial, *chosen, *figures]
 
 
@@ -141,7 +161,8 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _markdown(headings: Sequence[str], body: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
-    rules = ["---"] * (len(headings) - 8) + ["---:"] * 8
+    texts = headings.index("Trial") + 1
+    rules = ["---"] * texts + ["---:"] * (len(headings) - texts)
     lines = [
         f"| {' | '.join(cell.translate(_MARKDOWN) for cell in cells)} |"
         for cells in (headings, rules, *body)
@@ -150,11 +171,12 @@ def _markdown(headings: Sequence[str], body: Sequence[Sequence[str]], notes: Seq
 
 
 def _latex(headings: Sequence[str], body: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
+    texts = headings.index("Trial") + 1
     lines = [f"{' & '.join(cell.translate(_LATEX) for cell in cells)} \\\\" for cells in body]
     return "\n".join(
         [
             "% needs \\usepackage{booktabs}",
-            f"\\begin{{tabular}}{{{'l' * (len(headings) - 8)}{'r' * 8}}}",
+            f"\\begin{{tabular}}{{{'l' * texts}{'r' * (len(headings) - texts)}}}",
             "\\toprule",
             f"{' & '.join(cell.translate(_LATEX) for cell in headings)} \\\\",
             "\\midrule",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainables.config import TrialConfig
+from trainables.config import NetworksConfig, TrialConfig
 from trainables.data.splits import class_roles
 from trainables.errors import DataError
+from trainables.overrides import close_names
+from trainables.sections.names import WEIGHTS_OPTIONS
 
 
 def trial_problems(config: TrialConfig, workers: int) -> list[str]:
@@ -24,9 +28,40 @@ def trial_problems(config: TrialConfig, workers: int) -> list[str]:
             for path in config.checkpoint
             if not Path(path).is_file()
         ),
+        *_missing_networks(config.networks),
         *_missing_roles(config, rows),
         *_unshared_rows(config, rows, workers),
     ]
+
+
+def _missing_networks(config: NetworksConfig) -> list[str]:
+    """What is given for the networks that measure and is not there; downloads come later."""
+    wrong = [
+        f"{WEIGHTS_OPTIONS[name]}={path} is not a file"
+        for name, path in config.weights().items()
+        if path and not Path(path).is_file()
+    ]
+    schema, colon, folder = config.embeddings.partition(":")
+    described = Path(folder) / "open_clip_config.json"
+    if colon and schema == "local-dir" and not described.is_file():
+        wrong.append(f"networks.embeddings={config.embeddings}: {described} is not a file")
+    models = _clip_models()
+    if not colon and config.embeddings not in {"domain", *models}:
+        near = close_names(config.embeddings, models)
+        wrong.append(
+            f"networks.embeddings={config.embeddings} is neither domain nor a model of "
+            f"open_clip{near}"
+        )
+    return wrong
+
+
+@functools.cache
+def _clip_models() -> list[str]:
+    """Names of open_clip's models, from its files: to import it would import torch."""
+    spec = importlib.util.find_spec("open_clip")
+    if spec is None or spec.origin is None:
+        return []
+    return sorted(each.stem for each in Path(spec.origin).parent.glob("model_configs/*.json"))
 
 
 def _missing_roles(config: TrialConfig, rows: Mapping[str, int]) -> list[str]:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 Watch = Callable[[str, int, int], None]
 
-# each waits for those before it, but for `extractor` and `base`, which need only the data
-_ORDER = (("data",), ("extractor", "base"), ("reference",))
+# each waits for those before it, but for `extractor` and `base`, which need only the data; the
+# weights of the paper's networks come first, so that a missing file is told before any work
+_ORDER = (("networks",), ("data",), ("extractor", "base"), ("reference",))
 _TELL_EVERY_S = 0.5
 
 
@@ -97,6 +98,9 @@ def _build_stage(stage: str, config: dict[str, Any], cache: str, queue: Queue) -
 
     device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
     context = Context(cache=Path(cache), device=device, progress=tell)
+    if stage == "networks":
+        stages.check_networks(trial, context)
+        return
     dataset = load(trial.data, context.cache)
     if stage == "extractor":
         stages.extractor_folder(trial, dataset, context)

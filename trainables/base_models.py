@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 
-from trainables.cache import build_once, code_version
+from trainables.cache import build_once, code_version, file_hash
 from trainables.checkpoints import load_original, load_weights, save_weights
 from trainables.config import TrialConfig, to_dict
 from trainables.context import Context
@@ -51,10 +50,10 @@ def base_material(config: TrialConfig, dataset: Dataset, context: Context) -> di
         return {
             "model": config.model,
             "image_size": config.data.image_size,
-            "files": [_file_hash(Path(path), context) for path in config.checkpoint],
+            "files": [file_hash(Path(path), context.cache) for path in config.checkpoint],
         }
     if shipped:
-        return {"model": config.model, "shipped": _file_hash(shipped, context)}
+        return {"model": config.model, "shipped": file_hash(shipped, context.cache)}
     return {
         "model": config.model,
         "pretrain": to_dict(config.pretrain),
@@ -64,21 +63,6 @@ def base_material(config: TrialConfig, dataset: Dataset, context: Context) -> di
         "device": context.device.type,
         "torch": str(torch.__version__),
     }
-
-
-def _file_hash(path: Path, context: Context) -> str:
-    """SHA-256 of a file's bytes, read once for as long as its size and time stay."""
-    try:
-        seen = path.stat()
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror}") from None
-    material = {"path": str(path.absolute()), "bytes": seen.st_size, "time": seen.st_mtime_ns}
-
-    def build(folder: Path) -> None:
-        with path.open("rb") as file:
-            (folder / "sha256").write_text(hashlib.file_digest(file, "sha256").hexdigest())
-
-    return (build_once(context.cache, "file", material, build) / "sha256").read_text()
 
 
 def base_model(config: TrialConfig, dataset: Dataset, context: Context) -> Path:

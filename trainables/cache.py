@@ -14,6 +14,7 @@ from typing import Any
 from filelock import FileLock
 
 from trainables.config import content_key
+from trainables.errors import CheckpointError
 
 
 def build_once(
@@ -54,6 +55,29 @@ def build_once(
 def folder_of(root: Path, kind: str, material: Mapping[str, Any]) -> Path:
     """Where `build_once` keeps this work, whether or not it is done."""
     return root / f"{kind}-{content_key(material)}"
+
+
+def file_hash(path: Path, root: Path) -> str:
+    """SHA-256 of a file's bytes in hexadecimal, read once for as long as its size and time stay.
+
+    Args:
+        path: of a file of weights.
+        root: of the cache.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    try:
+        seen = path.stat()
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from None
+    material = {"path": str(path.absolute()), "bytes": seen.st_size, "time": seen.st_mtime_ns}
+
+    def build(folder: Path) -> None:
+        with path.open("rb") as file:
+            (folder / "sha256").write_text(hashlib.file_digest(file, "sha256").hexdigest())
+
+    return (build_once(root, "file", material, build) / "sha256").read_text()
 
 
 @functools.cache

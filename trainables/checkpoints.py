@@ -40,13 +40,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         CheckpointError: a missing, truncated or foreign file, or the names, shapes or types of
             another model.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such weights file")
-    try:
-        state = safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError) as error:
-        # the reason may quote the file
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error!r:.200})") from None
+    state = _read_safetensors(path)
     wanted = {name: _describe(each) for name, each in model.state_dict().items()}
     found = {name: _describe(each) for name, each in state.items()}
     wrong = sorted(
@@ -94,21 +88,46 @@ def load_published(model: CompletionModel, path: str | Path) -> frozenset[str]:
         CheckpointError: a missing, truncated, foreign or hostile file, in one line.
     """
     path = Path(path)
-    state = _state_dict(_read(path), path)
+    state = read_state(path)
     own = model.state_dict()
     fits = [_compare(form, state, own) for form in model.published_forms()]
     # a foreign file is held against the whole model, any other against what it comes nearest to
     best = max(fits, key=lambda each: (len(each.tensors), -len(each.wrong) * bool(each.tensors)))
-    if best.wrong:
-        differences = _differences(best.wrong, "names or shapes")
-        raise CheckpointError(f"{path}: not {best.what}: {differences}")
-    for name, value in best.tensors.items():
-        if not bool(torch.isfinite(value).all()):
-            raise CheckpointError(f"{path}: {name} holds NaN or infinity, expected finite weights")
-    with torch.no_grad():
-        for name, value in best.tensors.items():
-            own[name].copy_(value)
+    _fill(own, best, path)
     return frozenset(best.tensors)
+
+
+def load_network(network: nn.Module, path: Path, what: str) -> None:
+    """Reads the published state-dict of a whole network; a refusal leaves it unchanged.
+
+    Batch counters, which nothing reads, may be absent; names may begin with `module.`.
+
+    Args:
+        network: of the file's own names.
+        path: a torch file as downloaded, or safetensors.
+        what: told where the file is refused, such as `the FID Inception`.
+
+    Raises:
+        CheckpointError: a missing, truncated, foreign or hostile file, in one line.
+    """
+    own = network.state_dict()
+    counters = frozenset(name for name in own if name.endswith("num_batches_tracked"))
+    form = PublishedForm(
+        what=what,
+        names=frozenset(own) - counters,
+        own_name=lambda name: name.removeprefix("module."),
+        optional=counters,
+    )
+    _fill(own, _compare(form, read_state(path), own), path)
+
+
+def read_state(path: Path) -> Mapping[str, object]:
+    """The state-dict that a torch file or a safetensors file holds, whatever network's it is.
+
+    Raises:
+        CheckpointError: a missing, truncated or hostile file, or one without a state-dict.
+    """
+    return _state_dict(_read(path), path)
 
 
 @dataclass(frozen=True)
@@ -118,6 +137,19 @@ class _Fit:
     what: str
     tensors: dict[str, Tensor]
     wrong: dict[str, tuple[str, str]]
+
+
+def _fill(own: Mapping[str, Tensor], fit: _Fit, path: Path) -> None:
+    """Copies what fits into a model's own tensors, if all of it fits and is finite."""
+    if fit.wrong:
+        differences = _differences(fit.wrong, "names or shapes")
+        raise CheckpointError(f"{path}: not {fit.what}: {differences}")
+    for name, value in fit.tensors.items():
+        if not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{path}: {name} holds NaN or infinity, expected finite weights")
+    with torch.no_grad():
+        for name, value in fit.tensors.items():
+            own[name].copy_(value)
 
 
 def _compare(form: PublishedForm, state: Mapping[str, object], own: Mapping[str, Tensor]) -> _Fit:
@@ -153,7 +185,9 @@ def _is_plain(value: Tensor) -> bool:
 
 
 def _read(path: Path) -> object:
-    """What a torch file holds: tensors in plain containers."""
+    """What a torch file holds, tensors in plain containers, or a file named `.safetensors`."""
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such weights file")
     try:
@@ -167,6 +201,16 @@ def _read(path: Path) -> object:
     except Exception as error:  # what a hostile file raises is its own choice
         raise CheckpointError(f"{path}: {_reason(error)}") from None
     return content
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such weights file")
+    try:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        # the reason may quote the file
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error!r:.200})") from None
 
 
 def _reason(error: Exception) -> str:

@@ -23,7 +23,12 @@ from trainables.sections.data import (
     parse_task,
 )
 from trainables.sections.loading import LoaderConfig
-from trainables.sections.measuring import EvaluationConfig, ExtractorConfig, SamplingConfig
+from trainables.sections.measuring import (
+    EvaluationConfig,
+    ExtractorConfig,
+    NetworksConfig,
+    SamplingConfig,
+)
 from trainables.sections.names import (
     IMAGE_MULTIPLES,
     MethodName,
@@ -46,6 +51,7 @@ __all__ = [
     "LoaderConfig",
     "MethodName",
     "ModelName",
+    "NetworksConfig",
     "OptimiserConfig",
     "PretrainConfig",
     "SamplerName",
@@ -123,6 +129,7 @@ class TrialConfig(Checked):
     unlearn: UnlearnConfig = field(default_factory=UnlearnConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
+    networks: NetworksConfig = field(default_factory=NetworksConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def _faults(self) -> list[tuple[bool, str]]:
@@ -171,6 +178,9 @@ class TrialConfig(Checked):
         elif self.model.startswith("mage_"):
             sampling = SamplingConfig(steps=self.sampling.steps)
             trial = dataclasses.replace(trial, sampling=sampling)
+        trial = dataclasses.replace(trial, networks=self.networks.canonical())
+        if "domain" not in self.networks.parts().values():
+            trial = dataclasses.replace(trial, extractor=ExtractorConfig())
         if self.checkpoint:
             trial = dataclasses.replace(trial, pretrain=PretrainConfig())
         if self.method != "original":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,13 @@ from trainables.config import TrialConfig
 from trainables.data import Dataset
 from trainables.data.noise import RowGenerators, mix_seed
 from trainables.errors import NonFiniteError
-from trainables.metrics import cosine_similarity, frechet_distance, inception_score
-from trainables.metrics.extractors import DomainCNN
+from trainables.metrics import (
+    cosine_similarity,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+)
+from trainables.metrics.extractors import Extractor
 from trainables.models.base import CompletionModel
 
 # name of each measured set -> (split, role); the test set's keys carry no prefix
@@ -32,7 +37,7 @@ _COMPARED = ("val/retain/fid", "val/forget/fid")
 
 @dataclass(frozen=True)
 class Arrays:
-    """What was extracted from one set of images.
+    """What was extracted from one set of images, in float32 as the networks give it.
 
     Attributes:
         features: `(N, D)`.
@@ -52,46 +57,80 @@ def complete_rows(
 
     Each image's draws are keyed by its row, so its completion does not depend on its batch.
     """
+    return torch.cat(list(_completions(model, dataset, rows, config)))
+
+
+def _completions(
+    model: CompletionModel, dataset: Dataset, rows: np.ndarray, config: TrialConfig
+) -> Iterator[Tensor]:
     device = next(model.parameters()).device
-    done = []
-    with torch.inference_mode():
-        for start in range(0, len(rows), config.evaluation.batch_size):
-            chosen = rows[start : start + config.evaluation.batch_size]
-            source = RowGenerators(chosen.tolist(), config.evaluation.seed, "complete")
+    for chosen in _batches(rows, config):
+        source = RowGenerators(chosen.tolist(), config.evaluation.seed, "complete")
+        with torch.inference_mode():
             images = dataset.images(chosen).to(device)
-            done.append(model.complete(images, config.test_task, source).cpu())
-    return torch.cat(done)
+            done = model.complete(images, config.test_task, source).cpu()
+        yield done
 
 
-def extract(extractor: DomainCNN, images: Tensor, batch_size: int) -> Arrays:
-    """Features of images `(N, 3, H, W)` in [0, 1], in batches on the extractor's device."""
+def _batches(rows: np.ndarray, config: TrialConfig) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), config.evaluation.batch_size):
+        yield rows[start : start + config.evaluation.batch_size]
+
+
+def extract(extractor: Extractor, batches: Iterable[Tensor]) -> Arrays:
+    """Features of batches of images `(B, 3, H, W)` in [0, 1], on the extractor's device.
+
+    The images are not kept: those of a large set would not fit in memory.
+    """
     device = next(extractor.parameters()).device
-    parts = [extractor.extract(chunk.to(device)) for chunk in images.split(batch_size)]
+    parts = [extractor.extract(batch.to(device)) for batch in batches]
     return Arrays(
         *(
-            torch.cat([getattr(part, name) for part in parts]).double().cpu().numpy()
+            torch.cat([getattr(part, name).float().cpu() for part in parts]).numpy()
             for name in ("features", "probabilities", "embeddings")
         )
     )
 
 
-def measure(generated: Arrays, real: Arrays, config: TrialConfig) -> dict[str, float]:
-    """`fid`, `is_mean`, `is_std` and `clip` of one set.
+def extract_real(extractor: Extractor, dataset: Dataset, config: TrialConfig) -> dict[str, Arrays]:
+    """What is extracted from the real images of each set, by the names of `MEASURED`."""
+    return {
+        name: extract(extractor, map(dataset.images, _batches(dataset.rows(role, split), config)))
+        for name, (split, role) in MEASURED.items()
+    }
+
+
+def measure(
+    generated: Arrays, real: Arrays, config: TrialConfig, device: torch.device
+) -> dict[str, float]:
+    """`fid`, `is_mean`, `is_std` and `clip` of one set; by Inception `kid_mean` and `kid_std` too.
 
     Args:
         generated: of the completions.
         real: of the same images, in the same order.
-        config: gives the evaluation's seed, which permutes the images before the splits.
+        config: gives the evaluation's seed, which permutes the images before the splits and draws
+            the subsets of the kernel distance.
+        device: of the kernel distance's products.
     """
     seed = mix_seed(config.evaluation.seed, "splits")
     order = np.random.default_rng(seed).permutation(len(generated.probabilities))
     mean, std = inception_score(generated.probabilities[order], config.evaluation.is_splits)
-    return {
+    found = {
         "fid": frechet_distance(real.features, generated.features),
         "is_mean": mean,
         "is_std": std,
         "clip": cosine_similarity(generated.embeddings, real.embeddings),
     }
+    if config.networks.features != "domain":
+        found["kid_mean"], found["kid_std"] = kernel_distance(
+            real.features,
+            generated.features,
+            subsets=config.evaluation.kid_subsets,
+            size=config.evaluation.kid_subset_size,
+            seed=mix_seed(config.evaluation.seed, "kid"),
+            device=device,
+        )
+    return found
 
 
 def objective(
@@ -118,7 +157,7 @@ def objective(
 
 def measure_grey(
     model: CompletionModel,
-    extractor: DomainCNN,
+    extractor: Extractor,
     dataset: Dataset,
     real: Mapping[str, Arrays],
     config: TrialConfig,
@@ -128,19 +167,33 @@ def measure_grey(
     Keys are those of `evaluate`, each after `grey/`.
     """
     metrics: dict[str, float] = {}
+    device = next(extractor.parameters()).device
     for name, (split, role) in MEASURED.items():
-        rows = dataset.rows(role, split)
-        source = RowGenerators(rows.tolist(), config.evaluation.seed, "complete")
-        images = dataset.images(rows)
-        grey = images.masked_fill(model.hole(len(rows), config.test_task, source), 0.5)
-        found = measure(extract(extractor, grey, config.evaluation.batch_size), real[name], config)
+        grey = _grey(model, dataset, dataset.rows(role, split), config)
+        found = measure(extract(extractor, grey), real[name], config, device)
         metrics |= {f"grey/{name}/{key}": value for key, value in found.items()}
     return metrics
 
 
+def _grey(
+    model: CompletionModel, dataset: Dataset, rows: np.ndarray, config: TrialConfig
+) -> Iterator[Tensor]:
+    for chosen in _batches(rows, config):
+        source = RowGenerators(chosen.tolist(), config.evaluation.seed, "complete")
+        hole = model.hole(len(chosen), config.test_task, source)
+        yield dataset.images(chosen).masked_fill(hole, 0.5)
+
+
+def _finite(batches: Iterable[Tensor], name: str) -> Iterator[Tensor]:
+    for images in batches:
+        if not bool(torch.isfinite(images).all()):
+            raise NonFiniteError(f"the completions of the {name} images are not finite")
+        yield images
+
+
 def evaluate(
     model: CompletionModel,
-    extractor: DomainCNN,
+    extractor: Extractor,
     dataset: Dataset,
     real: Mapping[str, Arrays],
     config: TrialConfig,
@@ -152,12 +205,11 @@ def evaluate(
     """
     metrics: dict[str, float] = {}
     extracted: dict[str, Arrays] = {}
+    device = next(extractor.parameters()).device
     for name, (split, role) in MEASURED.items():
-        images = complete_rows(model, dataset, dataset.rows(role, split), config)
-        if not bool(torch.isfinite(images).all()):
-            raise NonFiniteError(f"the completions of the {name} images are not finite")
-        extracted[name] = extract(extractor, images, config.evaluation.batch_size)
-        found = measure(extracted[name], real[name], config)
+        completed = _completions(model, dataset, dataset.rows(role, split), config)
+        extracted[name] = extract(extractor, _finite(completed, name))
+        found = measure(extracted[name], real[name], config, device)
         metrics |= {f"{name}/{key}": value for key, value in found.items()}
     wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
     if wrong:

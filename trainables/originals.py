@@ -25,7 +25,7 @@ from trainables.context import Context
 from trainables.data import Dataset, load
 from trainables.data.noise import RowGenerators
 from trainables.errors import UserError
-from trainables.evaluation import complete_rows
+from trainables.evaluation import complete_rows, extract_real
 from trainables.methods import Terms
 from trainables.models import CompletionModel
 from trainables.shipped import FOLDER, RECIPES, recipe
@@ -76,7 +76,8 @@ def make(config: TrialConfig, out: Path, cache: Path, *, train: bool = True) -> 
         trained = json.loads(record.read_text())["training"]
     model.eval()
     extractor = load_extractor(config, dataset, context)
-    metrics, _, _ = measure_original(model, extractor, dataset, config)
+    real = extract_real(extractor, dataset, config)
+    metrics, _ = measure_original(model, extractor, dataset, real, config)
     picture(model, dataset, config, out / f"{config.model}.png")
     record.write_text(
         json.dumps(

@@ -1,4 +1,4 @@
-"""Work that trials share, kept by content: extractor, original model, the original's figures.
+"""Work that trials share, kept by content: what measures, the original, and their figures.
 
 A stage is a finished folder named by a hash of everything that can change it (configuration, data,
 source code), so that a
@@ -11,9 +11,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 
 from trainables.base_models import base_model, load_base, load_built
@@ -24,9 +27,11 @@ from trainables.context import Context
 from trainables.data import Dataset, load
 from trainables.data.noise import mix_seed
 from trainables.errors import NonFiniteError
-from trainables.evaluation import MEASURED, Arrays, evaluate, extract, measure_grey
-from trainables.metrics.extractors import DomainCNN, jitter_colours
+from trainables.evaluation import MEASURED, Arrays, evaluate, extract_real, measure_grey
+from trainables.metrics.extractors import DomainCNN, Extractor, jitter_colours
+from trainables.metrics.networks import Networks
 from trainables.models import CompletionModel
+from trainables.networks import Weights, find_weights, load_networks, material
 from trainables.training import Pool, threads
 
 
@@ -53,29 +58,52 @@ class Prepared:
         dataset: images and roles.
         base: folder of the original model, `weights.safetensors` in it.
         extractor: what measures, in evaluation mode on the context's device.
+        weights: files of the paper's networks in it.
         reference: real images and the original, measured.
     """
 
     dataset: Dataset
     base: Path
-    extractor: DomainCNN
+    extractor: Extractor
+    weights: Mapping[str, Weights]
     reference: Reference
 
 
 def prepare(config: TrialConfig, context: Context) -> Prepared:
     """Builds, or finds, all that trials share. Slow only where a stage is absent."""
+    # first: what is wrong with a file of weights is told before any work
+    weights = find_weights(config.networks, context.cache)
+    published = load_networks(config.networks, weights)
     dataset = load(config.data, context.cache)
-    extractor = load_extractor(config, dataset, context)
+    extractor = load_extractor(config, dataset, context, published)
     base = base_model(config, dataset, context)
-    return Prepared(dataset, base, extractor, reference(config, dataset, base, extractor, context))
+    compared = reference(config, dataset, base, extractor, weights, context)
+    return Prepared(dataset, base, extractor, weights, compared)
 
 
-def load_extractor(config: TrialConfig, dataset: Dataset, context: Context) -> DomainCNN:
-    """The domain CNN of a data set, trained on the classes of its training images."""
-    folder = extractor_folder(config, dataset, context)
-    network = DomainCNN(len(dataset.classes), config.extractor.dim)
-    load_built(network, folder)
-    return network.eval().to(context.device)
+def load_extractor(
+    config: TrialConfig,
+    dataset: Dataset,
+    context: Context,
+    published: Mapping[str, nn.Module] = MappingProxyType({}),
+) -> Extractor:
+    """What measures: the domain CNN, trained on the classes of the training images, or others.
+
+    Args:
+        config: says by which networks.
+        dataset: of the domain CNN.
+        context: gives the device.
+        published: the paper's networks that the configuration asks for.
+    """
+    parts = config.networks.parts()
+    networks = dict(published)
+    if "domain" in parts.values():
+        domain = DomainCNN(len(dataset.classes), config.extractor.dim)
+        load_built(domain, extractor_folder(config, dataset, context))
+        if not published:
+            return domain.eval().to(context.device)
+        networks["domain"] = domain
+    return Networks(networks, parts, config.networks.batch_size).eval().to(context.device)
 
 
 def extractor_folder(config: TrialConfig, dataset: Dataset, context: Context) -> Path:
@@ -128,79 +156,111 @@ def _train_extractor(config: TrialConfig, dataset: Dataset, context: Context) ->
     return network
 
 
+def _measuring(
+    config: TrialConfig, dataset: Dataset, weights: Mapping[str, Weights], context: Context
+) -> dict[str, Any]:
+    """What names the networks that measure, and their code, in the cache."""
+    domain = "domain" in config.networks.parts().values()
+    return {
+        "extractor": extractor_folder(config, dataset, context).name if domain else None,
+        "networks": material(config.networks, weights),
+        "code": code_version("trainables.evaluation", "trainables.metrics", "trainables.networks"),
+    }
+
+
+def real_arrays(
+    config: TrialConfig,
+    dataset: Dataset,
+    extractor: Extractor,
+    weights: Mapping[str, Weights],
+    context: Context,
+) -> dict[str, Arrays]:
+    """What is extracted from the real images, whatever is compared with them; made once.
+
+    Returns:
+        By the names of `MEASURED`.
+    """
+    measuring = {"data": dataset.fingerprint, **_measuring(config, dataset, weights, context)}
+
+    def build(folder: Path) -> None:
+        with threads(1):
+            found = extract_real(extractor, dataset, config)
+        _write_arrays(folder / "real.npz", found)
+
+    return _read_arrays(build_once(context.cache, "real", measuring, build) / "real.npz")
+
+
 def reference(
     config: TrialConfig,
     dataset: Dataset,
     base: Path,
-    extractor: DomainCNN,
+    extractor: Extractor,
+    weights: Mapping[str, Weights],
     context: Context,
 ) -> Reference:
     """Measures the real images and the original's completions unless the cache holds them."""
-    material = {
+    real = real_arrays(config, dataset, extractor, weights, context)
+    compared = {
         "base": base.name,
-        "extractor": extractor_folder(config, dataset, context).name,
         "task": to_dict(config.test_task),
         "sampling": to_dict(config.canonical().sampling),
         "evaluation": to_dict(config.evaluation),
-        "code": code_version("trainables.evaluation", "trainables.metrics"),
+        **_measuring(config, dataset, weights, context),
     }
 
     def build(folder: Path) -> None:
         model = load_base(config, base, context)
-        metrics, real, original = measure_original(model, extractor, dataset, config)
-        arrays = {
-            f"{kind}:{name}:{part}": getattr(of, part)
-            for kind, sets in (("real", real), ("original", original))
-            for name, of in sets.items()
-            for part in ("features", "probabilities", "embeddings")
-        }
-        np.savez(folder / "reference.npz", **arrays)
+        metrics, original = measure_original(model, extractor, dataset, real, config)
+        _write_arrays(folder / "original.npz", original)
         (folder / "metrics.json").write_text(json.dumps(metrics))
 
-    folder = build_once(context.cache, "reference", material, build)
-    return _read_reference(folder)
+    folder = build_once(context.cache, "reference", compared, build)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    return Reference(real, _read_arrays(folder / "original.npz"), metrics)
 
 
 def measure_original(
-    model: CompletionModel, extractor: DomainCNN, dataset: Dataset, config: TrialConfig
-) -> tuple[dict[str, float], dict[str, Arrays], dict[str, Arrays]]:
-    """Metrics of an original and of grey completions, and what was extracted from the images.
-
-    Returns:
-        The metrics, the real images' arrays and those of the completions, by `MEASURED`'s names.
-    """
+    model: CompletionModel,
+    extractor: Extractor,
+    dataset: Dataset,
+    real: Mapping[str, Arrays],
+    config: TrialConfig,
+) -> tuple[dict[str, float], dict[str, Arrays]]:
+    """Metrics of an original and of grey completions, and what was extracted from the former."""
     with threads(1):
-        real = {
-            name: extract(
-                extractor, dataset.images(dataset.rows(role, split)), config.evaluation.batch_size
-            )
-            for name, (split, role) in MEASURED.items()
-        }
         metrics, original = evaluate(model, extractor, dataset, real, config)
         metrics |= measure_grey(model, extractor, dataset, real, config)
-    return metrics, real, original
+    return metrics, original
 
 
-def _read_reference(folder: Path) -> Reference:
-    with np.load(folder / "reference.npz", allow_pickle=False) as stored:
-        sets = {
-            kind: {
-                name: Arrays(
-                    *(
-                        stored[f"{kind}:{name}:{part}"]
-                        for part in ("features", "probabilities", "embeddings")
-                    )
-                )
-                for name in MEASURED
-            }
-            for kind in ("real", "original")
-        }
-    metrics = json.loads((folder / "metrics.json").read_text())
-    return Reference(sets["real"], sets["original"], metrics)
+_PARTS = ("features", "probabilities", "embeddings")
+
+
+def _write_arrays(path: Path, sets: Mapping[str, Arrays]) -> None:
+    arrays = {
+        f"{name}:{part}": getattr(each, part) for name, each in sets.items() for part in _PARTS
+    }
+    np.savez(path, **arrays)
+
+
+def _read_arrays(path: Path) -> dict[str, Arrays]:
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: Arrays(*(stored[f"{name}:{part}"] for part in _PARTS)) for name in MEASURED}
+
+
+def check_networks(config: TrialConfig, context: Context) -> None:
+    """Finds and reads the weights of the paper's networks, to tell of their faults before any work.
+
+    Raises:
+        CheckpointError: weights that are absent or refused, in one line.
+    """
+    load_networks(config.networks, find_weights(config.networks, context.cache))
 
 
 def stage_keys(config: TrialConfig) -> dict[str, str]:
     """Shared work by name, each with a key that its configuration alone gives."""
+    config = config.canonical()
+    networks = {"networks": to_dict(config.networks)}
     data = {"data": to_dict(config.data)}
     extractor = data | {"extractor": to_dict(config.extractor)}
     base = data | {
@@ -211,15 +271,16 @@ def stage_keys(config: TrialConfig) -> dict[str, str]:
     whole = (
         extractor
         | base
+        | networks
         | {
             "test": to_dict(config.test_task),
-            "sampling": to_dict(config.canonical().sampling),
+            "sampling": to_dict(config.sampling),
             "evaluation": to_dict(config.evaluation),
         }
     )
-    return {
-        "data": content_key(data),
-        "extractor": content_key(extractor),
-        "base": content_key(base),
-        "reference": content_key(whole),
-    }
+    keys = {"data": data, "base": base, "reference": whole}
+    if config.networks.weights():
+        keys["networks"] = networks
+    if "domain" in config.networks.parts().values():
+        keys["extractor"] = extractor
+    return {name: content_key(each) for name, each in keys.items()}

@@ -26,6 +26,7 @@ from trainables.data.noise import RowGenerators
 from trainables.evaluation import Arrays, complete_rows, evaluate, objective
 from trainables.methods import METHODS, Terms
 from trainables.models import CompletionModel
+from trainables.networks import Weights
 from trainables.stages import Prepared, prepare
 from trainables.training import Batches, Pool, Recipe, Running, threads, train
 
@@ -242,7 +243,7 @@ def _leave_embeddings(
             parts.append(sets[role].embeddings[places])
             index += rows[places].tolist()
             groups += [f"{who}/{role}"] * len(places)
-    embeddings = np.concatenate(parts)
+    embeddings = np.concatenate(parts).astype(np.float64)
     points = figures.tsne_points(embeddings, config.evaluation.seed)
     figures.write_embeddings(
         context.folder / "embeddings.parquet", groups, index, embeddings, points
@@ -256,10 +257,21 @@ def _leave_embeddings(
     )
 
 
-def extractor_labels(config: TrialConfig) -> dict[str, str]:
-    """What made each kind of figure, as every table and plot must say."""
-    name = f"{config.data.source} CNN"
-    return {"fid_extractor": name, "is_extractor": name, "clip_model": name}
+def extractor_labels(config: TrialConfig, weights: Mapping[str, Weights]) -> dict[str, str]:
+    """What made each kind of figure, as every table and plot must say.
+
+    Args:
+        config: says by which networks, and the source of the domain CNN's images.
+        weights: of the paper's networks, with their names.
+    """
+    names = {name: each.label for name, each in weights.items()}
+    names["domain"] = f"{config.data.source} CNN"
+    parts = config.networks.parts()
+    return {
+        "fid_extractor": names[parts["features"]],
+        "is_extractor": names[parts["probabilities"]],
+        "clip_model": names[parts["embeddings"]],
+    }
 
 
 def _write_result(
@@ -272,9 +284,9 @@ def _write_result(
     result = {
         "trial_key": config.key(),
         "metrics": measured.final,
-        "extractors": extractor_labels(config),
+        "extractors": extractor_labels(config, prepared.weights),
         "fid": {
-            "width": config.extractor.dim,
+            "width": measured.extracted["retain"].features.shape[1],
             "images": {name: len(each.features) for name, each in measured.extracted.items()},
         },
         "timing": clock.spent,

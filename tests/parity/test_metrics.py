@@ -6,9 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
-from trainables.metrics import frechet_distance, inception_score, resize_for_inception
+from trainables.metrics import (
+    frechet_distance,
+    inception_score,
+    resize_batch_for_inception,
+    resize_for_inception,
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +40,12 @@ def test_resize_before_inception(golden: dict[str, NDArray[np.generic]]) -> None
     assert resized.dtype == np.float32
     wanted = golden["image_resized_299_sample"]
     np.testing.assert_allclose(resized[::13, ::13], wanted, rtol=1e-4, atol=1e-3)
+
+
+def test_resize_before_inception_in_a_batch(golden: dict[str, NDArray[np.generic]]) -> None:
+    image = torch.as_tensor(golden["image"]).permute(2, 0, 1)
+    resized = resize_batch_for_inception(torch.stack([image, 255 - image]))
+    assert resized.shape == (2, 3, 299, 299)
+    wanted = golden["image_resized_299_sample"]
+    found = resized[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(found[::13, ::13], wanted, rtol=1e-4, atol=1e-3)

@@ -86,3 +86,44 @@ def test_a_batch_has_the_same_forget_rows_whatever_is_retained(
     config = apply_overrides(TrialConfig(), {"retain_source": source})
     assert config.batch_rows() == rows
     assert apply_overrides(config, {"method": "original"}).batch_rows() == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        (
+            ("networks.features=inception", "networks.inception_weights=no/w.pth"),
+            r"networks\.inception_weights=no/w\.pth is not a file",
+        ),
+        (
+            ("networks.probabilities=places365", "networks.places_weights=no/w.tar"),
+            r"networks\.places_weights=no/w\.tar is not a file",
+        ),
+        (
+            ("networks.embeddings=ViT-B-32", "networks.clip_weights=no/w.pt"),
+            r"networks\.clip_weights=no/w\.pt is not a file",
+        ),
+        (
+            ("networks.embeddings=ViT-H14",),
+            r"networks\.embeddings=ViT-H14 is neither domain nor a model of open_clip \(close: ViT",
+        ),
+        (
+            ("networks.embeddings=local-dir:no",),
+            r"networks\.embeddings=local-dir:no: no/open_clip_config\.json is not a file",
+        ),
+        (("networks.embeddings=hf-hub:",), "neither domain nor a model of open_clip"),
+        (("networks.features=vgg",), r"networks\.features='vgg' is not one of domain, inception"),
+    ],
+)
+def test_networks_that_are_not_there_are_refused(settings: tuple[str, ...], shown: str) -> None:
+    with pytest.raises(ConfigError, match=shown):
+        planned(*settings)
+
+
+def test_networks_that_measure_nothing_are_not_looked_for() -> None:
+    assert planned("networks.clip_weights=no/w.pt", "networks.embeddings=domain").trials
+
+
+def test_the_paper_s_networks_pass_without_local_files() -> None:
+    paper = ("networks.features=inception", "networks.embeddings=ViT-H-14")
+    assert planned(*paper, "networks.probabilities=places365").trials

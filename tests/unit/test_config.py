@@ -16,6 +16,7 @@ import pytest
 from trainables.config import (
     MethodName,
     ModelName,
+    NetworksConfig,
     SourceName,
     TrialConfig,
     content_key,
@@ -360,8 +361,14 @@ def test_keys_are_the_same_in_another_process_with_fields_in_another_order() -> 
 
 @pytest.mark.parametrize("name", COUNTED)
 def test_every_field_changes_the_key(name: str) -> None:
-    # a model that reads every field
+    # a model that reads every field, and the networks that read theirs
     config = TrialConfig(model="palette_tiny")
+    if name.startswith("networks."):
+        paper = NetworksConfig(
+            features="inception", probabilities="places365", embeddings="ViT-H-14"
+        )
+        changes = getattr(paper, name.removeprefix("networks.")) != another(name)
+        config = dataclasses.replace(config, networks=paper if changes else NetworksConfig())
     other = apply_overrides(config, {name: parse_value(name, another(name))})
     assert other.key() != config.key()
 

@@ -33,6 +33,7 @@ TREE = {
     "trainables/context.py": "import trainables.training",
     "trainables/evaluation.py": "import trainables.models.base",
     "trainables/figures.py": "",
+    "trainables/networks.py": "import trainables.metrics, trainables.checkpoints",
     "trainables/training.py": "import trainables.methods, trainables.models, trainables.data",
     "trainables/checkpoints.py": "import trainables.config",
     "trainables/loader.py": "import trainables.config",

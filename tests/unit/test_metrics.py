@@ -13,6 +13,8 @@ from trainables.metrics import (
     cosine_similarity,
     frechet_distance,
     inception_score,
+    kernel_distance,
+    resize_batch_for_inception,
     resize_for_inception,
 )
 from trainables.metrics.extractors import jitter_colours
@@ -72,7 +74,8 @@ def test_gaussians_whose_covariances_do_not_commute() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "other", "width"), [(300, 250, 12), (64, 80, 64), (20, 30, 48), (5, 200, 32)]
+    ("count", "other", "width"),
+    [(300, 250, 12), (64, 80, 64), (20, 30, 48), (5, 200, 32), (20, 32, 64), (9, 4, 100)],
 )
 def test_it_is_the_definition_also_with_fewer_images_than_dimensions(
     count: int, other: int, width: int
@@ -81,6 +84,14 @@ def test_it_is_the_definition_also_with_fewer_images_than_dimensions(
     wanted = defined_distance(first, second)
     # the root of a singular product loses digits in the definition, not here
     assert frechet_distance(first, second) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_wide_features_are_measured_without_their_covariance() -> None:
+    """The two ways of one distance agree, and the cheap one takes over at twice the images."""
+    first, second = correlated(3, 24, 60), correlated(7, 30, 60)
+    whole = gaussian_distance(gaussian(first), gaussian(second))
+    assert frechet_distance(first, second) == pytest.approx(whole, rel=1e-6)
+    assert frechet_distance(first, first[::-1]) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_it_is_symmetric_and_scales_with_the_square() -> None:
@@ -221,6 +232,70 @@ def test_channels_keep_their_places() -> None:
     resized = resize_for_inception(red)
     assert resized[..., 0].min() > 199.9
     assert resized[..., 1:].max() == 0.0
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (256, 256), (299, 299), (300, 411), (640, 480)])
+def test_a_batch_is_resized_as_each_image_is(shape: tuple[int, int]) -> None:
+    images = np.random.default_rng(5).integers(0, 256, (2, *shape, 3), dtype=np.uint8)
+    found = resize_batch_for_inception(torch.as_tensor(images).permute(0, 3, 1, 2))
+    wanted = np.stack([resize_for_inception(each) for each in images])
+    # of 255; Pillow sums in double precision, torch in single
+    np.testing.assert_allclose(found.permute(0, 2, 3, 1).numpy(), wanted, rtol=0.0, atol=0.02)
+    assert np.abs(found.permute(0, 2, 3, 1).numpy() - wanted).mean() < 1e-3
+
+
+# --- Kernel distance -------------------------------------------------------------------------
+
+
+def defined_discrepancy(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """As written: pair by pair."""
+
+    def kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+        return float((x @ y / len(x) + 1.0) ** 3)
+
+    within = [
+        np.mean([kernel(a, b) for i, a in enumerate(side) for j, b in enumerate(side) if i != j])
+        for side in (first, second)
+    ]
+    return float(sum(within) - 2.0 * np.mean([kernel(a, b) for a in first for b in second]))
+
+
+def test_kernel_distance_of_all_images_is_the_definition() -> None:
+    first, second = normal(1, 30, 6), normal(2, 30, 6) + 0.5
+    mean, std = kernel_distance(first, second)
+    assert mean == pytest.approx(defined_discrepancy(first, second))
+    assert (mean > 0.1, std) == (True, 0.0)
+
+
+def test_kernel_distance_averages_seeded_subsets() -> None:
+    first, second = normal(1, 40, 5), normal(2, 25, 5) + 0.3
+    chance = np.random.default_rng(9)
+    wanted = []
+    for _ in range(7):
+        one = first[chance.choice(40, 12, replace=False)]
+        wanted.append(defined_discrepancy(one, second[chance.choice(25, 12, replace=False)]))
+    found = kernel_distance(first, second, subsets=7, size=12, seed=9)
+    assert found == (pytest.approx(np.mean(wanted)), pytest.approx(np.std(wanted)))
+    assert kernel_distance(first, second, subsets=7, size=12, seed=9) == found
+    assert kernel_distance(first, second, subsets=7, size=12, seed=8) != found
+
+
+def test_kernel_distance_is_unbiased() -> None:
+    """Of two sets of one distribution it is 0 on average, and so below 0 about half the time."""
+    found = [kernel_distance(normal(i, 12, 4), normal(500 + i, 12, 4))[0] for i in range(400)]
+    assert abs(np.mean(found)) < 3.0 * np.std(found) / np.sqrt(len(found))
+    assert 0.3 < np.mean(np.array(found) < 0.0) < 0.8
+
+
+def test_kernel_distance_refuses_what_it_cannot_measure() -> None:
+    broken = normal(1, 5, 3)
+    broken[2, 1] = np.inf
+    with pytest.raises(NonFiniteError, match="feature"):
+        kernel_distance(broken, normal(2, 5, 3))
+    with pytest.raises(ValueError, match="expected 2 or more"):
+        kernel_distance(normal(1, 1, 3), normal(2, 5, 3))
+    with pytest.raises(ValueError, match="shapes"):
+        kernel_distance(normal(1, 5, 3), normal(2, 5, 4))
 
 
 # --- Extractor -------------------------------------------------------------------------------

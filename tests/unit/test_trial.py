@@ -264,7 +264,7 @@ def test_methods_lead_to_different_models(trials: Mapping[str, Ran]) -> None:
 
 def test_trials_share_one_preparation(trials: Mapping[str, Ran], root: Path) -> None:
     built = [each.name.split("-")[0] for each in (root / "cache").iterdir() if each.is_dir()]
-    assert sorted(built) == ["base", "data", "extractor", "reference"]
+    assert sorted(built) == ["base", "data", "extractor", "real", "reference"]
 
 
 # --- Repeating -------------------------------------------------------------------------------

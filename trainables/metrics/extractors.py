@@ -8,7 +8,9 @@ labelled with its name.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +29,18 @@ class Extracted:
     features: Tensor
     probabilities: Tensor
     embeddings: Tensor
+
+
+class Extractor(Protocol):
+    """What measures: a module on one device."""
+
+    def extract(self, images: Tensor) -> Extracted:
+        """Features, probabilities and embeddings of images `(B, 3, H, W)` in [0, 1]."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Its weights, which tell its device."""
+        ...
 
 
 class DomainCNN(nn.Module):

@@ -30,13 +30,18 @@ def gaussian(features: ArrayLike) -> Gaussian:
         NonFiniteError: a feature is NaN or infinite.
         ValueError: another shape.
     """
+    values = _checked(features)
+    covariance = np.atleast_2d(np.cov(values, rowvar=False))
+    return Gaussian(values.mean(axis=0), covariance, len(values))
+
+
+def _checked(features: ArrayLike) -> NDArray[np.float64]:
     values = np.asarray(features, dtype=np.float64)
     if values.ndim != 2 or len(values) < 2:
         raise ValueError(f"features of shape {values.shape}: expected (N, D) with N >= 2")
     if not np.isfinite(values).all():
         raise NonFiniteError("a feature is NaN or infinite")
-    covariance = np.atleast_2d(np.cov(values, rowvar=False))
-    return Gaussian(values.mean(axis=0), covariance, len(values))
+    return values
 
 
 def gaussian_distance(first: Gaussian, second: Gaussian) -> float:
@@ -56,7 +61,25 @@ def gaussian_distance(first: Gaussian, second: Gaussian) -> float:
 def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
     """Frechet distance of features `(N, D)` and `(M, D)`, 0 or more.
 
+    Where D is at least twice N and M, tr (C1 C2)^(1/2) is the sum of the singular values of
+    X1 X2^T, `(N, M)`, for the centred features X with C = X^T X; it takes no matrix of D by D.
+
     Raises:
         NonFiniteError: a feature is NaN or infinite.
+        ValueError: another shape than that, or N or M below 2.
     """
-    return gaussian_distance(gaussian(features_a), gaussian(features_b))
+    first, second = _checked(features_a), _checked(features_b)
+    if first.shape[1] < 2 * max(len(first), len(second)):
+        return gaussian_distance(gaussian(first), gaussian(second))
+    one, two = _centred(first), _centred(second)
+    apart = np.square(first.mean(axis=0) - second.mean(axis=0)).sum()
+    spread = np.square(one).sum() + np.square(two).sum()
+    mixed = np.linalg.svd(one @ two.T, compute_uv=False).sum()
+    return max(float(apart + spread - 2.0 * mixed), 0.0)
+
+
+def _centred(features: NDArray[np.float64]) -> NDArray[np.float64]:
+    """X of the features `(N, D)`: X^T X is their unbiased covariance."""
+    centred: NDArray[np.float64] = features - features.mean(axis=0)
+    centred /= np.sqrt(len(features) - 1)
+    return centred

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
+from torch.nn import functional
 
 SIDE = 299
 
@@ -24,3 +26,20 @@ def resize_for_inception(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     ]
     resized: NDArray[np.float32] = np.stack(channels, axis=-1).clip(0.0, 255.0).astype(np.float32)
     return resized
+
+
+def resize_batch_for_inception(images: Tensor) -> Tensor:
+    """`resize_for_inception` of a batch, on its device.
+
+    Torch's antialiased bicubic has Pillow's kernel (a = -1/2, widened where it shrinks).
+
+    Args:
+        images: `(B, 3, H, W)` bytes.
+
+    Returns:
+        `(B, 3, 299, 299)` float32 in [0, 255].
+    """
+    resized = functional.interpolate(
+        images.float(), size=(SIDE, SIDE), mode="bicubic", align_corners=False, antialias=True
+    )
+    return resized.clamp(0.0, 255.0)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from trainables.sections.checked import Checked
-from trainables.sections.names import SamplerName
+from trainables.sections.names import FeaturesName, ProbabilitiesName, SamplerName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,79 @@ class ExtractorConfig(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NetworksConfig(Checked):
+    """Which networks measure: the domain CNN of `ExtractorConfig`, or the paper's.
+
+    Attributes:
+        features: of the Frechet distance, `domain` or `inception`, which adds the kernel distance.
+        probabilities: of the Inception Score, `domain`, `inception` or `places365` (a ResNet-50).
+        embeddings: of the cosine and the t-SNE, `domain` or an open_clip model such as `ViT-H-14`,
+            also `hf-hub:ORGANISATION/NAME` or `local-dir:FOLDER`.
+        clip_pretrained: open_clip's tag of the weights, which gives their image transform too.
+        inception_weights, places_weights, clip_weights: local files; empty for the library's cache
+            or download.
+        batch_size: images that Inception, the ResNet-50 and CLIP are given at once.
+    """
+
+    features: FeaturesName = "domain"
+    probabilities: ProbabilitiesName = "domain"
+    embeddings: str = "domain"
+    clip_pretrained: str = "laion2b_s32b_b79k"
+    inception_weights: str = ""
+    places_weights: str = ""
+    clip_weights: str = ""
+    batch_size: int = 64
+
+    def _faults(self) -> list[tuple[bool, str]]:
+        return [
+            (
+                not self.embeddings or self.embeddings.endswith(":"),
+                f"embeddings={self.embeddings!r} is neither domain nor a model of open_clip",
+            ),
+            *self._below(1, "batch_size"),
+        ]
+
+    def parts(self) -> dict[str, str]:
+        """What each part of the measuring is made by: `domain`, `inception`, `places365`, `clip`.
+
+        The parts are `features`, `probabilities` and `embeddings`.
+        """
+        clip = "domain" if self.embeddings == "domain" else "clip"
+        return {
+            "features": self.features,
+            "probabilities": self.probabilities,
+            "embeddings": clip,
+        }
+
+    def weights(self) -> dict[str, str]:
+        """The local file of each of the paper's networks that is used, empty where none is given.
+
+        Keys are of `inception`, `places365` and `clip`.
+        """
+        files = {
+            "inception": self.inception_weights,
+            "places365": self.places_weights,
+            "clip": self.clip_weights,
+        }
+        used = set(self.parts().values())
+        return {name: path for name, path in files.items() if name in used}
+
+    def canonical(self) -> NetworksConfig:
+        """The same with the fields of networks that nothing is measured by at their defaults."""
+        files = self.weights()
+        if not files:
+            return NetworksConfig()
+        default = NetworksConfig()
+        return dataclasses.replace(
+            self,
+            inception_weights=files.get("inception", ""),
+            places_weights=files.get("places365", ""),
+            clip_weights=files.get("clip", ""),
+            clip_pretrained=self.clip_pretrained if "clip" in files else default.clip_pretrained,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationConfig(Checked):
     """How completions are measured.
 
@@ -42,6 +116,8 @@ class EvaluationConfig(Checked):
         seed: permutes images before the Inception Score splits, draws completions and the t-SNE;
             in [0, 2^32).
         is_splits: splits of the Inception Score.
+        kid_subsets, kid_subset_size: subsets of the kernel distance and images a side in each,
+            at most as many as there are; measured where `networks.features=inception`.
         batch_size: images completed at once.
         grid_images: images a side in the sample grid.
         tsne_points: points of each of the four t-SNE groups.
@@ -51,6 +127,8 @@ class EvaluationConfig(Checked):
 
     seed: int = 0
     is_splits: int = 10
+    kid_subsets: int = 100
+    kid_subset_size: int = 1000
     batch_size: int = 128
     grid_images: int = 6
     tsne_points: int = 60
@@ -61,6 +139,8 @@ class EvaluationConfig(Checked):
             (not 0 <= self.seed < 2**32, f"seed={self.seed} is outside [0, 2^32)"),
             (self.retain_tolerance < 0.0, f"retain_tolerance={self.retain_tolerance} is below 0"),
             *self._below(1, "is_splits", "batch_size", "grid_images", "tsne_points"),
+            *self._below(1, "kid_subsets"),
+            *self._below(2, "kid_subset_size"),
         ]
 
 

@@ -24,6 +24,14 @@ Variant = Literal["paper", "released"]
 TaskKind = Literal[
     "centre", "random", "left", "right", "up", "down", "outpaint", "box", "brush", "hybrid"
 ]
+FeaturesName = Literal["domain", "inception"]
+ProbabilitiesName = Literal["domain", "inception", "places365"]
+# options that name a local file in place of the library's weights
+WEIGHTS_OPTIONS: dict[str, str] = {
+    "inception": "networks.inception_weights",
+    "places365": "networks.places_weights",
+    "clip": "networks.clip_weights",
+}
 SamplerName = Literal["default", "ancestral", "ddim"]
 
 
