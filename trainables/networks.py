@@ -193,7 +193,8 @@ def _clip_file(config: NetworksConfig) -> Path:
                 f"the weights of CLIP {config.embeddings} are not in {name}: "
                 f"neither {' nor '.join(names)} is there; put one there, or {option}"
             )
-        return inside[0]
+        found: Path = inside[0]
+        return found
     source, tag = name, ""
     chosen: Any = name
     if schema is None:

@@ -95,7 +95,8 @@ def _refusing(source: Path | bytes) -> Iterator[None]:
         raise UnusableError("too many pixels to decode safely") from None
     except _DECODING as error:
         if isinstance(error, OSError) and error.errno:
-            raise DataError(f"{source!s}: {error.strerror}; make it readable or remove it") from None
+            told = f"{source!s}: {error.strerror}; make it readable or remove it"
+            raise DataError(told) from None
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnusableError(f"corrupt or truncated ({reason})") from None
 
