@@ -1,0 +1,98 @@
+"""Images a second that reach a training step: 0, 1, 2 workers, files against a Parquet store.
+
+    python benchmarks/loader.py                  # crops of scikit-image's photographs
+    python benchmarks/loader.py --root IMAGENET  # the paper's classes of an ImageNet-1k
+
+The ratios are within one run. What a step does with the images is left out: it shows what the
+loader can give.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from skimage import data
+
+from trainables.config import PAPER_SIZES, DataConfig, LoaderConfig
+from trainables.data import load
+from trainables.training import Batches, Pool
+
+FORGET, RETAIN = ("n01443537", "n01484850"), ("n09835506", "n10565667")
+PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
+
+
+def plant(root: Path, each: int) -> None:
+    """A tree of JPEGs of ImageNet's usual size, 500 x 375 pixels."""
+    chance = np.random.default_rng(0)
+    whole = [Image.fromarray(getattr(data, name)()).resize((700, 525)) for name in PHOTOGRAPHS]
+    for split, count in (("train", each), ("val", 10)):
+        for place, wnid in enumerate((*FORGET, *RETAIN)):
+            folder = root / split / wnid
+            folder.mkdir(parents=True)
+            for number in range(count):
+                x, y = int(chance.integers(200)), int(chance.integers(150))
+                crop = whole[place].crop((x, y, x + 500, y + 375))
+                crop.save(folder / f"{wnid}_{number}.JPEG", quality=92)
+
+
+def rate(config: DataConfig, cache: Path, workers: int, steps: int, batch: int) -> float:
+    """Images a second, the workers' start left out."""
+    dataset = load(config, cache)
+    pools = tuple(
+        Pool(dataset.rows(role, "train"), batch // 2, role == "forget", role)
+        for role in ("retain", "forget")
+    )
+    batches = Batches(dataset, pools, 0, loader=LoaderConfig(workers=workers))
+    with contextlib.closing(batches.steps(0, steps + workers + 1)) as coming:
+        for _ in range(workers + 1):
+            next(coming)
+        start = time.perf_counter()
+        count = sum(len(each.images) for each in coming)
+        return count / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, help="of an ImageNet-1k; made up if left out")
+    parser.add_argument("--cache", type=Path, help="of the manifest and the store")
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--augment", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as made:
+        sizes = {name: v for name, v in PAPER_SIZES["imagenet"].items() if name != "image_size"}
+        roles = {}
+        if options.root is None:
+            plant(Path(made) / "tree", 100)
+            roles = {"forget": FORGET, "retain": RETAIN}
+        root = options.root or Path(made) / "tree"
+        first = 0.0
+        for store in ("files", "parquet"):
+            for workers in options.workers:
+                config = DataConfig(
+                    source="imagenet",
+                    root=str(root.absolute()),
+                    image_size=256,
+                    store=store,
+                    augment=options.augment,
+                    **roles,
+                    **sizes,
+                )
+                cache = options.cache or Path(made) / "cache"
+                found = rate(config, cache, workers, options.steps, options.batch)
+                first = first or found
+                print(f"{store:<8} {workers} workers {found:8.0f} images/s {found / first:6.2f} x")
+
+
+if __name__ == "__main__":
+    main()
