@@ -22,6 +22,7 @@ from trainables.data.layouts import paper_split
 from trainables.data.stored import Files, ParquetJpegs, StoredImages
 from trainables.errors import ConfigError, DataError
 from trainables.sections.data import DataConfig
+from trainables.shipped import shipped_weights
 from trainables.training import Batches, Pool
 
 SIZES = {"train_per_class": 4, "val_per_class": 2, "test_per_class": 3}
@@ -288,6 +289,10 @@ def test_a_loader_that_is_closed_leaves_no_process(imagenet: Path, cache: Path) 
     assert multiprocessing.active_children() == []
 
 
+def test_a_published_data_set_has_no_shipped_original(imagenet: Path) -> None:
+    assert shipped_weights(TrialConfig(data=of_imagenet(imagenet))) is None
+
+
 # --- Availability of retain images -----------------------------------------------------------
 
 
@@ -374,7 +379,7 @@ def test_check_finds_places_and_coco_by_their_layout(
     assert (status, faults) == (0, [])
     assert "places365 in " in out
     assert "4 to train, 4 to test (flat, labelled by places365_val.txt)" in out
-    assert "proxy           1       12        0        0" in out
+    assert "proxy           1        4        0        0" in out
     status, out, faults = check(capsys, tmp_path, coco, *settings(image_size=16, proxy_per_class=7))
     assert (status, faults) == (0, [])
     assert "proxy           1        7        0        0" in out

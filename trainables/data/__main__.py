@@ -108,6 +108,7 @@ def _config(source: str, options: argparse.Namespace) -> DataConfig:
     values |= {"data.source": of, "data.root": root}
     coco = root if source == COCO else options.proxy_root and str(options.proxy_root.absolute())
     if coco:
+        values.pop("data.proxy_per_class", None)  # the paper's is of each proxy class
         values |= {"data.proxy_source": "coco", "data.proxy_root": coco}
     faults = []
     for text in options.set:

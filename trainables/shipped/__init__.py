@@ -37,7 +37,7 @@ def shipped_weights(config: TrialConfig) -> Path | None:
     originals learn from all three roles alike.
     """
     made = recipe(config.model) if config.model in RECIPES else None
-    usual = config.pretrain == PretrainConfig()
+    usual = config.pretrain == PretrainConfig() and config.data.source == "photos"
     if made is None or not usual or _images(config.data) != _images(made.data):
         return None
     return FOLDER / f"{config.model}.safetensors"
@@ -49,5 +49,4 @@ def _images(config: DataConfig) -> object:
         config, forget=(), retain=(), proxy=(), split_file="", strict=False, root=""
     )
     rest = dataclasses.replace(same, val_per_class=64, test_per_class=64)
-    classes = frozenset(photograph_roles(config)) if config.source == "photos" else None
-    return rest, classes
+    return rest, frozenset(photograph_roles(config))
