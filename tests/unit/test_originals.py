@@ -115,6 +115,7 @@ def test_the_transformer_of_mage_is_retrained_too(
     "changed",
     [
         {"data.image_size": 64},
+        {"data.source": "folder", "data.root": "/photos"},
         {"data.seed": 1},
         {"data.train_per_class": 100},
         {"data.forget": ("china",), "data.retain": ("coins",)},

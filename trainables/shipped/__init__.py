@@ -15,7 +15,7 @@ from trainables.data.splits import photograph_roles
 
 FOLDER = Path(__file__).parent
 
-# One thread: the three were trained side by side. Chosen by their completions of validation images.
+# one thread: the three were trained side by side
 RECIPES: dict[ModelName, PretrainConfig] = {
     "mae_tiny": PretrainConfig(steps=12000, lr=1.5e-3, batch_size=32, threads=1),
     "mage_tiny": PretrainConfig(steps=7000, lr=1e-3, batch_size=32, threads=1),
