@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.parity.tolerance import close
 from tests.parity.weights import fill, smooth_images
 from trainables.methods import METHODS
 from trainables.models import build_model
@@ -88,12 +89,6 @@ def inputs(student: MAGE, golden: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def check(found: Tensor, wanted: Tensor, name: str) -> None:
-    """Within 1e-4 of each number, or 1e-5 of the greatest."""
-    atol = 1e-5 * float(wanted.abs().max())
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=atol, msg=lambda m: f"{name}: {m}")
-
-
 def test_tokens_are_the_published_ones(
     inputs: dict[str, Tensor], golden: dict[str, Tensor]
 ) -> None:
@@ -115,7 +110,7 @@ def test_numbers_are_the_published_ones(
         "vqgan_decoded": student.detokenize(inputs["tokens"]),
     }
     for name, value in found.items():
-        check(value, golden[name], name)
+        close(value, golden[name], name)
 
 
 @torch.inference_mode()
@@ -138,8 +133,8 @@ def test_losses_are_the_released_ones(
         "forget_l2": terms("ours").forget,
     }
     for name, value in found.items():
-        check(value, golden[name], name)
-    check(terms("ours").total, golden["retain_l2"] + 0.25 * golden["forget_l2"], "ours")
+        close(value, golden[name], name)
+    close(terms("ours").total, golden["retain_l2"] + 0.25 * golden["forget_l2"], "ours")
 
 
 @torch.inference_mode()
@@ -148,5 +143,5 @@ def test_paper_terms_are_means_over_their_own_rows(
 ) -> None:
     """Of three rows one is retain: its released term is 2 / 3 of its mean, forget's 4 / 3."""
     terms = METHODS["ours"].loss(student, teacher, inputs, golden["labels"] <= 0, alpha=0.25)
-    check(terms.retain * 2 / 3, golden["retain_l2"], "retain")
-    check(terms.forget * 4 / 3, golden["forget_l2"], "forget")
+    close(terms.retain * 2 / 3, golden["retain_l2"], "retain")
+    close(terms.forget * 4 / 3, golden["forget_l2"], "forget")

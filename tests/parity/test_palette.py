@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.parity.tolerance import close
 from tests.parity.weights import fill, smooth_images
 from trainables.config import TaskConfig
 from trainables.methods import METHODS
@@ -55,11 +56,6 @@ def inputs(golden: dict[str, Tensor]) -> dict[str, Tensor]:
         "mask": hole.float(),
         **drawn,
     }
-
-
-def close(found: Tensor, wanted: Tensor, name: str) -> None:
-    assert found.shape == wanted.shape, name
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize("file", list(SIZES))
