@@ -39,7 +39,7 @@ class Recipe:
         alpha, variant: the method's.
         prepare: draws the method's inputs; None is the student's own `prepare`.
         accumulate: parts that each process cuts its rows into, one after the other. A method that
-            takes moments over the batch takes them over the part.
+            takes moments over the batch, or pairs its rows, does so within each part.
         noise_bank: inputs of noise images, a row each, from which forget rows draw in place of new
             ones.
     """

@@ -45,8 +45,8 @@ def problems(overrides: Mapping[str, Any]) -> list[str]:
     return caught.value.problems
 
 
-# refused where the data are none of the published sets
-_PUBLISHED_ALONE = ("data.proxy_source", "data.store", "data.augment")
+# refused beside the other defaults: of the published sets, or of a noise bank
+_NOT_ALONE = ("data.proxy_source", "data.store", "data.augment", "unlearn.token_cache")
 
 
 def another(name: str) -> str:
@@ -55,10 +55,12 @@ def another(name: str) -> str:
     default = flatten(to_dict(TrialConfig()))[name]
     if name == "data.source":
         return "photos"
-    if name in _PUBLISHED_ALONE:
+    if name in _NOT_ALONE:
         return str(default).lower()
     if name == "retain_source":
         return "1:3"
+    if name in ("unlearn.forget_batch", "unlearn.retain_batch"):
+        return "34"  # even, for two parts
     if name == "data.image_size":
         return "64"
     if name == "pretrain.tasks":
@@ -78,11 +80,12 @@ def another(name: str) -> str:
 CHANGEABLE = [
     name
     for name in FIELDS
-    if name not in _PUBLISHED_ALONE
+    if name not in _NOT_ALONE
     and parse_value(name, another(name)) != flatten(to_dict(TrialConfig()))[name]
 ]
-# how images are read changes no result
-COUNTED = [name for name in CHANGEABLE if not name.startswith("loader.")]
+# neither how images are read nor when snapshots are written changes a result; the bank is MAGE's
+_UNCOUNTED = ("loader.", "unlearn.save_every", "unlearn.noise_bank")
+COUNTED = [name for name in CHANGEABLE if not name.startswith(_UNCOUNTED)]
 
 
 # --- Names -----------------------------------------------------------------------------------
