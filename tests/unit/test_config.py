@@ -49,22 +49,25 @@ def problems(overrides: Mapping[str, Any]) -> list[str]:
 _NOT_ALONE = ("data.proxy_source", "data.store", "data.augment", "unlearn.token_cache")
 
 
+_OTHERS = {
+    "data.source": "photos",
+    "retain_source": "1:3",
+    "data.image_size": "64",
+    "pretrain.tasks": "centre:0.25,random:0.75",
+    # even, for two parts
+    "unlearn.forget_batch": "34",
+    "unlearn.retain_batch": "34",
+}
+
+
 def another(name: str) -> str:
     """A text for a value that the field may have, not its default where there is another."""
     hint = field_types()[name]
     default = flatten(to_dict(TrialConfig()))[name]
-    if name == "data.source":
-        return "photos"
+    if name in _OTHERS:
+        return _OTHERS[name]
     if name in _NOT_ALONE:
         return str(default).lower()
-    if name == "retain_source":
-        return "1:3"
-    if name in ("unlearn.forget_batch", "unlearn.retain_batch"):
-        return "34"  # even, for two parts
-    if name == "data.image_size":
-        return "64"
-    if name == "pretrain.tasks":
-        return "centre:0.25,random:0.75"
     if get_origin(hint) is Literal:
         others = [choice for choice in get_args(hint) if choice != default]
         return str(others[-1] if others else default)
