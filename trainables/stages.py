@@ -7,6 +7,7 @@ later sweep finds it, and a change anywhere makes a new one.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ from trainables.metrics.extractors import DomainCNN, Extractor
 from trainables.metrics.networks import Networks
 from trainables.models import CompletionModel
 from trainables.networks import Weights, find_weights, load_networks, material
+from trainables.shipped import shipped_weights
 from trainables.tokens import CachedTokens, kept_tokens
 from trainables.training import threads
 
@@ -226,7 +228,8 @@ def stage_keys(config: TrialConfig) -> dict[str, str]:
     extractor = data | {"extractor": to_dict(config.extractor)}
     base = data | {
         "model": config.model,
-        "pretrain": to_dict(config.pretrain),
+        "pretrain": to_dict(dataclasses.replace(config.pretrain, shipped=True)),
+        "shipped": shipped_weights(config) is not None,
         "checkpoint": config.checkpoint,
     }
     whole = (
