@@ -48,7 +48,10 @@ run_trial(from_dict(json.loads(config)), context)
     [
         {},
         {"unlearn__save_every": 1},
-        {"model": "palette_tiny", "method": "max_loss", "sampling__steps": 2},
+        pytest.param(
+            {"model": "palette_tiny", "method": "max_loss", "sampling__steps": 2},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_killed_trial_ends_as_an_unbroken_one(options: Any, tmp_path: Path) -> None:
