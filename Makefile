@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 ARGS ?=
-PYTEST_ARGS ?=
+# two processes, each of which takes whole files: their fixtures are what is slow
+PYTEST_ARGS ?= -n 2 --dist loadfile
 LOCK_ARGS ?=
 
 BIN := .venv/bin
