@@ -1,8 +1,7 @@
 """The one optimisation loop, for pretraining and for unlearning.
 
 Every step is a function of (seed, step): which rows, which masks, which noise. So a run goes on
-from any step, and several
-processes that share a batch draw what one process would.
+from any step, and several processes that share a batch draw what one process would.
 """
 
 from __future__ import annotations
@@ -199,12 +198,13 @@ class Running:
 
 
 def learning_rate(config: OptimiserConfig, step: int) -> float:
-    """Linear warm-up, then half a cosine to zero; `step` counts from 0."""
+    """Linear warm-up, then half a cosine to zero or a constant; `step` counts from 0."""
     warm = round(config.warmup * config.steps)
     if step < warm:
         return config.lr * (step + 1) / warm
     progress = (step - warm) / max(config.steps - warm, 1)
-    return config.lr * 0.5 * (1.0 + math.cos(math.pi * progress))
+    left = 0.5 * (1.0 + math.cos(math.pi * progress)) if config.schedule == "cosine" else 1.0
+    return config.lr * left
 
 
 def _optimiser(module: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:

@@ -14,6 +14,8 @@ ModelName = Literal[
     "palette_tiny",
     "palette_places2",
 ]
+# what a model's name begins with
+FamilyName = Literal["mae", "mage", "palette"]
 MethodName = Literal[
     "original", "max_loss", "noisy_label", "retain_label", "random_encoder", "ours"
 ]
@@ -33,6 +35,7 @@ WEIGHTS_OPTIONS: dict[str, str] = {
     "clip": "networks.clip_weights",
 }
 SamplerName = Literal["default", "ancestral", "ddim"]
+ScheduleName = Literal["cosine", "constant"]
 
 
 # sides of images are whole multiples of these; a test holds them against the models
