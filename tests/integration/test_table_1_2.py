@@ -130,23 +130,34 @@ def test_every_figure_says_which_network_made_it(
         assert np.isfinite([row[each] for each in METRICS]).all()
 
 
+@pytest.fixture(scope="module")
+def inceptions() -> list[InceptionNetwork]:
+    """The Inception of the given file, and one of other weights."""
+    found = []
+    for seed in (1, 9):
+        network = InceptionNetwork().eval()
+        network.network.load_state_dict(inception_state(seed))
+        found.append(network)
+    return found
+
+
 @pytest.mark.parametrize("name", ["mae_tiny-ours", "palette_tiny-ours"])
 def test_the_figures_are_those_of_the_given_networks(
-    name: str, folder: Path, rows: dict[str, dict[str, Any]]
+    name: str,
+    folder: Path,
+    rows: dict[str, dict[str, Any]],
+    inceptions: list[InceptionNetwork],
 ) -> None:
     """Made anew from the trial's weights, by networks that no part of the sweep has loaded."""
     plan = read_plan(folder)
     (trial,) = [each for each in plan.trials if each.name == name]
     made, truth = completed(trial.config, plan.trial_folder(trial), plan.cache)
-    inception, other = (InceptionNetwork().eval() for _ in range(2))
-    inception.network.load_state_dict(inception_state())
-    other.network.load_state_dict(inception_state(seed=9))
     with torch.inference_mode():
         fid, otherwise = (
             frechet_distance(*(each(images)["features"].numpy() for images in (truth, made)))
-            for each in (inception, other)
+            for each in inceptions
         )
-        scorer: torch.nn.Module = inception
+        scorer: torch.nn.Module = inceptions[0]
         if name.startswith("palette"):
             scorer = PlacesNetwork().eval()
             scorer.get_submodule("network").load_state_dict(places_state())
