@@ -20,9 +20,9 @@ import torch
 from PIL import Image
 from skimage import data
 
+from trainables.batches import Batches, Pool
 from trainables.config import PAPER_SIZES, DataConfig, LoaderConfig
 from trainables.data import load
-from trainables.training import Batches, Pool
 
 FORGET, RETAIN = ("n01443537", "n01484850"), ("n09835506", "n10565667")
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
@@ -54,7 +54,7 @@ def rate(config: DataConfig, cache: Path, workers: int, steps: int, batch: int) 
         for _ in range(workers + 1):
             next(coming)
         start = time.perf_counter()
-        count = sum(len(each.images) for each in coming)
+        count = sum(len(each.content) for each in coming)
         return count / (time.perf_counter() - start)
 
 

@@ -63,9 +63,7 @@ def execute(order: Order, report: Report, callbacks: list[Any] | None = None) ->
     """
     folder = Path(order.folder)
     try:
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
+        _clear(folder)
         if order.trainer:
             _by_trainer(order, callbacks or [])
         else:
@@ -76,6 +74,18 @@ def execute(order: Order, report: Report, callbacks: list[Any] | None = None) ->
             (folder / "error.txt").write_text(traceback.format_exc())
         return failure
     return None
+
+
+def _clear(folder: Path) -> None:
+    """An empty folder, but for the snapshot that an earlier attempt at the trial left."""
+    from trainables.snapshots import SNAPSHOT
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in folder.iterdir():
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        elif each.name != SNAPSHOT:
+            each.unlink()
 
 
 def diagnose(error: BaseException) -> Failure:

@@ -24,7 +24,7 @@ Watch = Callable[[str, int, int], None]
 
 # each waits for those before it, but for `extractor` and `base`, which need only the data; the
 # weights of the paper's networks come first, so that a missing file is told before any work
-_ORDER = (("networks",), ("data",), ("extractor", "base"), ("reference",))
+_ORDER = (("networks",), ("data",), ("extractor", "base"), ("reference", "tokens"))
 _TELL_EVERY_S = 0.5
 
 
@@ -59,7 +59,7 @@ def build(plan: Plan, watch: Watch) -> None:
 
 
 def _gpus(plan: Plan, stage: str) -> float:
-    return min(plan.launch.gpus_per_trial, 1.0) if stage in ("base", "reference") else 0.0
+    return min(plan.launch.gpus_per_trial, 1.0) if stage in ("base", "reference", "tokens") else 0.0
 
 
 def _await(tasks: list[Any], queue: Queue, watch: Watch) -> None:
@@ -83,7 +83,7 @@ def _build_stage(stage: str, config: dict[str, Any], cache: str, queue: Queue) -
     """Runs on a worker: builds one stage into the cache."""
     import torch
 
-    from trainables import base_models, stages
+    from trainables import base_models, stages, tokens
     from trainables.context import Context
     from trainables.data import load
 
@@ -108,3 +108,6 @@ def _build_stage(stage: str, config: dict[str, Any], cache: str, queue: Queue) -
         base_models.base_model(trial, dataset, context)
     elif stage == "reference":
         stages.prepare(trial, context)
+    elif stage == "tokens":
+        base = base_models.base_model(trial, dataset, context)
+        tokens.kept_tokens(trial, dataset, base, context)

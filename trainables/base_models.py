@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from trainables.batches import Batches, Pool
 from trainables.cache import build_once, code_version, file_hash
 from trainables.checkpoints import load_original, load_weights, save_weights
 from trainables.config import TrialConfig, to_dict
@@ -22,7 +23,7 @@ from trainables.methods import Terms
 from trainables.methods.original import pretraining
 from trainables.models import CompletionModel, build_model
 from trainables.shipped import shipped_weights
-from trainables.training import Batches, Pool, Recipe, Running, threads, train
+from trainables.training import Recipe, Running, threads, train
 
 _SCIENCE = (
     "trainables.models",

@@ -157,6 +157,10 @@ class TrialConfig(Checked):
                 f"data.image_size={self.data.image_size} is not a multiple of {multiple}, "
                 f"as {self.model} needs",
             ),
+            (
+                self.unlearn.token_cache and self.data.augment and not self.data.views,
+                "unlearn.token_cache=true holds a number of augmented views, and data.views is 0",
+            ),
         ]
 
     def batch_rows(self) -> dict[str, int]:
@@ -174,7 +178,10 @@ class TrialConfig(Checked):
 
     def canonical(self) -> TrialConfig:
         """This trial with the fields that cannot change its result at their defaults."""
-        trial = dataclasses.replace(self, loader=LoaderConfig())
+        unlearn = dataclasses.replace(self.unlearn, save_every=0)
+        if not self.model.startswith("mage_"):
+            unlearn = dataclasses.replace(unlearn, noise_bank=0, token_cache=False)
+        trial = dataclasses.replace(self, loader=LoaderConfig(), unlearn=unlearn)
         if self.model.startswith("mae_"):
             trial = dataclasses.replace(trial, sampling=SamplingConfig())
         elif self.model.startswith("mage_"):

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables.base_models import base_model, load_base, load_built
+from trainables.batches import Pool
 from trainables.cache import build_once, code_version
 from trainables.checkpoints import save_weights
 from trainables.config import TrialConfig, content_key, to_dict
@@ -32,7 +33,8 @@ from trainables.metrics.extractors import DomainCNN, Extractor, jitter_colours
 from trainables.metrics.networks import Networks
 from trainables.models import CompletionModel
 from trainables.networks import Weights, find_weights, load_networks, material
-from trainables.training import Pool, threads
+from trainables.tokens import CachedTokens, kept_tokens
+from trainables.training import threads
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Prepared:
         extractor: what measures, in evaluation mode on the context's device.
         weights: files of the paper's networks in it.
         reference: real images and the original, measured.
+        tokens: of the training images, where the trial reads these in place of the images.
+        noise: inputs of noise images that the trial draws from, by name; empty for new ones.
     """
 
     dataset: Dataset
@@ -67,6 +71,8 @@ class Prepared:
     extractor: Extractor
     weights: Mapping[str, Weights]
     reference: Reference
+    tokens: CachedTokens | None = None
+    noise: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def prepare(config: TrialConfig, context: Context) -> Prepared:
@@ -78,7 +84,8 @@ def prepare(config: TrialConfig, context: Context) -> Prepared:
     extractor = load_extractor(config, dataset, context, published)
     base = base_model(config, dataset, context)
     compared = reference(config, dataset, base, extractor, weights, context)
-    return Prepared(dataset, base, extractor, weights, compared)
+    tokens, noise = kept_tokens(config, dataset, base, context)
+    return Prepared(dataset, base, extractor, weights, compared, tokens, noise)
 
 
 def load_extractor(
@@ -279,6 +286,11 @@ def stage_keys(config: TrialConfig) -> dict[str, str]:
         }
     )
     keys = {"data": data, "base": base, "reference": whole}
+    unlearn = config.unlearn
+    if config.method != "original" and (unlearn.noise_bank or unlearn.token_cache):
+        ratios = (unlearn.retainset_ratio, unlearn.opendata_to_forget_ratio)
+        rows = sorted(config.batch_rows()) if unlearn.token_cache else []
+        keys["tokens"] = base | {"rows": rows, "ratios": ratios, "noise": unlearn.noise_bank}
     if config.networks.weights():
         keys["networks"] = networks
     if "domain" in config.networks.parts().values():

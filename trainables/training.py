@@ -8,154 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trainables.config import LoaderConfig, OptimiserConfig, TaskConfig, Variant
-from trainables.data import Dataset
-from trainables.data.dataset import as_images
+from trainables.batches import Batch, Batches
+from trainables.config import OptimiserConfig, TaskConfig, Variant
 from trainables.data.noise import RowGenerators, mix_seed
-from trainables.errors import ConfigError, NonFiniteError
-from trainables.loader import fetched
+from trainables.errors import NonFiniteError
 from trainables.methods import Method, Terms
-from trainables.models.base import CompletionModel, Prepare
+from trainables.methods.base import shares
+from trainables.models.base import CompletionModel, NoiseRows, Prepare
+from trainables.optimisation import Objective, Progress, adamw, learning_rate
 from trainables.parallel import ALONE, World
 
 Parallelise = Callable[[nn.Module], nn.Module]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One process's rows of a global batch.
-
-    Attributes:
-        images: `(B, 3, H, W)` in [0, 1].
-        forget: `(B,)` bool.
-        places: each row's place in the global batch, which keys its draws.
-    """
-
-    images: Tensor
-    forget: Tensor
-    places: Sequence[int]
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Rows of which each global batch holds a fixed number, in a new seeded order every epoch."""
-
-    rows: np.ndarray
-    count: int
-    forget: bool
-    name: str
-
-    def draw(self, seed: int, step: int) -> np.ndarray:
-        """The `count` rows of a step, `(count,)` int64."""
-        return self.draw_views(seed, step)[0]
-
-    def draw_views(self, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """The rows of a step and how often each was drawn before, two of `(count,)` int64."""
-        places = np.arange(step * self.count, (step + 1) * self.count)
-        epochs = places // len(self.rows)
-        chosen = np.empty(self.count, dtype=np.int64)
-        for epoch in np.unique(epochs):
-            generator = np.random.default_rng(mix_seed(seed, "order", self.name, int(epoch)))
-            order = generator.permutation(len(self.rows))
-            inside = epochs == epoch
-            chosen[inside] = self.rows[order[places[inside] % len(self.rows)]]
-        return chosen, epochs
-
-
-@dataclass(frozen=True)
-class Batches:
-    """Stratified batches: a fixed number of rows of each pool in every global batch.
-
-    Raises:
-        ConfigError: a pool is empty, or its rows cannot be shared evenly by the processes.
-    """
-
-    dataset: Dataset
-    pools: tuple[Pool, ...]
-    seed: int
-    world: World = ALONE
-    loader: LoaderConfig = field(default_factory=LoaderConfig)
-
-    def __post_init__(self) -> None:
-        problems = [
-            f"no training images for the {pool.name} rows"
-            for pool in self.pools
-            if not len(pool.rows)
-        ] + [
-            f"{pool.count} {pool.name} rows a step cannot be shared by {self.world.size} workers"
-            for pool in self.pools
-            if pool.count % self.world.size
-        ]
-        if problems:
-            raise ConfigError(problems)
-
-    def at(self, step: int) -> Batch:
-        """This process's rows of the global batch of a step."""
-        return self._batch(self._read(step))
-
-    def steps(self, start: int, stop: int) -> Generator[Batch, None, None]:
-        """`at` each step from `start` to before `stop`, read ahead as `loader` says.
-
-        Closing it ends the loader's workers.
-        """
-        with contextlib.closing(fetched(self._read, start, stop, self.loader)) as pixels:
-            yield from map(self._batch, pixels)
-
-    def _read(self, step: int) -> Tensor:
-        """Bytes `(B, H, W, 3)`: a quarter of what images take on their way from a worker."""
-        rows, views = [], []
-        for pool, mine in self._shares():
-            drawn, seen = pool.draw_views(self.seed, step)
-            rows.append(drawn[mine])
-            views.append(seen[mine])
-        return self.dataset.read(np.concatenate(rows), np.concatenate(views))
-
-    def _batch(self, pixels: Tensor) -> Batch:
-        forget: list[bool] = []
-        places: list[int] = []
-        start = 0
-        for pool, mine in self._shares():
-            forget += [pool.forget] * (mine.stop - mine.start)
-            places += range(start + mine.start, start + mine.stop)
-            start += pool.count
-        return Batch(as_images(pixels), torch.tensor(forget), places)
-
-    def _shares(self) -> Iterator[tuple[Pool, slice]]:
-        """Each pool with this process's part of its rows."""
-        for pool in self.pools:
-            share = pool.count // self.world.size
-            yield pool, slice(self.world.rank * share, (self.world.rank + 1) * share)
-
-
-class Objective(nn.Module):
-    """A student with a method's loss: what data parallelism wraps, since it hooks `forward`."""
-
-    def __init__(self, student: CompletionModel, method: Method) -> None:
-        super().__init__()
-        self.student = student
-        self.method = method
-        if isinstance(method.moves, frozenset):
-            moved = method.moves
-        elif method.moves == "encoder":
-            moved = student.encoder_names()
-        else:
-            moved = frozenset(
-                name for name, each in student.named_parameters() if each.requires_grad
-            )
-        for name, parameter in student.named_parameters():
-            parameter.requires_grad_(name in moved)
-
-    def forward(self, *args: Any, **options: Any) -> Terms:
-        """The method's loss; see `trainables.methods.base.Loss`."""
-        return self.method.loss(self.student, *args, **options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +38,10 @@ class Recipe:
         seed: keys every draw.
         alpha, variant: the method's.
         prepare: draws the method's inputs; None is the student's own `prepare`.
+        accumulate: parts that each process cuts its rows into, one after the other. A method that
+            takes moments over the batch, or pairs its rows, does so within each part.
+        noise_bank: inputs of noise images, a row each, from which forget rows draw in place of new
+            ones.
     """
 
     method: Method
@@ -178,6 +51,8 @@ class Recipe:
     alpha: float = 0.25
     variant: Variant = "paper"
     prepare: Prepare | None = None
+    accumulate: int = 1
+    noise_bank: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -188,32 +63,19 @@ class Running:
         device: of the model.
         world: the processes that share each batch.
         parallelise: wraps the objective for data parallelism; the default leaves it.
+        bf16: autocast of the passes of student and teacher.
         on_step: called after every step with (steps done, terms).
+        begin: puts back an earlier training's progress and returns how many steps that had done.
+        keep: called after `on_step` with (steps done, progress).
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     world: World = ALONE
     parallelise: Parallelise = lambda module: module
+    bf16: bool = False
     on_step: Callable[[int, Terms], None] = lambda step, terms: None
-
-
-def learning_rate(config: OptimiserConfig, step: int) -> float:
-    """Linear warm-up, then half a cosine to zero or a constant; `step` counts from 0."""
-    warm = round(config.warmup * config.steps)
-    if step < warm:
-        return config.lr * (step + 1) / warm
-    progress = (step - warm) / max(config.steps - warm, 1)
-    left = 0.5 * (1.0 + math.cos(math.pi * progress)) if config.schedule == "cosine" else 1.0
-    return config.lr * left
-
-
-def _optimiser(module: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
-    moved = [each for each in module.parameters() if each.requires_grad]
-    groups = [
-        {"params": [p for p in moved if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in moved if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2))
+    begin: Callable[[Progress], int] = lambda progress: 0
+    keep: Callable[[int, Progress], None] = lambda step, progress: None
 
 
 def train(
@@ -231,62 +93,121 @@ def train(
         teacher: the frozen original, in evaluation mode.
         batches: the rows of each step.
         recipe: loss, optimiser, seed.
-        running: device, processes, callback.
+        running: device, processes, callbacks.
 
     Raises:
         NonFiniteError: a loss or gradient is NaN or infinite.
     """
     objective = Objective(student.train(), recipe.method)
+    optimiser = adamw(objective, recipe.optimiser, running.device)
+    progress = Progress(objective, optimiser)
+    start = running.begin(progress)
     wrapped = running.parallelise(objective)
-    optimiser = _optimiser(objective, recipe.optimiser)
-    with contextlib.closing(batches.steps(0, recipe.optimiser.steps)) as coming:
-        for step, batch in enumerate(coming):
+    moved = [each for each in objective.parameters() if each.requires_grad]
+    with contextlib.closing(batches.steps(start, recipe.optimiser.steps)) as coming:
+        for step, batch in enumerate(coming, start):
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(recipe.optimiser, step)
-            terms = _step_terms(wrapped, student, teacher, batch, step, recipe, running)
             optimiser.zero_grad(set_to_none=True)
-            terms.total.backward()
-            norm = nn.utils.clip_grad_norm_(
-                [p for p in objective.parameters() if p.requires_grad], recipe.optimiser.clip
-            )
+            terms = _Step(wrapped, student, teacher, recipe, running, step).backward(batch)
+            norm = nn.utils.clip_grad_norm_(moved, recipe.optimiser.clip)
             # the sum is non-finite where either is, so a step waits for the device once
-            if not math.isfinite(float(terms.total.detach() + norm)):
-                loss = float(terms.total.detach())
+            if not math.isfinite(float(terms.total + norm)):
                 raise NonFiniteError(
-                    f"step {step + 1} of {recipe.optimiser.steps}: loss {loss:g}, gradient norm "
-                    f"{float(norm):g}; a lower learning rate or forget_alpha may help"
+                    f"step {step + 1} of {recipe.optimiser.steps}: loss {float(terms.total):g}, "
+                    f"gradient norm {float(norm):g}; a lower learning rate or forget_alpha may help"
                 )
             optimiser.step()
             running.on_step(step + 1, terms)
+            running.keep(step + 1, progress)
     student.eval()
 
 
-def _step_terms(
-    wrapped: nn.Module,
-    student: CompletionModel,
-    teacher: CompletionModel,
-    batch: Batch,
-    step: int,
-    recipe: Recipe,
-    running: Running,
-) -> Terms:
-    images = batch.images.to(running.device, non_blocking=True)
-    forget = batch.forget.to(running.device, non_blocking=True)
-    masks = RowGenerators(batch.places, recipe.seed, "masks", step)
-    noise = RowGenerators(batch.places, recipe.seed, "noise", step)
-    prepare = recipe.prepare or student.prepare
-    task = recipe.tasks[step % len(recipe.tasks)]
-    inputs = prepare(images, task, masks, running.world)
-    terms: Terms = wrapped(
-        teacher,
-        inputs,
-        forget,
-        alpha=recipe.alpha,
-        variant=recipe.variant,
-        generator=noise,
-        world=running.world,
-    )
-    return terms
+@dataclass(frozen=True)
+class _Step:
+    """One step's forward and backward passes."""
+
+    wrapped: nn.Module
+    student: CompletionModel
+    teacher: CompletionModel
+    recipe: Recipe
+    running: Running
+    step: int
+
+    def backward(self, batch: Batch) -> Terms:
+        """Leaves the gradient of the whole batch; returns its terms, detached."""
+        forget = batch.forget.to(self.running.device, non_blocking=True)
+        inputs = self._inputs(batch, forget)
+        noise = RowGenerators(batch.places, self.recipe.seed, "noise", self.step)
+        if self.recipe.accumulate == 1:
+            terms = self._terms(inputs, forget, noise)
+            terms.total.backward()
+            return Terms(terms.total.detach(), terms.retain.detach(), terms.forget.detach())
+        return self._accumulated(inputs, forget, noise)
+
+    def _inputs(self, batch: Batch, forget: Tensor) -> dict[str, Tensor]:
+        recipe = self.recipe
+        content = batch.content.to(self.running.device, non_blocking=True)
+        masks = RowGenerators(batch.places, recipe.seed, "masks", self.step)
+        prepare = recipe.prepare or self.student.prepare
+        task = recipe.tasks[self.step % len(recipe.tasks)]
+        asked = recipe.method.noise_images
+        drawn: NoiseRows = forget if asked and not recipe.noise_bank else False
+        inputs = prepare(content, task, masks, self.running.world, drawn)
+        if asked:
+            for name, bank in recipe.noise_bank.items():
+                places = [
+                    mix_seed(recipe.seed, "bank", self.step, place) % len(bank)
+                    for place in batch.places
+                ]
+                inputs[name] = bank[torch.tensor(places, device=bank.device)]
+        return inputs
+
+    def _terms(self, inputs: Mapping[str, Tensor], forget: Tensor, noise: RowGenerators) -> Terms:
+        device = self.running.device.type
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.running.bf16):
+            terms: Terms = self.wrapped(
+                self.teacher,
+                inputs,
+                forget,
+                alpha=self.recipe.alpha,
+                variant=self.recipe.variant,
+                generator=noise,
+                world=self.running.world,
+            )
+        return terms
+
+    def _accumulated(
+        self, inputs: Mapping[str, Tensor], forget: Tensor, noise: RowGenerators
+    ) -> Terms:
+        """Part after part, each part's terms weighed by its share of the batch's places."""
+        recipe, world = self.recipe, self.running.world
+        places = recipe.method.places(self.student, inputs, recipe.variant)
+        whole = shares(places, forget, recipe.variant, world)
+        parts = _parts(forget, recipe.accumulate)
+        done: list[Tensor] = []
+        for part in parts:
+            last = part is parts[-1]
+            unsynced = getattr(self.wrapped, "no_sync", contextlib.nullcontext)
+            with contextlib.nullcontext() if last else unsynced():
+                terms = self._terms(
+                    {name: each[part] for name, each in inputs.items()},
+                    forget[part],
+                    noise.take(part.tolist()),
+                )
+                mine = shares(places[part], forget[part], recipe.variant, world)
+                weights = [own / of.clamp_min(1.0) for own, of in zip(mine, whole, strict=True)]
+                retained, forgotten = weights[0] * terms.retain, weights[1] * terms.forget
+                total = retained + recipe.method.forget_sign * recipe.alpha * forgotten
+                total.backward()
+            done.append(torch.stack([total, retained, forgotten]).detach())
+        return Terms(*torch.stack(done).sum(dim=0).unbind())
+
+
+def _parts(forget: Tensor, count: int) -> Sequence[Tensor]:
+    """Places of the rows of each part; every part holds as many forget rows as any other."""
+    kinds = [kind.nonzero().flatten().tensor_split(count) for kind in (~forget, forget)]
+    return [torch.cat(part).sort().values for part in zip(*kinds, strict=True)]
 
 
 @contextlib.contextmanager

@@ -8,27 +8,28 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from trainables import figures
+from trainables.artifacts import Measured, leave_artifacts
 from trainables.base_models import load_base
+from trainables.batches import Batches, Pool
 from trainables.cache import code_version
-from trainables.checkpoints import save_weights
-from trainables.config import TrialConfig, to_dict
+from trainables.config import TrialConfig
 from trainables.context import Context
 from trainables.data import Dataset
 from trainables.data.availability import training_rows
-from trainables.data.noise import RowGenerators
-from trainables.evaluation import Arrays, complete_rows, evaluate, objective
+from trainables.evaluation import evaluate, objective
 from trainables.methods import METHODS, Terms
 from trainables.models import CompletionModel
 from trainables.networks import Weights
+from trainables.optimisation import Progress
+from trainables.snapshots import SNAPSHOT, Snapshot, read_snapshot, write_snapshot
 from trainables.stages import Prepared, prepare
-from trainables.training import Batches, Pool, Recipe, Running, threads, train
+from trainables.training import Recipe, Running, threads, train
 
 RESULT = "result.json"
 
@@ -51,7 +52,9 @@ class _Clock:
 def run_trial(config: TrialConfig, context: Context | None = None) -> dict[str, Any]:
     """Runs one trial whole and leaves its files in `context.folder`.
 
-    With several processes all of them train and rank 0 alone measures, reports and writes.
+    With several processes all of them train and rank 0 alone measures, reports and writes. A trial
+    that was killed goes on from the snapshot in its folder, to the result of an unbroken one; what
+    was reported before is not reported again.
 
     Args:
         config: the trial.
@@ -68,6 +71,8 @@ def run_trial(config: TrialConfig, context: Context | None = None) -> dict[str, 
     clock = _Clock()
     start = time.perf_counter()
     context.folder.mkdir(parents=True, exist_ok=True)
+    if context.device.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32
     with threads(context.threads):
         with clock.on("prepare_s"):
             prepared = prepare(config, context)
@@ -77,21 +82,9 @@ def run_trial(config: TrialConfig, context: Context | None = None) -> dict[str, 
         if context.world.rank:
             return {}
         with clock.on("artifacts_s"):
-            _leave_artifacts(config, context, prepared, student, teacher, measured)
+            leave_artifacts(config, context, prepared, student, teacher, measured)
     clock.spent["total_s"] = time.perf_counter() - start
     return _write_result(config, context, prepared, measured, clock)
-
-
-class _Measured:
-    """The evaluations of a trial so far."""
-
-    def __init__(self) -> None:
-        self.history: list[dict[str, float]] = []
-        self.extracted: dict[str, Arrays] = {}
-
-    @property
-    def final(self) -> dict[str, float]:
-        return {name: value for name, value in self.history[-1].items() if name != "step"}
 
 
 def _unlearn(
@@ -101,8 +94,8 @@ def _unlearn(
     student: CompletionModel,
     teacher: CompletionModel,
     clock: _Clock,
-) -> _Measured:
-    measured = _Measured()
+) -> Measured:
+    measured = Measured()
     reference = prepared.reference
 
     def look(step: int, losses: Mapping[str, float]) -> None:
@@ -132,25 +125,85 @@ def _unlearn(
 
     before = clock.spent.get("evaluation_s", 0.0)
     with clock.on("train_s"):
-        recipe = Recipe(
-            method=METHODS[config.method],
-            optimiser=config.unlearn,
-            tasks=(config.train_task,),
-            seed=config.seed,
-            alpha=config.forget_alpha,
-            variant=config.variant,
-        )
+        _ease(student, config)
         running = Running(
             device=context.device,
             world=context.world,
             parallelise=context.parallelise,
+            bf16=in_bf16(config, context.device),
             on_step=on_step,
         )
+        _keep_snapshots(config, context, measured, running)
         pools = training_pools(config, prepared.dataset)
-        batches = Batches(prepared.dataset, pools, config.seed, context.world, config.loader)
-        train(student, teacher, batches, recipe, running)
+        source = prepared.tokens or prepared.dataset
+        batches = Batches(source, pools, config.seed, context.world, config.loader)
+        train(student, teacher, batches, _recipe(config, prepared), running)
     clock.spent["train_s"] -= clock.spent.get("evaluation_s", 0.0) - before
     return measured
+
+
+def _recipe(config: TrialConfig, prepared: Prepared) -> Recipe:
+    return Recipe(
+        method=METHODS[config.method],
+        optimiser=config.unlearn,
+        tasks=(config.train_task,),
+        seed=config.seed,
+        alpha=config.forget_alpha,
+        variant=config.variant,
+        accumulate=config.unlearn.accumulate,
+        noise_bank=prepared.noise,
+    )
+
+
+def in_bf16(config: TrialConfig, device: torch.device) -> bool:
+    """Whether unlearning on a device runs under bf16 autocast."""
+    precision = config.unlearn.precision
+    return precision == "bf16" or (precision == "auto" and device.type == "cuda")
+
+
+def _ease(student: CompletionModel, config: TrialConfig) -> None:
+    """Makes the student's blocks take less memory or time, as the configuration asks."""
+    for block in student.heavy_blocks():
+        if config.unlearn.recompute:
+            # an instance's own forward, so that names of weights stay
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        if config.unlearn.compile:
+            block.compile()
+
+
+def _keep_snapshots(
+    config: TrialConfig, context: Context, measured: Measured, running: Running
+) -> None:
+    """Goes on from the snapshot in the trial's folder, and writes the next ones."""
+    identity = {
+        "trial": config.key(),
+        "code": code_version("trainables"),
+        "torch": str(torch.__version__),
+        "device": context.device.type,
+        "processes": str(context.world.size),
+    }
+    every = config.unlearn.save_every or config.unlearn.eval_every
+
+    def begin(progress: Progress) -> int:
+        last = read_snapshot(context.folder, identity)
+        if last is None:
+            return 0
+        progress.restore(last.tensors)
+        measured.history = list(last.history)
+        measured.resumed_from = last.step
+        return last.step
+
+    def keep(step: int, progress: Progress) -> None:
+        # after the last step nothing is left to save but the evaluation just made
+        if step % every or step == config.unlearn.steps or context.world.rank:
+            return
+        write_snapshot(
+            context.folder,
+            Snapshot(step, progress.tensors(), tuple(measured.history)),
+            identity,
+        )
+
+    running.begin, running.keep = begin, keep
 
 
 def training_pools(config: TrialConfig, dataset: Dataset) -> tuple[Pool, ...]:
@@ -162,98 +215,6 @@ def training_pools(config: TrialConfig, dataset: Dataset) -> tuple[Pool, ...]:
     return tuple(
         Pool(rows[role], count, role == "forget", role)
         for role, count in config.batch_rows().items()
-    )
-
-
-def _spread(rows: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` places of `rows`, evenly spread, so that every class is met."""
-    return np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))
-
-
-def _leave_artifacts(
-    config: TrialConfig,
-    context: Context,
-    prepared: Prepared,
-    student: CompletionModel,
-    teacher: CompletionModel,
-    measured: _Measured,
-) -> None:
-    folder = context.folder
-    (folder / "config.json").write_text(json.dumps(to_dict(config), indent=2))
-    (folder / "history.json").write_text(json.dumps(measured.history))
-    save_weights(student, folder / "weights.safetensors")
-    _leave_samples(config, context, prepared.dataset, student, teacher)
-    _leave_embeddings(config, context, prepared, measured)
-
-
-def _leave_samples(
-    config: TrialConfig,
-    context: Context,
-    dataset: Dataset,
-    student: CompletionModel,
-    teacher: CompletionModel,
-) -> None:
-    chosen: list[int] = []
-    roles: list[str] = []
-    for role in ("retain", "forget"):
-        rows = dataset.rows(role, "test")
-        places = rows[_spread(rows, config.evaluation.grid_images)]
-        chosen += places.tolist()
-        roles += [role] * len(places)
-    rows = np.array(chosen)
-    truth = dataset.images(rows)
-    source = RowGenerators(chosen, config.evaluation.seed, "complete")
-    hole = student.hole(len(rows), config.test_task, source)
-    columns: dict[str, Tensor] = {
-        "input": truth.masked_fill(hole, 0.5),
-        "truth": truth,
-        "original": complete_rows(teacher, dataset, rows, config),
-        "unlearned": complete_rows(student, dataset, rows, config),
-    }
-    figures.sample_grid(
-        context.folder / "samples.png",
-        columns,
-        roles,
-        title=f"{config.model} · {config.method}",
-        subtitle=describe(config),
-    )
-    figures.write_samples(context.folder / "samples.parquet", columns, roles, chosen)
-
-
-def describe(config: TrialConfig) -> str:
-    """One line that tells this trial from others of its method."""
-    if config.method == "original":
-        return "before unlearning"
-    return (
-        f"forget_alpha {config.forget_alpha:.3g}, rate {config.unlearn.lr:.2g}, "
-        f"{config.unlearn.steps} steps, retain rows {config.retain_source}, seed {config.seed}"
-    )
-
-
-def _leave_embeddings(
-    config: TrialConfig, context: Context, prepared: Prepared, measured: _Measured
-) -> None:
-    groups: list[str] = []
-    index: list[int] = []
-    parts: list[np.ndarray] = []
-    for who, sets in (("original", prepared.reference.original), ("unlearned", measured.extracted)):
-        for role in ("retain", "forget"):
-            rows = prepared.dataset.rows(role, "test")
-            places = _spread(rows, config.evaluation.tsne_points)
-            parts.append(sets[role].embeddings[places])
-            index += rows[places].tolist()
-            groups += [f"{who}/{role}"] * len(places)
-    embeddings = np.concatenate(parts).astype(np.float64)
-    points = figures.tsne_points(embeddings, config.evaluation.seed)
-    figures.write_embeddings(
-        context.folder / "embeddings.parquet", groups, index, embeddings, points
-    )
-    figures.tsne_figure(
-        [context.folder / "tsne.png", context.folder / "tsne.pdf"],
-        points,
-        groups,
-        title=f"{config.model} · {config.method}: embeddings of completions",
-        subtitle=describe(config),
     )
 
 
@@ -278,7 +239,7 @@ def _write_result(
     config: TrialConfig,
     context: Context,
     prepared: Prepared,
-    measured: _Measured,
+    measured: Measured,
     clock: _Clock,
 ) -> dict[str, Any]:
     result = {
@@ -290,6 +251,7 @@ def _write_result(
             "images": {name: len(each.features) for name, each in measured.extracted.items()},
         },
         "timing": clock.spent,
+        "resumed_from": measured.resumed_from,
         "data_hash": prepared.dataset.fingerprint,
         "code_version": code_version("trainables"),
     }
@@ -299,4 +261,5 @@ def _write_result(
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(context.folder / RESULT)
+    (context.folder / SNAPSHOT).unlink(missing_ok=True)
     return result

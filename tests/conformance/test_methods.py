@@ -14,7 +14,7 @@ from trainables.config import OptimiserConfig, TaskConfig, TaskKind
 from trainables.data.noise import RowGenerators
 from trainables.methods import METHODS
 from trainables.models import MODELS, CompletionModel, build_model
-from trainables.training import Objective
+from trainables.optimisation import Objective
 
 TRAINED = [name for name in METHODS if name != "original"]
 # full sizes are the same code with larger numbers

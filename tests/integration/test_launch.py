@@ -69,10 +69,10 @@ def test_two_workers_train_what_one_process_trains(config: TrialConfig, tmp_path
 
 
 def test_rows_that_workers_cannot_share_are_refused(config: TrialConfig, tmp_path: Path) -> None:
+    from trainables.batches import Batches
     from trainables.data import load
     from trainables.errors import ConfigError
     from trainables.parallel import World
-    from trainables.training import Batches
     from trainables.trial import training_pools
 
     dataset = load(config.data, tmp_path)

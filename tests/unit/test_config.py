@@ -45,24 +45,29 @@ def problems(overrides: Mapping[str, Any]) -> list[str]:
     return caught.value.problems
 
 
-# refused where the data are none of the published sets
-_PUBLISHED_ALONE = ("data.proxy_source", "data.store", "data.augment")
+# refused beside the other defaults: of the published sets, or of a noise bank
+_NOT_ALONE = ("data.proxy_source", "data.store", "data.augment", "unlearn.token_cache")
+
+
+_OTHERS = {
+    "data.source": "photos",
+    "retain_source": "1:3",
+    "data.image_size": "64",
+    "pretrain.tasks": "centre:0.25,random:0.75",
+    # even, for two parts
+    "unlearn.forget_batch": "34",
+    "unlearn.retain_batch": "34",
+}
 
 
 def another(name: str) -> str:
     """A text for a value that the field may have, not its default where there is another."""
     hint = field_types()[name]
     default = flatten(to_dict(TrialConfig()))[name]
-    if name == "data.source":
-        return "photos"
-    if name in _PUBLISHED_ALONE:
+    if name in _OTHERS:
+        return _OTHERS[name]
+    if name in _NOT_ALONE:
         return str(default).lower()
-    if name == "retain_source":
-        return "1:3"
-    if name == "data.image_size":
-        return "64"
-    if name == "pretrain.tasks":
-        return "centre:0.25,random:0.75"
     if get_origin(hint) is Literal:
         others = [choice for choice in get_args(hint) if choice != default]
         return str(others[-1] if others else default)
@@ -78,11 +83,12 @@ def another(name: str) -> str:
 CHANGEABLE = [
     name
     for name in FIELDS
-    if name not in _PUBLISHED_ALONE
+    if name not in _NOT_ALONE
     and parse_value(name, another(name)) != flatten(to_dict(TrialConfig()))[name]
 ]
-# how images are read changes no result
-COUNTED = [name for name in CHANGEABLE if not name.startswith("loader.")]
+# neither how images are read nor when snapshots are written changes a result; the bank is MAGE's
+_UNCOUNTED = ("loader.", "unlearn.save_every", "unlearn.noise_bank")
+COUNTED = [name for name in CHANGEABLE if not name.startswith(_UNCOUNTED)]
 
 
 # --- Names -----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from tests import published as trees
+from trainables.batches import Batches, Pool
 from trainables.config import LoaderConfig, TrialConfig, UnlearnConfig
 from trainables.data import Dataset, load, splits
 from trainables.data.__main__ import main
@@ -23,7 +24,6 @@ from trainables.data.stored import Files, ParquetJpegs, StoredImages
 from trainables.errors import ConfigError, DataError
 from trainables.sections.data import DataConfig
 from trainables.shipped import shipped_weights
-from trainables.training import Batches, Pool
 
 SIZES = {"train_per_class": 4, "val_per_class": 2, "test_per_class": 3}
 
@@ -263,8 +263,8 @@ def test_workers_change_nothing(store: str, imagenet: Path, cache: Path) -> None
     assert torch.equal(torch.get_rng_state(), state)
     assert len(alone) == len(together) == 5
     for step, (first, second) in enumerate(zip(alone, together, strict=True), start=1):
-        assert torch.equal(first.images, second.images)
-        assert torch.equal(first.images, batches(dataset, 0).at(step).images)
+        assert torch.equal(first.content, second.content)
+        assert torch.equal(first.content, batches(dataset, 0).at(step).content)
         assert torch.equal(first.forget, second.forget)
         assert first.places == second.places
 

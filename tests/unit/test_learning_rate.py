@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trainables.config import UnlearnConfig
-from trainables.training import learning_rate
+from trainables.optimisation import learning_rate
 
 
 def rates(**options: float | str) -> list[float]:

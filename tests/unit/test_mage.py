@@ -24,9 +24,9 @@ from trainables.models.blending import blend, rim
 from trainables.models.decoding import decode
 from trainables.models.mae import IMAGENET_MEAN
 from trainables.models.mage import MAGE
+from trainables.optimisation import Objective
 from trainables.parallel import ALONE
 from trainables.stages import prepare
-from trainables.training import Objective
 from trainables.trial import run_trial
 
 RANDOM = TaskConfig(kind="random", ratio=0.5)

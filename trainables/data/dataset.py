@@ -92,6 +92,10 @@ class Dataset:
             return torch.from_numpy(np.ascontiguousarray(self.pixels[rows]))
         return torch.from_numpy(self.pixels.augmented(rows, views))
 
+    def expand(self, compact: Tensor) -> Tensor:
+        """What `read` gave as images `(B, 3, H, W)` float32 in [0, 1]."""
+        return as_images(compact)
+
     def labels(self, rows: NDArray[np.int64]) -> Tensor:
         """Class of each row `(B,)` int64, an index into `classes`."""
         import torch

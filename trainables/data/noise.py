@@ -33,6 +33,12 @@ class RowGenerators:
             torch.Generator().manual_seed(mix_seed(*parts, int(row))) for row in rows
         ]
 
+    def take(self, places: Sequence[int]) -> RowGenerators:
+        """The generators of some rows; what these draw, the others have not drawn."""
+        chosen = RowGenerators(())
+        chosen._generators = [self._generators[place] for place in places]
+        return chosen
+
     def normal(self, *shape: int) -> Tensor:
         """Standard normal draws `(rows, *shape)`, float32 on the CPU."""
         return torch.stack([torch.randn(shape, generator=g) for g in self._generators])
@@ -55,6 +61,11 @@ def normal_like(reference: Tensor, source: RandomSource) -> Tensor:
     if isinstance(source, RowGenerators):
         return source.normal(*reference.shape[1:]).to(reference)
     return torch.randn(reference.shape, generator=source).to(reference)
+
+
+def take_rows(source: RandomSource, places: Sequence[int]) -> RandomSource:
+    """A source for some rows alone."""
+    return source.take(places) if isinstance(source, RowGenerators) else source
 
 
 def uniform_rows(rows: int, shape: Sequence[int], source: RandomSource) -> Tensor:

@@ -9,6 +9,7 @@ the released code does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -64,6 +65,20 @@ class Loss(Protocol):
         """
 
 
+Places = Callable[[CompletionModel, Inputs, Variant], Tensor]
+
+
+def one_a_row(model: CompletionModel, inputs: Inputs, variant: Variant) -> Tensor:
+    """Ones `(B,)`: of losses whose rows count alike."""
+    return torch.ones_like(model.output_places(inputs)[:, 0])
+
+
+def compared_places(model: CompletionModel, inputs: Inputs, variant: Variant) -> Tensor:
+    """Places `(B,)` at which each row's output is compared."""
+    at = model.output_places if variant == "paper" else model.released_places
+    return at(inputs).sum(dim=1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """A method.
@@ -74,12 +89,16 @@ class Method:
         moves: the parameters that it trains, or their names.
         forget_sign: +1 where the forget term is minimised, -1 where it is maximised, 0 where there
             is none.
+        places: how many places of each row the terms divide by, `(B,)`, known before the loss.
+        noise_images: whether it asks for the noise images of forget rows.
     """
 
     name: MethodName
     loss: Loss
     moves: Literal["encoder", "model"] | frozenset[str]
     forget_sign: Literal[-1, 0, 1] = 1
+    places: Places = compared_places
+    noise_images: bool = False
 
 
 def weigh(
@@ -117,6 +136,23 @@ def _term(rows: RowLoss, chosen: Tensor, variant: Variant, world: World) -> Tens
         counted = rows.places if rows.released is None else rows.released
     places = world.sum(counted.sum()).clamp_min(torch.finfo(rows.total.dtype).tiny)
     return world.size * (rows.total * chosen).sum() / places
+
+
+def shares(places: Tensor, forget: Tensor, variant: Variant, world: World) -> tuple[Tensor, Tensor]:
+    """What the two terms divide by, retain and forget: two 0-d tensors.
+
+    With those of a part of a batch, the part's terms can be weighed into the batch's.
+
+    Args:
+        places: `Method.places` of each row, `(B,)`.
+        forget: `(B,)` bool.
+        variant: as in `weigh`.
+        world: the processes that share the rows.
+    """
+    if variant == "released":
+        total = world.sum(places.sum())
+        return total, total
+    return world.sum((places * ~forget).sum()), world.sum((places * forget).sum())
 
 
 def feature_distance(

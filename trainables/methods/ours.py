@@ -16,7 +16,7 @@ from torch import Tensor
 
 from trainables.config import Variant
 from trainables.data.noise import RandomSource
-from trainables.methods.base import Method, Terms, feature_distance, weigh
+from trainables.methods.base import Method, Terms, feature_distance, one_a_row, weigh
 from trainables.models.base import CompletionModel, Inputs
 from trainables.parallel import ALONE, World
 
@@ -39,4 +39,4 @@ def loss(
     return weigh(rows, forget, alpha=alpha, sign=1, variant=variant, world=world)
 
 
-METHOD = Method(name="ours", loss=loss, moves="encoder")
+METHOD = Method(name="ours", loss=loss, moves="encoder", places=one_a_row, noise_images=True)

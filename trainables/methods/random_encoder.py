@@ -15,7 +15,14 @@ from torch import Tensor
 
 from trainables.config import Variant
 from trainables.data.noise import RandomSource, normal_like
-from trainables.methods.base import Method, Terms, feature_distance, weigh, where_rows
+from trainables.methods.base import (
+    Method,
+    Terms,
+    feature_distance,
+    one_a_row,
+    weigh,
+    where_rows,
+)
 from trainables.models.base import CompletionModel, Inputs
 from trainables.parallel import ALONE, World
 
@@ -43,4 +50,4 @@ def loss(
     return weigh(rows, forget, alpha=alpha, sign=1, variant=variant, world=world)
 
 
-METHOD = Method(name="random_encoder", loss=loss, moves="encoder")
+METHOD = Method(name="random_encoder", loss=loss, moves="encoder", places=one_a_row)

@@ -11,14 +11,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from trainables.config import SamplingConfig, TaskConfig, Variant
-from trainables.data.noise import RandomSource
+from trainables.data.noise import RandomSource, normal_like, take_rows
 from trainables.parallel import ALONE, World
 
 Inputs = Mapping[str, Tensor]
-Prepare = Callable[[Tensor, TaskConfig, RandomSource, World], dict[str, Tensor]]
+# which rows need a noise image: all, none, or those of a mask `(B,)` bool
+NoiseRows = bool | Tensor
+Prepare = Callable[[Tensor, TaskConfig, RandomSource, World, NoiseRows], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,34 @@ class PublishedForm:
     optional: frozenset[str] = frozenset()
 
 
+def full(value: Tensor) -> Tensor:
+    """At least float32: what autocast left in half the width is compared in the whole."""
+    return value.to(torch.promote_types(value.dtype, torch.float32))
+
+
+def noise_images(images: Tensor, rows: NoiseRows, source: RandomSource, world: World) -> Tensor:
+    """clamp(N(mean, std of the images of all processes), 0, 1) for some rows.
+
+    Args:
+        images: `(B, 3, H, W)` in [0, 1].
+        rows: which of them get noise; the others stay.
+        source: a generator a row, or one.
+        world: the processes that share the batch.
+    """
+    mean, std = world.mean_and_std(images)
+    if isinstance(rows, bool):
+        rows = torch.full((len(images),), rows)
+    places = rows.nonzero().flatten().tolist()
+    if not places:
+        return images
+    noise = normal_like(images[places], take_rows(source, places))
+    return images.index_copy(
+        0,
+        torch.tensor(places, device=images.device),
+        (mean + std * noise).clamp(0.0, 1.0),
+    )
+
+
 class CompletionModel(nn.Module, ABC):
     """A model that completes images, as unlearning sees it.
 
@@ -93,16 +124,29 @@ class CompletionModel(nn.Module, ABC):
 
     @abstractmethod
     def prepare(
-        self, images: Tensor, task: TaskConfig, source: RandomSource, world: World = ALONE
+        self,
+        images: Tensor,
+        task: TaskConfig,
+        source: RandomSource,
+        world: World = ALONE,
+        noise: NoiseRows = True,
     ) -> dict[str, Tensor]:
         """Draws the masks and noise of a batch.
 
         Args:
-            images: `(B, 3, H, W)` in [0, 1].
+            images: `(B, 3, H, W)` in [0, 1], or what the family's `tokenize` made of them.
             task: what is removed.
             source: random draws.
             world: over which processes the images' mean and standard deviation are taken.
+            noise: the rows whose noise image will be asked for; False leaves it out.
         """
+
+    def heavy_blocks(self) -> list[nn.Module]:
+        """The modules that hold nearly all activations, each of them called once a pass.
+
+        They are what is recomputed for the gradient, and compiled.
+        """
+        return []
 
     @abstractmethod
     def with_noise_images(self, inputs: Inputs, forget: Tensor, variant: Variant) -> Inputs:
@@ -116,11 +160,11 @@ class CompletionModel(nn.Module, ABC):
 
     @abstractmethod
     def encoder_features(self, inputs: Inputs) -> tuple[Tensor, ...]:
-        """E(T(x)): one or several tensors `(B, ...)`."""
+        """E(T(x)): one or several tensors `(B, ...)`, float32 under autocast too."""
 
     @abstractmethod
     def output(self, inputs: Inputs) -> Tensor:
-        """D(E(T(x))) in the space of the training loss, `(B, L, ...)`."""
+        """D(E(T(x))) in the space of the training loss, `(B, L, ...)`, float32 as above."""
 
     @abstractmethod
     def output_places(self, inputs: Inputs) -> Tensor:

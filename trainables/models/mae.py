@@ -19,7 +19,14 @@ from torch import Tensor, nn
 from trainables.config import TaskConfig, Variant
 from trainables.data.masks import hole_on_grid
 from trainables.data.noise import RandomSource, normal_like
-from trainables.models.base import CompletionModel, Inputs, RowLoss
+from trainables.models.base import (
+    CompletionModel,
+    Inputs,
+    NoiseRows,
+    RowLoss,
+    full,
+    noise_images,
+)
 from trainables.parallel import ALONE, World
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -161,18 +168,24 @@ class MAE(CompletionModel):
         parts = ("patch_embed.", "cls_token", "blocks.", "norm.")
         return frozenset(name for name, _ in self.named_parameters() if name.startswith(parts))
 
+    def heavy_blocks(self) -> list[nn.Module]:
+        """Transformer blocks of encoder and decoder."""
+        return [*self.blocks, *self.decoder_blocks]
+
     def prepare(
-        self, images: Tensor, task: TaskConfig, source: RandomSource, world: World = ALONE
+        self,
+        images: Tensor,
+        task: TaskConfig,
+        source: RandomSource,
+        world: World = ALONE,
+        noise: NoiseRows = True,
     ) -> dict[str, Tensor]:
-        """`images`; `noise_images`, clamp(N(mean, std of the images), 0, 1); `mask`."""
-        mean, std = world.mean_and_std(images)
+        """`images`; `noise_images`, see `noise_images`; `mask`."""
         mask = hole_on_grid(task, self.grid, len(images), source).to(images.device)
-        noise = (mean + std * normal_like(images, source)).clamp(0.0, 1.0)
-        return {
-            "images": self.normalise(images),
-            "noise_images": self.normalise(noise),
-            "mask": mask,
-        }
+        drawn = {"images": self.normalise(images), "mask": mask}
+        if noise is not False:
+            drawn["noise_images"] = self.normalise(noise_images(images, noise, source, world))
+        return drawn
 
     def with_noise_images(self, inputs: Inputs, forget: Tensor, variant: Variant) -> Inputs:
         """Forget rows see their noise image; paper and released code agree here."""
@@ -190,11 +203,11 @@ class MAE(CompletionModel):
 
     def encoder_features(self, inputs: Inputs) -> tuple[Tensor, ...]:
         """Class token and kept patches after the last norm, one tensor `(B, 1 + kept, D)`."""
-        return (self.encode(inputs["images"], inputs["mask"]),)
+        return (full(self.encode(inputs["images"], inputs["mask"])),)
 
     def output(self, inputs: Inputs) -> Tensor:
         """Predicted patches `(B, L, patch * patch * 3)`."""
-        return self.decode(self.encode(inputs["images"], inputs["mask"]), inputs["mask"])
+        return full(self.decode(self.encode(inputs["images"], inputs["mask"]), inputs["mask"]))
 
     def output_places(self, inputs: Inputs) -> Tensor:
         """`(B, L)`: 1 at removed patches."""

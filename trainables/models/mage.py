@@ -24,9 +24,12 @@ from trainables.data.noise import RandomSource, normal_like, uniform_rows
 from trainables.models.base import (
     CompletionModel,
     Inputs,
+    NoiseRows,
     PretrainingStage,
     PublishedForm,
     RowLoss,
+    full,
+    noise_images,
 )
 from trainables.models.blending import blend, rim
 from trainables.models.decoding import decode
@@ -227,7 +230,11 @@ class MAGE(CompletionModel):
         moves = frozenset(name for name, _ in self.named_parameters() if name.startswith("vqgan."))
 
         def prepare(
-            images: Tensor, task: TaskConfig, source: RandomSource, world: World = ALONE
+            images: Tensor,
+            task: TaskConfig,
+            source: RandomSource,
+            world: World = ALONE,
+            noise: NoiseRows = True,
         ) -> dict[str, Tensor]:
             return {"images": images}
 
@@ -254,10 +261,19 @@ class MAGE(CompletionModel):
             PublishedForm(what="the transformer alone", names=whole.names - tokenizer),
         )
 
+    def heavy_blocks(self) -> list[nn.Module]:
+        """Transformer blocks of encoder and decoder."""
+        return [*self.blocks, *self.decoder_blocks]
+
     def prepare(
-        self, images: Tensor, task: TaskConfig, source: RandomSource, world: World = ALONE
+        self,
+        images: Tensor,
+        task: TaskConfig,
+        source: RandomSource,
+        world: World = ALONE,
+        noise: NoiseRows = True,
     ) -> dict[str, Tensor]:
-        """`tokens`; `noise_tokens`, of clamp(N(mean, std of the images), 0, 1); the masks.
+        """`tokens`; `noise_tokens`, of `noise_images`; the masks. Tokens are taken as images too.
 
         Random tokens: a share `task.ratio` leaves the sequence, and a share drawn for each row from
         a normal distribution cut to [ratio, 1] is masked. Any other task masks what its completion
@@ -273,14 +289,21 @@ class MAGE(CompletionModel):
         else:
             all_mask = self._grown(hole_on_grid(task, self.grid, rows, source))
             drop_mask = torch.zeros_like(all_mask)
-        mean, std = world.mean_and_std(images)
-        noise = (mean + std * normal_like(images, source)).clamp(0.0, 1.0)
-        return {
-            "tokens": self.tokenize(images),
-            "noise_tokens": self.tokenize(noise),
+        known = images.dtype == torch.int64
+        tokens = images if known else self.tokenize(images)
+        drawn = {
+            "tokens": tokens,
             "drop_mask": drop_mask.to(images.device),
             "all_mask": all_mask.to(images.device),
         }
+        if noise is not False:
+            if known:
+                raise ValueError("tokens hold no images to take noise from")
+            chosen = torch.full((rows,), noise) if isinstance(noise, bool) else noise
+            noisy = noise_images(images, chosen, source, world)[chosen]
+            drawn["noise_tokens"] = tokens.clone()
+            drawn["noise_tokens"][chosen] = self.tokenize(noisy)
+        return drawn
 
     def with_noise_images(self, inputs: Inputs, forget: Tensor, variant: Variant) -> Inputs:
         """Forget rows hold a whole noise image's tokens; paper and released code agree here."""
@@ -299,13 +322,13 @@ class MAGE(CompletionModel):
 
     def encoder_features(self, inputs: Inputs) -> tuple[Tensor, ...]:
         """Class token and kept places after the last norm, one tensor `(B, 1 + kept, D)`."""
-        return (self.encode(inputs["tokens"], inputs["drop_mask"], inputs["all_mask"]),)
+        return (full(self.encode(inputs["tokens"], inputs["drop_mask"], inputs["all_mask"])),)
 
     def output(self, inputs: Inputs) -> Tensor:
         """Logits of the codes `(B, L, C)`."""
         masks = inputs["drop_mask"], inputs["all_mask"]
         logits = self.predict(self.encode(inputs["tokens"], *masks), *masks)
-        return logits[:, 1:, : self.codebook_size]
+        return full(logits[:, 1:, : self.codebook_size])
 
     def output_places(self, inputs: Inputs) -> Tensor:
         """`(B, L)`: 1 at masked tokens."""

@@ -11,12 +11,19 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainables.config import TaskConfig, Variant
 from trainables.data.masks import hole_on_grid
 from trainables.data.noise import RandomSource, normal_like, uniform_rows
-from trainables.models.base import CompletionModel, Inputs, PublishedForm, RowLoss
+from trainables.models.base import (
+    CompletionModel,
+    Inputs,
+    NoiseRows,
+    PublishedForm,
+    RowLoss,
+    full,
+)
 from trainables.models.diffusion import (
     SCHEDULE_BUFFERS,
     Schedule,
@@ -147,8 +154,18 @@ class Palette(CompletionModel):
         names = whole.names.difference(SCHEDULE_BUFFERS)
         return (PublishedForm(what=whole.what, names=names, own_name=_own_name),)
 
+    def heavy_blocks(self) -> list[nn.Module]:
+        """Blocks of the U-Net on the way down, in the middle and on the way up."""
+        unet = self.denoise_fn
+        return [*unet.input_blocks, unet.middle_block, *unet.output_blocks]
+
     def prepare(
-        self, images: Tensor, task: TaskConfig, source: RandomSource, world: World = ALONE
+        self,
+        images: Tensor,
+        task: TaskConfig,
+        source: RandomSource,
+        world: World = ALONE,
+        noise: NoiseRows = True,
     ) -> dict[str, Tensor]:
         """Condition, target, two noised images, noise level, noise and mask.
 
@@ -157,20 +174,21 @@ class Palette(CompletionModel):
         schedule; `y_noisy_forget` is nothing but that noise; `mask` `(B, 1, H, W)` is 1 in the
         hole.
         """
+        # its noise images are the noise of its own loss: there is none to leave out
         hole = self.hole(len(images), task, source).to(images.device)
         target = 2.0 * images - 1.0
         drawn = uniform_rows(len(images), (2,), source).to(images.device)
         step = 1 + (drawn[:, 0] * (len(self.gammas) - 1)).long()
         gamma = self.gammas[step - 1].lerp(self.gammas[step], drawn[:, 1])
         condition = torch.where(hole, normal_like(target, source), target)
-        noise = normal_like(target, source)
+        added = normal_like(target, source)
         return {
             "condition": condition,
             "target": target,
-            "y_noisy": noised(target, noise, gamma),
-            "y_noisy_forget": noise,
+            "y_noisy": noised(target, added, gamma),
+            "y_noisy_forget": added,
             "gamma": gamma,
-            "noise": noise,
+            "noise": added,
             "mask": hole.to(images.dtype),
         }
 
@@ -209,11 +227,12 @@ class Palette(CompletionModel):
 
     def encoder_features(self, inputs: Inputs) -> tuple[Tensor, ...]:
         """Outputs of every input block and of the middle block."""
-        return tuple(self.features(inputs["condition"], _y_t(inputs), inputs["gamma"]))
+        found = self.features(inputs["condition"], _y_t(inputs), inputs["gamma"])
+        return tuple(map(full, found))
 
     def output(self, inputs: Inputs) -> Tensor:
         """Predicted noise `(B, H * W, 3)`."""
-        noise = self.denoise(inputs["condition"], _y_t(inputs), inputs["gamma"])
+        noise = full(self.denoise(inputs["condition"], _y_t(inputs), inputs["gamma"]))
         return noise.flatten(2).transpose(1, 2)
 
     def output_places(self, inputs: Inputs) -> Tensor:
@@ -229,7 +248,7 @@ class Palette(CompletionModel):
 
         `paper` means are over the hole, `released` means over all pixels of the batch.
         """
-        noise = self.denoise(inputs["condition"], _y_t(inputs), inputs["gamma"])
+        noise = full(self.denoise(inputs["condition"], _y_t(inputs), inputs["gamma"]))
         places = self.output_places(inputs)
         error = (noise - inputs["noise"]).square().mean(dim=1).flatten(1) * places
         return RowLoss(error.sum(dim=1), places.sum(dim=1), self.released_places(inputs).sum(dim=1))

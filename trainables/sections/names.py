@@ -34,6 +34,7 @@ WEIGHTS_OPTIONS: dict[str, str] = {
     "places365": "networks.places_weights",
     "clip": "networks.clip_weights",
 }
+PrecisionName = Literal["auto", "float32", "bf16"]
 SamplerName = Literal["default", "ancestral", "ddim"]
 ScheduleName = Literal["cosine", "constant"]
 

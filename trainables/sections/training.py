@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from trainables.errors import ConfigError
 from trainables.sections.checked import Checked
 from trainables.sections.data import parse_task
-from trainables.sections.names import ScheduleName
+from trainables.sections.names import PrecisionName, ScheduleName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +91,19 @@ class UnlearnConfig(OptimiserConfig):
         retainset_ratio: real retain images at hand, for each forget image; 0 is all there are.
         opendata_to_forget_ratio: retain images at hand, real and proxy together, for each forget
             image; 0 is all there are. `retain_source` says how a batch mixes them.
+        precision: `bf16` is autocast; `auto` is that on a GPU, `float32` elsewhere. Weights,
+            losses and the optimiser are float32 in each; completions are always drawn in float32.
+        accumulate: parts that a batch is cut into, one after the other, to save memory; every loss
+            keeps its normalisation over the whole batch.
+        recompute: drop the activations of every block and compute them again for the gradient, to
+            save memory.
+        compile: compile every block by `torch.compile`: minutes at first, faster steps after.
+        save_every: steps between two snapshots that a killed trial goes on from; 0 is at each
+            evaluation.
+        noise_bank: MAGE: noise images that are drawn and tokenised once, from which every step
+            draws; 0 draws and tokenises new ones, as published.
+        token_cache: MAGE: tokenise every view of the training images once, for all trials, in
+            place of the images of every step. It takes a noise bank.
     """
 
     forget_batch: int = 32
@@ -98,13 +111,34 @@ class UnlearnConfig(OptimiserConfig):
     eval_every: int = 50
     retainset_ratio: float = 0.0
     opendata_to_forget_ratio: float = 0.0
+    precision: PrecisionName = "auto"
+    accumulate: int = 1
+    recompute: bool = False
+    compile: bool = False
+    save_every: int = 0
+    noise_bank: int = 0
+    token_cache: bool = False
 
     def _faults(self) -> list[tuple[bool, str]]:
         real, every = self.retainset_ratio, self.opendata_to_forget_ratio
         return [
             *super()._faults(),
             *self._below(1, "forget_batch", "retain_batch", "eval_every"),
+            *self._below(1, "accumulate"),
             *self._below(0, "retainset_ratio", "opendata_to_forget_ratio"),
+            *self._below(0, "save_every", "noise_bank"),
+            *(
+                (
+                    getattr(self, name) % max(self.accumulate, 1) != 0,
+                    f"{name}={getattr(self, name)} is not a multiple of accumulate="
+                    f"{self.accumulate}",
+                )
+                for name in ("forget_batch", "retain_batch")
+            ),
+            (
+                self.token_cache and not self.noise_bank,
+                "token_cache=true takes noise from a noise_bank alone, and noise_bank is 0",
+            ),
             (
                 0.0 < every < real,
                 f"opendata_to_forget_ratio={every} is below retainset_ratio={real}, a part of it",

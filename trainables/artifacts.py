@@ -1,0 +1,133 @@
+"""What a finished trial leaves beside its figures: weights, pictures, embeddings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from trainables import figures
+from trainables.checkpoints import save_weights
+from trainables.config import TrialConfig, to_dict
+from trainables.context import Context
+from trainables.data import Dataset
+from trainables.data.noise import RowGenerators
+from trainables.evaluation import Arrays, complete_rows
+from trainables.models import CompletionModel
+from trainables.stages import Prepared
+
+
+@dataclass
+class Measured:
+    """The evaluations of a trial so far.
+
+    Attributes:
+        history: metrics of each, with their `step`.
+        extracted: of the last one's completions.
+        resumed_from: steps that were done already when this process began.
+    """
+
+    history: list[Mapping[str, float]] = field(default_factory=list)
+    extracted: dict[str, Arrays] = field(default_factory=dict)
+    resumed_from: int = 0
+
+    @property
+    def final(self) -> dict[str, float]:
+        """Metrics of the last."""
+        return {name: value for name, value in self.history[-1].items() if name != "step"}
+
+
+def _spread(rows: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` places of `rows`, evenly spread, so that every class is met."""
+    return np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))
+
+
+def leave_artifacts(
+    config: TrialConfig,
+    context: Context,
+    prepared: Prepared,
+    student: CompletionModel,
+    teacher: CompletionModel,
+    measured: Measured,
+) -> None:
+    """Writes configuration, history, weights, sample grid and t-SNE into the trial's folder."""
+    folder = context.folder
+    (folder / "config.json").write_text(json.dumps(to_dict(config), indent=2))
+    (folder / "history.json").write_text(json.dumps(measured.history))
+    save_weights(student, folder / "weights.safetensors")
+    _leave_samples(config, context, prepared.dataset, student, teacher)
+    _leave_embeddings(config, context, prepared, measured)
+
+
+def _leave_samples(
+    config: TrialConfig,
+    context: Context,
+    dataset: Dataset,
+    student: CompletionModel,
+    teacher: CompletionModel,
+) -> None:
+    chosen: list[int] = []
+    roles: list[str] = []
+    for role in ("retain", "forget"):
+        rows = dataset.rows(role, "test")
+        places = rows[_spread(rows, config.evaluation.grid_images)]
+        chosen += places.tolist()
+        roles += [role] * len(places)
+    rows = np.array(chosen)
+    truth = dataset.images(rows)
+    source = RowGenerators(chosen, config.evaluation.seed, "complete")
+    hole = student.hole(len(rows), config.test_task, source)
+    columns: dict[str, Tensor] = {
+        "input": truth.masked_fill(hole, 0.5),
+        "truth": truth,
+        "original": complete_rows(teacher, dataset, rows, config),
+        "unlearned": complete_rows(student, dataset, rows, config),
+    }
+    figures.sample_grid(
+        context.folder / "samples.png",
+        columns,
+        roles,
+        title=f"{config.model} · {config.method}",
+        subtitle=describe(config),
+    )
+    figures.write_samples(context.folder / "samples.parquet", columns, roles, chosen)
+
+
+def describe(config: TrialConfig) -> str:
+    """One line that tells this trial from others of its method."""
+    if config.method == "original":
+        return "before unlearning"
+    return (
+        f"forget_alpha {config.forget_alpha:.3g}, rate {config.unlearn.lr:.2g}, "
+        f"{config.unlearn.steps} steps, retain rows {config.retain_source}, seed {config.seed}"
+    )
+
+
+def _leave_embeddings(
+    config: TrialConfig, context: Context, prepared: Prepared, measured: Measured
+) -> None:
+    groups: list[str] = []
+    index: list[int] = []
+    parts: list[np.ndarray] = []
+    for who, sets in (("original", prepared.reference.original), ("unlearned", measured.extracted)):
+        for role in ("retain", "forget"):
+            rows = prepared.dataset.rows(role, "test")
+            places = _spread(rows, config.evaluation.tsne_points)
+            parts.append(sets[role].embeddings[places])
+            index += rows[places].tolist()
+            groups += [f"{who}/{role}"] * len(places)
+    embeddings = np.concatenate(parts).astype(np.float64)
+    points = figures.tsne_points(embeddings, config.evaluation.seed)
+    figures.write_embeddings(
+        context.folder / "embeddings.parquet", groups, index, embeddings, points
+    )
+    figures.tsne_figure(
+        [context.folder / "tsne.png", context.folder / "tsne.pdf"],
+        points,
+        groups,
+        title=f"{config.model} · {config.method}: embeddings of completions",
+        subtitle=describe(config),
+    )

@@ -1,0 +1,95 @@
+"""What an optimiser moves and how: a method's objective, AdamW, the learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainables.config import OptimiserConfig
+from trainables.methods import Method, Terms
+from trainables.models.base import CompletionModel
+
+
+class Objective(nn.Module):
+    """A student with a method's loss: what data parallelism wraps, since it hooks `forward`."""
+
+    def __init__(self, student: CompletionModel, method: Method) -> None:
+        super().__init__()
+        self.student = student
+        self.method = method
+        if isinstance(method.moves, frozenset):
+            moved = method.moves
+        elif method.moves == "encoder":
+            moved = student.encoder_names()
+        else:
+            moved = frozenset(
+                name for name, each in student.named_parameters() if each.requires_grad
+            )
+        for name, parameter in student.named_parameters():
+            parameter.requires_grad_(name in moved)
+
+    def forward(self, *args: Any, **options: Any) -> Terms:
+        """The method's loss; see `trainables.methods.base.Loss`."""
+        return self.method.loss(self.student, *args, **options)
+
+
+class Progress:
+    """What a training has moved so far: parameters, and the optimiser's moments."""
+
+    def __init__(self, objective: Objective, optimiser: torch.optim.Optimizer) -> None:
+        self._moved = {
+            name: each for name, each in objective.student.named_parameters() if each.requires_grad
+        }
+        self._optimiser = optimiser
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it by name, as `restore` takes it."""
+        moments = self._optimiser.state_dict()["state"]
+        return {f"weights/{name}": each.detach() for name, each in self._moved.items()} | {
+            f"moments/{index}/{name}": value
+            for index, state in moments.items()
+            for name, value in state.items()
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Puts back what `tensors` gave.
+
+        Raises:
+            KeyError: a parameter is missing.
+        """
+        state = self._optimiser.state_dict()
+        state["state"] = {}
+        for name, value in tensors.items():
+            kind, _, rest = name.partition("/")
+            if kind == "moments":
+                index, _, part = rest.partition("/")
+                state["state"].setdefault(int(index), {})[part] = value
+        with torch.no_grad():
+            for name, parameter in self._moved.items():
+                parameter.copy_(tensors[f"weights/{name}"])
+        self._optimiser.load_state_dict(state)
+
+
+def learning_rate(config: OptimiserConfig, step: int) -> float:
+    """Linear warm-up, then half a cosine to zero or a constant; `step` counts from 0."""
+    warm = round(config.warmup * config.steps)
+    if step < warm:
+        return config.lr * (step + 1) / warm
+    progress = (step - warm) / max(config.steps - warm, 1)
+    left = 0.5 * (1.0 + math.cos(math.pi * progress)) if config.schedule == "cosine" else 1.0
+    return config.lr * left
+
+
+def adamw(module: nn.Module, config: OptimiserConfig, device: torch.device) -> torch.optim.AdamW:
+    """AdamW over what a module trains; 1-d parameters do not decay. Fused on a GPU."""
+    moved = [each for each in module.parameters() if each.requires_grad]
+    groups = [
+        {"params": [p for p in moved if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in moved if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    betas = (config.beta1, config.beta2)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=betas, fused=device.type == "cuda")
