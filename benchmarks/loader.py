@@ -1,7 +1,7 @@
 """Images a second that reach a training step: 0, 1, 2 workers, files against a Parquet store.
 
-    python benchmarks/loader.py                  # crops of scikit-image's photographs
-    python benchmarks/loader.py --root IMAGENET  # the paper's classes of an ImageNet-1k
+    python -m benchmarks.loader                  # crops of scikit-image's photographs
+    python -m benchmarks.loader --root IMAGENET  # the paper's classes of an ImageNet-1k
 
 The ratios are within one run. What a step does with the images is left out: it shows what the
 loader can give.
@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,10 @@ from skimage import data
 from trainables.batches import Batches, Pool
 from trainables.config import PAPER_SIZES, DataConfig, LoaderConfig
 from trainables.data import load
+from trainables.sections.names import StoreName
 
 FORGET, RETAIN = ("n01443537", "n01484850"), ("n09835506", "n10565667")
+STORES: tuple[StoreName, ...] = ("files", "parquet")
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 
 
@@ -58,35 +61,38 @@ def rate(config: DataConfig, cache: Path, workers: int, steps: int, batch: int) 
         return count / (time.perf_counter() - start)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--root", type=Path, help="of an ImageNet-1k; made up if left out")
+    parser.add_argument("--images", type=int, default=100, help="of each class that is made up")
     parser.add_argument("--cache", type=Path, help="of the manifest and the store")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--augment", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    sizes = PAPER_SIZES["imagenet"]
     with tempfile.TemporaryDirectory() as made:
-        sizes = {name: v for name, v in PAPER_SIZES["imagenet"].items() if name != "image_size"}
-        roles = {}
         if options.root is None:
-            plant(Path(made) / "tree", 100)
-            roles = {"forget": FORGET, "retain": RETAIN}
+            plant(Path(made) / "tree", options.images)
         root = options.root or Path(made) / "tree"
         first = 0.0
-        for store in ("files", "parquet"):
+        for store in STORES:
             for workers in options.workers:
                 config = DataConfig(
                     source="imagenet",
                     root=str(root.absolute()),
-                    image_size=256,
+                    # of the made up tree, or the paper's
+                    forget=() if options.root else FORGET,
+                    retain=() if options.root else RETAIN,
                     store=store,
                     augment=options.augment,
-                    **roles,
-                    **sizes,
+                    image_size=sizes["image_size"],
+                    train_per_class=sizes["train_per_class"],
+                    val_per_class=sizes["val_per_class"],
+                    test_per_class=sizes["test_per_class"],
                 )
                 cache = options.cache or Path(made) / "cache"
                 found = rate(config, cache, workers, options.steps, options.batch)

@@ -25,7 +25,13 @@ STUDY = Study(
     models={
         "mae_tiny": {"search.trials": 3},
         # those that sample take their time to complete images: fewer rounds, and one look
-        "mage_tiny": {"search.trials": 0, "sampling.steps": 5, "unlearn.eval_every": 60},
+        "mage_tiny": {
+            "search.trials": 0,
+            "sampling.steps": 5,
+            "unlearn.eval_every": 60,
+            "unlearn.noise_bank": 256,
+            "unlearn.token_cache": True,
+        },
         "palette_tiny": {
             "search.trials": 0,
             "sampling.steps": 4,

@@ -56,6 +56,7 @@ def _budget(classes: int, source: SourceName, epochs: int, batch: int) -> dict[s
     return {
         "unlearn.steps": steps,
         "unlearn.eval_every": steps,  # measured once, at the end
+        "unlearn.save_every": steps // 20,  # what a killed trial loses at most
         "unlearn.forget_batch": batch // 2,
         "unlearn.retain_batch": batch // 2,
     }

@@ -51,8 +51,12 @@ TREE = {
     "search_spaces/first.py": "import optuna\nfrom trainables.config import TrialConfig",
     "analysis/__init__.py": "",
     "analysis/report.py": "import pyarrow\nfrom platform.tracking import read",
+    "benchmarks/__init__.py": "",
+    "benchmarks/first.py": "import trainables.training, trainables.stages",
 }
 
+BENCHMARKS = "The benchmarks know the science alone"
+UNKNOWN = "Nothing knows the benchmarks"
 SCIENCE = "The science knows no machinery"
 ANALYSIS = "The analysis knows the record, and nothing else of ours"
 SPACES = "Search spaces know a trial's configuration, and no machinery"
@@ -69,6 +73,11 @@ VIOLATIONS = [
     ("trainables/training.py", "import platform.cluster", SCIENCE),
     ("trainables/trial.py", "from search_spaces import first", SCIENCE),
     ("trainables/trial.py", "import analysis.report", SCIENCE),
+    ("benchmarks/first.py", "import ray", BENCHMARKS),
+    ("benchmarks/first.py", "from platform import plan", BENCHMARKS),
+    ("benchmarks/__init__.py", "import search_spaces.first", BENCHMARKS),
+    ("trainables/training.py", "import benchmarks.first", UNKNOWN),
+    ("platform/sweep.py", "from benchmarks import first", UNKNOWN),
     ("platform/ledger.py", "import analysis", "The machine room does not know the analysis"),
     ("analysis/report.py", "from platform import ledger", ANALYSIS),
     ("analysis/report.py", "import mlflow", ANALYSIS),

@@ -191,6 +191,7 @@ def test_the_steps_are_the_papers_epochs(plan: Plan, family: str) -> None:
     images = classes * config.data.train_per_class
     assert config.unlearn.steps * batch / images == pytest.approx(epochs, abs=batch / images)
     assert config.unlearn.eval_every == config.unlearn.steps
+    assert 0 < config.unlearn.save_every < config.unlearn.steps / 10
 
 
 def test_the_samplers_that_are_left_to_a_model_are_the_papers() -> None:

@@ -32,6 +32,7 @@ def untyped(x):  # wrong: no-untyped-def
 """,
     "trainables/config.py": "",
     "search_spaces/first.py": "",
+    "benchmarks/first.py": "",
     "scripts/tool.py": "",
 }
 
