@@ -24,13 +24,8 @@ MODEL = {
     "mae": "mae_vit_base_patch16",
 }
 VARIANTS = [
-    "original",
-    "max_loss",
-    "noisy_label",
-    "retain_label",
-    "random_encoder",
-    "ours",
-    "ours_proxy",
+    *("original", "max_loss", "noisy_label", "retain_label", "random_encoder"),
+    *("ours", "ours_proxy"),
 ]
 # the numbers are the paper's, or those that MAE was published with
 PAPER: dict[str, dict[str, Any]] = {
