@@ -194,17 +194,18 @@ def _steps(model: CompletionModel, dataset: Dataset, config: TrialConfig, asked:
 
 def _tell(what: str, work: Callable[[], Cost], images: int, asked: Asked) -> Cost | None:
     """Prints a line; None where the GPU's memory does not suffice, which is told."""
-    gpu = asked.device.startswith("cuda")
+    device = torch.device(asked.device)
+    gpu = device.type == "cuda"
     if gpu:
-        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.reset_peak_memory_stats(device)
     try:
         found = work()
     except torch.OutOfMemoryError as error:
         _say(what, f"left out: {str(error).partition('. ')[0]}")
         return None
-    most = torch.cuda.max_memory_allocated() if gpu else 0
+    most = torch.cuda.max_memory_allocated(device) if gpu else 0
     # beside the work, since a shared machine or a hot card is not as fast at all times
-    rate = matmul_rate(torch.device(asked.device))
+    rate = matmul_rate(device)
     share = found.operations / found.seconds / rate
     dtype = "bfloat16" if gpu else "float32"
     line = (

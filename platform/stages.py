@@ -83,7 +83,7 @@ def _build_stage(stage: str, config: dict[str, Any], cache: str, queue: Queue) -
     """Runs on a worker: builds one stage into the cache."""
     import torch
 
-    from trainables import base_models, stages, tokens
+    from trainables import base_models, domain_network, stages, tokens
     from trainables.context import Context
     from trainables.data import load
 
@@ -103,7 +103,7 @@ def _build_stage(stage: str, config: dict[str, Any], cache: str, queue: Queue) -
         return
     dataset = load(trial.data, context.cache)
     if stage == "extractor":
-        stages.extractor_folder(trial, dataset, context)
+        domain_network.extractor_folder(trial, dataset, context)
     elif stage == "base":
         base_models.base_model(trial, dataset, context)
     elif stage == "reference":

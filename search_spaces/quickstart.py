@@ -23,7 +23,7 @@ STUDY = Study(
         unlearn=UnlearnConfig(steps=60, forget_batch=16, retain_batch=16, eval_every=30),
     ),
     models={
-        "mae_tiny": {"search.trials": 3},
+        "mae_tiny": {"search.trials": 2},
         # those that sample take their time to complete images: fewer rounds, and one look
         "mage_tiny": {
             "search.trials": 0,
@@ -38,8 +38,8 @@ STUDY = Study(
             "train_task.kind": "hybrid",  # as published
             "train_task.ratio": 0.3,
             "unlearn.lr": 3e-4,
-            "unlearn.steps": 40,
-            "unlearn.eval_every": 40,
+            "unlearn.steps": 30,
+            "unlearn.eval_every": 30,
         },
     },
     variants=(

@@ -57,7 +57,8 @@ def base_material(config: TrialConfig, dataset: Dataset, context: Context) -> di
         return {"model": config.model, "shipped": file_hash(shipped, context.cache)}
     return {
         "model": config.model,
-        "pretrain": to_dict(config.pretrain),
+        # that no shipped weights were wanted changes no training
+        "pretrain": to_dict(dataclasses.replace(config.pretrain, shipped=True)),
         "tasks": [to_dict(task) for task in config.pretraining_tasks()],
         "data": dataset.fingerprint,
         "code": code_version(*_SCIENCE),

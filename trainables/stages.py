@@ -7,6 +7,8 @@ later sweep finds it, and a change anywhere makes a new one.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,24 +17,20 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from trainables.base_models import base_model, load_base, load_built
-from trainables.batches import Pool
 from trainables.cache import build_once, code_version
-from trainables.checkpoints import save_weights
-from trainables.config import TrialConfig, content_key, to_dict
+from trainables.config import NetworksConfig, TrialConfig, content_key, to_dict
 from trainables.context import Context
 from trainables.data import Dataset, load
-from trainables.data.noise import mix_seed
-from trainables.errors import NonFiniteError
+from trainables.domain_network import extractor_folder
 from trainables.evaluation import MEASURED, Arrays, evaluate, extract_real, measure_grey
-from trainables.metrics.extractors import DomainCNN, Extractor, jitter_colours
+from trainables.metrics.extractors import DomainCNN, Extractor
 from trainables.metrics.networks import Networks
 from trainables.models import CompletionModel
 from trainables.networks import Weights, find_weights, load_networks, material
+from trainables.shipped import shipped_weights
 from trainables.tokens import CachedTokens, kept_tokens
 from trainables.training import threads
 
@@ -79,13 +77,21 @@ def prepare(config: TrialConfig, context: Context) -> Prepared:
     """Builds, or finds, all that trials share. Slow only where a stage is absent."""
     # first: what is wrong with a file of weights is told before any work
     weights = find_weights(config.networks, context.cache)
-    published = load_networks(config.networks, weights)
+    published = _networks(config.networks, tuple(weights.items()))
     dataset = load(config.data, context.cache)
     extractor = load_extractor(config, dataset, context, published)
     base = base_model(config, dataset, context)
     compared = reference(config, dataset, base, extractor, weights, context)
     tokens, noise = kept_tokens(config, dataset, base, context)
     return Prepared(dataset, base, extractor, weights, compared, tokens, noise)
+
+
+@functools.lru_cache(maxsize=1)
+def _networks(
+    config: NetworksConfig, weights: tuple[tuple[str, Weights], ...]
+) -> dict[str, nn.Module]:
+    """The paper's networks, read once for all trials of a process: CLIP's are gigabytes."""
+    return load_networks(config, dict(weights))
 
 
 def load_extractor(
@@ -111,56 +117,6 @@ def load_extractor(
             return domain.eval().to(context.device)
         networks["domain"] = domain
     return Networks(networks, parts, config.networks.batch_size).eval().to(context.device)
-
-
-def extractor_folder(config: TrialConfig, dataset: Dataset, context: Context) -> Path:
-    """Trains the extractor unless the cache holds it; returns its folder."""
-    material = {
-        "extractor": to_dict(config.extractor),
-        "data": dataset.fingerprint,
-        "code": code_version(
-            "trainables.metrics.extractors",
-            "trainables.data",
-            "trainables.training",
-            "trainables.stages",
-        ),
-        "torch": str(torch.__version__),
-    }
-
-    def build(folder: Path) -> None:
-        with threads(1):
-            network = _train_extractor(config, dataset, context)
-        save_weights(network, folder / "weights.safetensors")
-        rows = np.concatenate([dataset.rows(role, "test") for role in ("retain", "forget")])
-        network.eval()
-        with torch.inference_mode():
-            guessed = network(dataset.images(rows))[1].argmax(dim=1)
-        accuracy = float((guessed == dataset.labels(rows)).float().mean())
-        (folder / "extractor.json").write_text(json.dumps({"test_accuracy": accuracy}))
-
-    return build_once(context.cache, "extractor", material, build)
-
-
-def _train_extractor(config: TrialConfig, dataset: Dataset, context: Context) -> DomainCNN:
-    options = config.extractor
-    torch.manual_seed(mix_seed(options.seed, "extractor"))
-    network = DomainCNN(len(dataset.classes), options.dim)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=options.lr, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.lr, options.steps)
-    pool = Pool(dataset.rows("all", "train"), options.batch_size, False, "extractor")
-    chance = torch.Generator().manual_seed(mix_seed(options.seed, "jitter"))
-    for step in range(options.steps):
-        rows = pool.draw(options.seed, step)
-        logits = network(jitter_colours(dataset.images(rows), options.jitter, chance))[1]
-        loss = functional.cross_entropy(logits, dataset.labels(rows), label_smoothing=0.1)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        if not bool(torch.isfinite(loss)):
-            raise NonFiniteError(f"extractor step {step + 1}: loss {float(loss):g}")
-        context.progress("extractor", step + 1, options.steps)
-    return network
 
 
 def _measuring(
@@ -272,7 +228,8 @@ def stage_keys(config: TrialConfig) -> dict[str, str]:
     extractor = data | {"extractor": to_dict(config.extractor)}
     base = data | {
         "model": config.model,
-        "pretrain": to_dict(config.pretrain),
+        "pretrain": to_dict(dataclasses.replace(config.pretrain, shipped=True)),
+        "shipped": shipped_weights(config) is not None,
         "checkpoint": config.checkpoint,
     }
     whole = (
