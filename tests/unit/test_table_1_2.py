@@ -18,11 +18,8 @@ from trainables.config import TrialConfig, to_dict
 from trainables.models import MODELS
 from trainables.overrides import flatten
 
-MODEL = {
-    "mage": "mage_vit_base_patch16",
-    "palette": "palette_places2",
-    "mae": "mae_vit_base_patch16",
-}
+FULL = ("mage_vit_base_patch16", "palette_places2", "mae_vit_base_patch16")
+MODEL = {name.partition("_")[0]: name for name in FULL}
 VARIANTS = [
     *("original", "max_loss", "noisy_label", "retain_label", "random_encoder"),
     *("ours", "ours_proxy"),
