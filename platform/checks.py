@@ -4,22 +4,43 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from trainables.config import NetworksConfig, TrialConfig
+from trainables.config import DataConfig, NetworksConfig, TrialConfig
 from trainables.data.splits import class_roles
 from trainables.errors import DataError
 from trainables.overrides import close_names
 from trainables.sections.names import WEIGHTS_OPTIONS
 
+Roles = Callable[[DataConfig], frozenset[str] | None]
 
-def trial_problems(config: TrialConfig, workers: int) -> list[str]:
+
+def _present_roles(config: DataConfig) -> frozenset[str] | None:
+    try:
+        return frozenset(class_roles(config).values())
+    except DataError:  # told of by whoever looks at the data
+        return None
+
+
+def plan_problems(configs: Iterable[TrialConfig], workers: int) -> list[str]:
+    """`trial_problems` of many, whose data are looked at once: listing a large tree takes time.
+
+    Args:
+        configs: the trials.
+        workers: processes that share each of their batches.
+    """
+    roles = functools.cache(_present_roles)
+    return [line for each in configs for line in trial_problems(each, workers, roles)]
+
+
+def trial_problems(config: TrialConfig, workers: int, roles: Roles = _present_roles) -> list[str]:
     """Why a trial can never train, a line each; empty where it can.
 
     Args:
         config: the trial.
         workers: processes that share each of its batches.
+        roles: those that its data have a class of, or None where its data are told of elsewhere.
     """
     rows = config.batch_rows()
     return [
@@ -29,7 +50,7 @@ def trial_problems(config: TrialConfig, workers: int) -> list[str]:
             if not Path(path).is_file()
         ),
         *_missing_networks(config.networks),
-        *_missing_roles(config, rows),
+        *_missing_roles(config, rows, roles(config.data)),
         *_unshared_rows(config, rows, workers),
     ]
 
@@ -64,10 +85,10 @@ def _clip_models() -> list[str]:
     return sorted(each.stem for each in Path(spec.origin).parent.glob("model_configs/*.json"))
 
 
-def _missing_roles(config: TrialConfig, rows: Mapping[str, int]) -> list[str]:
-    try:
-        present = set(class_roles(config.data).values())
-    except DataError:  # told of by whoever looks at the data
+def _missing_roles(
+    config: TrialConfig, rows: Mapping[str, int], present: frozenset[str] | None
+) -> list[str]:
+    if present is None:
         return []
     return [
         f"retain_source={config.retain_source} trains on {role} images and data.{role} names no "

@@ -63,6 +63,8 @@ COSTS: dict[ModelName, Cost] = {
 }
 _STARTING = 12.0  # Ray, and the first import of torch in its workers
 _TRAINER = 25.0  # workers of a trial by Ray Train
+# cores that a GPU is worth, roughly: the paper's hours on an A40 make it 20 to 190
+_GPU_CORES = 100.0
 _EXTRACTOR_ROW = 6e-4
 # an image through a network that measures; CLIP's is ViT-H-14's
 _NETWORK_ROW = {"inception": 0.12, "places365": 0.1, "clip": 2.0}
@@ -77,7 +79,10 @@ def trial_seconds(config: TrialConfig, plan: Plan) -> float:
         looks = -(-unlearn.steps // unlearn.eval_every)
         rows = unlearn.steps * (unlearn.forget_batch + unlearn.retain_batch)
     trainer = _TRAINER if resources.uses_trainer(plan.launch) else 0.0
-    return rows * cost.unlearn_row + looks * _evaluation(config) + cost.artifacts + trainer
+    training = rows * cost.unlearn_row / _speed(plan.launch.gpus_per_trial)
+    # one process measures, whoever trains
+    measuring = looks * _evaluation(config) / _speed(min(plan.launch.gpus_per_trial, 1.0))
+    return training + measuring + cost.artifacts + trainer
 
 
 def mean_trial_seconds(plan: Plan) -> float:
@@ -93,6 +98,7 @@ def shared_seconds(plan: Plan) -> float:
         content_key([to_dict(t.config.data), to_dict(t.config.extractor)]): t.config
         for t in plan.trials
     }
+    speed = _speed(min(plan.launch.gpus_per_trial, 1.0))
     pretraining = sum(
         COSTS[c.model].pretrain_row * c.pretrain.steps * c.pretrain.batch_size
         for c in bases.values()
@@ -101,7 +107,8 @@ def shared_seconds(plan: Plan) -> float:
     measuring = sum(
         _EXTRACTOR_ROW * c.extractor.steps * c.extractor.batch_size for c in extractors.values()
     )
-    return _STARTING + max(pretraining, measuring) + sum(map(_evaluation, bases.values()))
+    completing = sum(map(_evaluation, bases.values()))
+    return _STARTING + max(pretraining / speed, measuring) + completing / speed
 
 
 def total_seconds(plan: Plan) -> float:
@@ -127,6 +134,11 @@ def disk_problems(plan: Plan) -> list[str]:
         f"--storage {plan.storage} has {_megabytes(free)} free and the sweep may take "
         f"{_megabytes(wanted)}: make room, or name another folder"
     ]
+
+
+def _speed(gpus: float) -> float:
+    """How much faster than a core: a share of a GPU is worth its share of cores."""
+    return max(gpus * _GPU_CORES, 1.0)
 
 
 def _base(config: TrialConfig) -> list[object]:

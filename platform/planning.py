@@ -17,7 +17,7 @@ from optuna.distributions import (
     json_to_distribution,
 )
 
-from platform.checks import trial_problems
+from platform.checks import plan_problems
 from platform.plan import Group, LaunchConfig, Plan, PlannedTrial
 from platform.points import sobol_points
 from platform.rows import Row, enumerate_rows
@@ -53,7 +53,7 @@ def make_plan(
     asked, faults = parse_settings(settings)
     launch = launch or LaunchConfig()
     rows, more = enumerate_rows(study, asked, seed)
-    more += [line for row in rows for line in trial_problems(row.config, launch.workers)]
+    more += plan_problems([row.config for row in rows], launch.workers)
     if faults or more:
         raise ConfigError(list(dict.fromkeys([*faults, *more])))
     search = dataclasses.replace(study.search, **asked.search)

@@ -205,10 +205,12 @@ def outcome(entry: Entry) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Such as `42 s`, `3 min 05 s` or `2 h 10 min`."""
+    """Such as `42 s`, `3 min 05 s`, `2 h 10 min` or `12 days 04 h`."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    if whole < 10 * 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} days {whole % 86400 // 3600:02d} h"

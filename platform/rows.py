@@ -10,12 +10,13 @@ from typing import Any, Literal
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from platform.settings import Settings
+from platform.settings import Settings, family_of
 from search_spaces.study import Study
 from trainables.config import DataConfig, TrialConfig, content_key, to_dict
 from trainables.data.splits import problems
 from trainables.errors import ConfigError
 from trainables.overrides import apply_overrides, flatten
+from trainables.shipped import shipped_weights
 
 # these make a variant's label; whatever else is enumerated makes only a trial's name
 _LABEL_FIELDS = ("model", "method", "retain_source", "variant")
@@ -69,8 +70,9 @@ class _RowsOfModel:
     """
 
     def __init__(self, study: Study, model: str, asked: Settings, seed: int) -> None:
+        family = study.families.get(family_of(model), {})  # type: ignore[call-overload]
         own = study.models.get(model, {})  # type: ignore[call-overload]
-        usual = {"seed": seed, **own}
+        usual = {"seed": seed, **family, **own}
         self.trials = asked.search.get("trials", usual.pop("search.trials", study.search.trials))
         self.configs: dict[str, TrialConfig] = {}
         self.data: dict[str, DataConfig] = {}
@@ -86,6 +88,8 @@ class _RowsOfModel:
         self.space = {
             n: axis for n, axis in study.space.items() if n not in {**asked.pinned, **axes}
         }
+        if study.published:
+            self.faults += self._missing_original(model, {**asked.pinned, **axes})
         self.told = [*axes, *(name for variant in variants for name in variant)]
         self.usual = flatten(to_dict(study.base)) | usual | asked.pinned
 
@@ -98,6 +102,17 @@ class _RowsOfModel:
             self.configs.setdefault(config.key(), config)
         if usable is not None:
             self.data.setdefault(content_key(to_dict(usable.data)), usable.data)
+
+    def _missing_original(self, model: str, asked: Mapping[str, Any]) -> Problems:
+        """A line where the model's original would have to be trained and nobody asked for that."""
+        if asked.get("checkpoint") or any(name.startswith("pretrain.") for name in asked):
+            return []
+        if self.configs and all(map(shipped_weights, self.configs.values())):
+            return []
+        return [
+            f"{model} needs the published weights: --set {model}/checkpoint=FILE, or an option of "
+            "pretrain. to train an original here"
+        ]
 
     def rows(self, many: bool, taken: set[str]) -> Iterator[Row]:
         """Labels and names. A variant's default is its row at the usual values, or its first.

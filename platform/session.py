@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from filelock import FileLock, Timeout
 
-from platform import estimate, images, resources
+from platform import estimate, images, resources, weights
 from platform.ledger import Ledger
 from platform.plan import Plan, write_plan
 from platform.progress import Progress
@@ -56,6 +56,7 @@ def run(
     phases = Phases("to start")
     plan.storage.mkdir(parents=True, exist_ok=True)
     with _sole_driver(plan), _sigterm_as_interrupt():
+        weights.find_all(plan)
         datasets = images.load_all(plan)
         with _folder(plan, resume=resume):
             ledger, recorder = _open(plan, datasets, resume=resume, tracking_uri=tracking_uri)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from search_spaces.study import SearchConfig
-from trainables.config import ModelName
+from trainables.config import FamilyName, ModelName
 from trainables.errors import ConfigError
 from trainables.overrides import close_names, field_types, parse_value
 
@@ -27,7 +27,8 @@ class Settings:
         pinned: dotted fields that have one value in every trial.
         axes: dotted fields whose values are enumerated; under `method`, the only ones to run.
         search: fields of `SearchConfig`.
-        scoped: what holds for one model alone, and goes before the others.
+        scoped: what holds for one model alone, or for the models of one family, and goes before
+            the others; a model's own goes before its family's.
     """
 
     pinned: dict[str, Any] = field(default_factory=dict)
@@ -37,21 +38,33 @@ class Settings:
 
     def of_model(self, model: str) -> Settings:
         """What holds for a model."""
-        own = self.scoped.get(model, Settings())
-        return Settings(
-            pinned={n: v for n, v in self.pinned.items() if n not in own.axes} | own.pinned,
-            axes={n: v for n, v in self.axes.items() if n not in own.pinned} | own.axes,
-            search=self.search | own.search,
-        )
+        held = self
+        for scope in (family_of(model), model):
+            held = _over(held, self.scoped.get(scope, Settings()))
+        return held
+
+
+def family_of(model: str) -> str:
+    """The family of a model: `mage` of `mage_vit_base_patch16`."""
+    return model.partition("_")[0]
+
+
+def _over(first: Settings, then: Settings) -> Settings:
+    """The first settings, with those of the second in their place."""
+    return Settings(
+        pinned={n: v for n, v in first.pinned.items() if n not in then.axes} | then.pinned,
+        axes={n: v for n, v in first.axes.items() if n not in then.pinned} | then.axes,
+        search=first.search | then.search,
+    )
 
 
 def parse_settings(texts: Iterable[str]) -> tuple[Settings, list[str]]:
     """The settings that are right, and a line for each that is wrong.
 
     Args:
-        texts: `key=value`, or `model/key=value` for one model alone. Commas separate the items of a
-            field that holds several, such as `data.forget`, and the values to enumerate of any
-            other.
+        texts: `key=value`, or `model/key=value` for one model or one family alone. Commas separate
+            the items of a field that holds several, such as `data.forget`, and the values to
+            enumerate of any other.
     """
     settings, faults = Settings(), []
     seen: set[str] = set()
@@ -68,16 +81,16 @@ def parse_settings(texts: Iterable[str]) -> tuple[Settings, list[str]]:
 
 
 def _take_scoped(settings: Settings, name: str, text: str) -> list[str]:
-    model, slash, field_name = name.rpartition("/")
+    scope, slash, field_name = name.rpartition("/")
     if not slash:
         return _take(settings, name, text)
-    models = list(get_args(ModelName))
-    if model not in models:
-        return [f"{name}: unknown model {model!r}{close_names(model, models)}"]
+    scopes = [*get_args(ModelName), *get_args(FamilyName)]
+    if scope not in scopes:
+        return [f"{name}: unknown model {scope!r}{close_names(scope, scopes)}"]
     if field_name == "model":
         return [f"{name}: a setting of one model cannot name another"]
-    own = settings.scoped.setdefault(model, Settings())
-    return [f"{model}/{fault}" for fault in _take(own, field_name, text)]
+    own = settings.scoped.setdefault(scope, Settings())
+    return [f"{scope}/{fault}" for fault in _take(own, field_name, text)]
 
 
 def known_fields() -> list[str]:

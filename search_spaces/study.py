@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 
-from trainables.config import ModelName, TrialConfig
+from trainables.config import FamilyName, ModelName, TrialConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,10 @@ class Study:
         base: the trial that every variant derives from.
         models: the models that it runs on, each with the fields in which its trials differ from the
             base, `search.trials` among them; empty for the base's alone.
+        families: the same of every model of a family, those that the user names among them; a
+            model's own fields go before its family's.
+        published: originals are published weights, so that a model without a checkpoint is refused
+            unless an option of `pretrain.` asks for its training.
         variants: dotted fields of `TrialConfig` in which a variant differs from the base.
         axes: dotted fields with the values that are enumerated, crossed with the variants.
         space: dotted fields that are searched; an axis that a variant's method ignores is left out.
@@ -51,6 +55,8 @@ class Study:
     command: str
     base: TrialConfig = field(default_factory=TrialConfig)
     models: Mapping[ModelName, Mapping[str, Any]] = field(default_factory=dict)
+    families: Mapping[FamilyName, Mapping[str, Any]] = field(default_factory=dict)
+    published: bool = False
     variants: tuple[Mapping[str, Any], ...]
     axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     space: Mapping[str, BaseDistribution] = field(default_factory=dict)

@@ -77,6 +77,18 @@ def label_of(name: str) -> int:
     return sorted(paper_split("places365")).index(name)
 
 
+def role_settings() -> list[str]:
+    """Settings of a sweep by which the families that forget these classes name them."""
+    return [
+        f"data.forget={','.join(FORGET)}",
+        f"data.retain={','.join(RETAIN)}",
+        f"data.proxy={','.join(PROXY)}",
+        f"palette/data.forget={','.join(FORGOTTEN)}",
+        f"palette/data.retain={','.join(KEPT)}",
+        f"palette/data.proxy={','.join(OTHERS)}",
+    ]
+
+
 def coco(root: Path, images: int = 12, *, below: str = "") -> Path:
     fill(root / below / "train2017", [f"{n:012}.jpg" for n in range(images)], 70_000)
     return root

@@ -31,6 +31,7 @@ from trainables.sections.measuring import (
 )
 from trainables.sections.names import (
     IMAGE_MULTIPLES,
+    FamilyName,
     MethodName,
     ModelName,
     SamplerName,
@@ -48,6 +49,7 @@ __all__ = [
     "DataConfig",
     "EvaluationConfig",
     "ExtractorConfig",
+    "FamilyName",
     "LoaderConfig",
     "MethodName",
     "ModelName",

@@ -75,12 +75,13 @@ class Progress:
 
 
 def learning_rate(config: OptimiserConfig, step: int) -> float:
-    """Linear warm-up, then half a cosine to zero; `step` counts from 0."""
+    """Linear warm-up, then half a cosine to zero or a constant; `step` counts from 0."""
     warm = round(config.warmup * config.steps)
     if step < warm:
         return config.lr * (step + 1) / warm
     progress = (step - warm) / max(config.steps - warm, 1)
-    return config.lr * 0.5 * (1.0 + math.cos(math.pi * progress))
+    left = 0.5 * (1.0 + math.cos(math.pi * progress)) if config.schedule == "cosine" else 1.0
+    return config.lr * left
 
 
 def adamw(module: nn.Module, config: OptimiserConfig, device: torch.device) -> torch.optim.AdamW:

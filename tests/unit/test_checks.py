@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from platform.checks import trial_problems
+from platform import checks
+from platform.checks import plan_problems, trial_problems
 from platform.plan import LaunchConfig, Plan
 from platform.planning import make_plan
 from tests.studies import ONE_FAMILY
-from trainables.config import IMAGE_MULTIPLES, TrialConfig
+from trainables.config import IMAGE_MULTIPLES, DataConfig, TrialConfig
 from trainables.errors import ConfigError
 from trainables.models import MODELS, build_model
 from trainables.overrides import apply_overrides
@@ -31,6 +32,20 @@ def planned(*settings: str, workers: int = 1) -> Plan:
 def test_the_quickstart_has_no_problems_on_one_and_on_two_workers() -> None:
     for workers in (1, 2):
         assert all(not trial_problems(t.config, workers) for t in planned(workers=workers).trials)
+
+
+def test_the_data_of_many_trials_are_listed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: list[DataConfig] = []
+    roles = checks.class_roles
+    monkeypatch.setattr(checks, "class_roles", lambda data: (listed.append(data), roles(data))[1])
+    configs = [trial.config for trial in planned("data.seed=0,1").trials]
+    listed.clear()
+    without = apply_overrides(configs[-1], {"data.forget": ["china"], "data.retain": ["coins"]})
+    assert plan_problems(configs, 1) == []
+    assert len(listed) == 2 < len(configs)
+    proxied = apply_overrides(without, {"method": "ours", "retain_source": "proxy"})
+    (line,) = plan_problems([*configs, proxied], 1)
+    assert line.startswith("retain_source=proxy trains on proxy images and data.proxy names no")
 
 
 def test_a_variant_that_trains_on_proxy_images_needs_some() -> None:

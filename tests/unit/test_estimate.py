@@ -90,6 +90,20 @@ def test_workers_take_their_time_to_start() -> None:
     assert estimate.mean_trial_seconds(trainer) > estimate.mean_trial_seconds(inline) + 10
 
 
+def test_gpus_are_worth_many_cores_and_one_of_them_measures() -> None:
+    plan = planned("model=mage_vit_base_patch16", "search.trials=0")
+    none, half, one, two = (
+        dataclasses.replace(
+            plan, launch=LaunchConfig(gpus_per_trial=gpus, launcher="inline", max_concurrent=1)
+        )
+        for gpus in (0.0, 0.5, 1.0, 2.0)
+    )
+    for taken in (estimate.mean_trial_seconds, estimate.shared_seconds):
+        assert taken(none) > 10 * taken(half) > 10 * taken(one)
+    assert estimate.mean_trial_seconds(one) > estimate.mean_trial_seconds(two)
+    assert estimate.shared_seconds(one) == estimate.shared_seconds(two)
+
+
 # --- Disk ------------------------------------------------------------------------------------
 
 

@@ -392,6 +392,31 @@ def test_models_that_a_study_does_not_name_run_with_its_base() -> None:
     assert plan.trials[-1].config.unlearn.steps == 100
 
 
+def test_models_of_a_family_have_its_fields_under_their_own() -> None:
+    study = dataclasses.replace(
+        FAMILIES, families={"mage": {"unlearn.steps": 5, "unlearn.lr": 2e-3, "search.trials": 1}}
+    )
+    plan = planned("model=mage_tiny,mage_vit_base_patch16,mae_tiny", study=study)
+    found = {t.config.model: t.config.unlearn for t in plan.trials if t.kind == "default"}
+    assert {name: (each.steps, each.lr) for name, each in found.items()} == {
+        "mage_tiny": (7, 2e-3),
+        "mage_vit_base_patch16": (5, 2e-3),
+        "mae_tiny": (100, 1e-3),
+    }
+    searched = Counter(t.config.model for t in plan.trials if t.kind == "search")
+    assert searched == {"mage_vit_base_patch16": 1, "mae_tiny": 4}
+
+
+def test_a_study_of_published_originals_trains_none_unasked() -> None:
+    study = dataclasses.replace(FAMILIES, published=True)
+    assert planned(study=study).trials  # they come with the product
+    with pytest.raises(ConfigError) as caught:
+        planned("mage_tiny/data.image_size=64", study=study)
+    (fault,) = caught.value.problems
+    assert fault.startswith("mage_tiny needs the published weights: --set mage_tiny/checkpoint=")
+    assert planned("mage/data.image_size=64", "mage/pretrain.steps=900", study=study).trials
+
+
 def test_a_setting_of_one_model_is_not_the_others() -> None:
     plan = planned("mae_tiny/forget_alpha=0.2,0.3", "mage_tiny/retain_source=none", study=FAMILIES)
     alphas = {

@@ -238,6 +238,9 @@ def test_a_stage_refreshes_the_line_of_a_terminal(plan: Plan, clock: Clock) -> N
         (3599.9, "1 h 00 min"),
         (7800.0, "2 h 10 min"),
         (360000.0, "100 h 00 min"),
+        (863999.0, "239 h 59 min"),
+        (864000.0, "10 days 00 h"),
+        (1064000.0, "12 days 07 h"),
     ],
 )
 def test_durations_in_words(seconds: float, text: str) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from platform import images, session
 from platform.planning import make_plan
 from platform.session import InUseError, _sigterm_as_interrupt, _sole_driver
 from tests.studies import ONE_FAMILY
+from trainables.errors import CheckpointError
 
 
 @contextlib.contextmanager
@@ -51,3 +53,16 @@ def test_a_sweep_has_one_driver_at_a_time_however_the_last_one_ended(tmp_path: P
         raise ZeroDivisionError
     with _sole_driver(plan):
         assert caught.traceback  # the fault, and the lock that it names, are still at hand
+
+
+def test_weights_of_networks_are_looked_for_before_any_image_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+    monkeypatch.setattr(images, "load_all", lambda plan: decoded.append(plan.name))
+    settings = ("networks.embeddings=ViT-B-32", "networks.clip_pretrained=mine")
+    plan = make_plan(ONE_FAMILY, name="a", storage=tmp_path, settings=settings)
+    with pytest.raises(CheckpointError, match="clip_pretrained=mine is no weights of ViT-B-32"):
+        session.run(plan)
+    assert decoded == []
+    assert not plan.folder.exists()

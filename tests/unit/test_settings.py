@@ -170,9 +170,28 @@ def test_a_setting_of_one_model_goes_before_the_others() -> None:
     assert mae.search == {"trials": 3}
 
 
+def test_a_setting_of_a_family_is_under_a_models_and_over_every_models() -> None:
+    settings = parsed(
+        "unlearn.steps=80",
+        "seed=1",
+        "mage/unlearn.steps=40,50",
+        "mage/seed=2",
+        "mage_tiny/unlearn.steps=7",
+        "mage/search.trials=1",
+        "mae/data.root=/photos",
+    )
+    tiny, large, mae = map(settings.of_model, ("mage_tiny", "mage_vit_large_patch16", "mae_tiny"))
+    assert (tiny.pinned, tiny.axes) == ({"unlearn.steps": 7, "seed": 2}, {})
+    assert (large.pinned, large.axes) == ({"seed": 2}, {"unlearn.steps": (40, 50)})
+    assert (tiny.search, large.search, mae.search) == ({"trials": 1}, {"trials": 1}, {})
+    assert mae.pinned == {"unlearn.steps": 80, "seed": 1, "data.root": "/photos"}
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
+        ("vae/seed=1", "vae/seed: unknown model 'vae' (close: mae"),
+        ("mage/model=mage_tiny", "mage/model: a setting of one model cannot name another"),
         ("mag_tiny/seed=1", "mag_tiny/seed: unknown model 'mag_tiny' (close: mage_tiny, mae_tiny"),
         ("mae_tiny/model=mage_tiny", "mae_tiny/model: a setting of one model cannot name another"),
         ("mae_tiny/sed=1", "mae_tiny/unknown field 'sed' (close: seed"),

@@ -14,6 +14,8 @@ ModelName = Literal[
     "palette_tiny",
     "palette_places2",
 ]
+# what a model's name begins with
+FamilyName = Literal["mae", "mage", "palette"]
 MethodName = Literal[
     "original", "max_loss", "noisy_label", "retain_label", "random_encoder", "ours"
 ]
@@ -34,6 +36,7 @@ WEIGHTS_OPTIONS: dict[str, str] = {
 }
 PrecisionName = Literal["auto", "float32", "bf16"]
 SamplerName = Literal["default", "ancestral", "ddim"]
+ScheduleName = Literal["cosine", "constant"]
 
 
 # sides of images are whole multiples of these; a test holds them against the models

@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from trainables.errors import ConfigError
 from trainables.sections.checked import Checked
 from trainables.sections.data import parse_task
-from trainables.sections.names import PrecisionName
+from trainables.sections.names import PrecisionName, ScheduleName
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimiserConfig(Checked):
-    """AdamW with warm-up and cosine decay, clipped; none of the weight decay on 1-d parameters.
+    """AdamW with warm-up and a schedule, clipped; none of the weight decay on 1-d parameters.
 
     Attributes:
         steps: optimiser steps in total.
         lr: peak learning rate, as given (not scaled by the batch).
         weight_decay, beta1, beta2, clip: AdamW's, and the largest gradient norm.
         warmup: share of the steps of linear warm-up, in [0, 1].
+        schedule: of the rate after it: half a `cosine` to zero, or `constant`.
     """
 
     steps: int = 100
@@ -28,6 +29,7 @@ class OptimiserConfig(Checked):
     beta2: float = 0.95
     clip: float = 3.0
     warmup: float = 0.1
+    schedule: ScheduleName = "cosine"
 
     def _faults(self) -> list[tuple[bool, str]]:
         return [
