@@ -56,7 +56,7 @@ def run(
     phases = Phases("to start")
     plan.storage.mkdir(parents=True, exist_ok=True)
     with _sole_driver(plan), _sigterm_as_interrupt():
-        weights.find_all(plan)
+        weights.check_all(plan)
         datasets = images.load_all(plan)
         with _folder(plan, resume=resume):
             ledger, recorder = _open(plan, datasets, resume=resume, tracking_uri=tracking_uri)

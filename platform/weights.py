@@ -1,25 +1,36 @@
-"""The weights of the networks that measure: looked for before a sweep decodes its images."""
+"""Files of weights that a plan names: looked at before a sweep decodes its images."""
 
 from __future__ import annotations
 
 from platform.plan import Plan
-from trainables.config import NetworksConfig, content_key, to_dict
+from trainables.config import TrialConfig, content_key, to_dict
 
 
-def find_all(plan: Plan) -> None:
-    """Finds them for every trial of a plan, and downloads those that are neither given nor kept.
+def check_all(plan: Plan) -> None:
+    """Reads the published originals, and finds the weights of the networks that measure.
+
+    The latter are downloaded where they are neither given nor kept.
 
     Raises:
-        CheckpointError: weights that cannot be had, in one line.
+        CheckpointError: a file that is refused, or weights that cannot be had, in one line.
     """
-    wanted: dict[str, NetworksConfig] = {}
+    originals: dict[str, TrialConfig] = {}
+    networks: dict[str, TrialConfig] = {}
     for trial in plan.trials:
-        networks = trial.config.networks
-        if networks.weights():
-            wanted.setdefault(content_key(to_dict(networks.canonical())), networks)
-    if wanted:
-        # imports torch, which a sweep by the domain CNN leaves to its workers
+        config = trial.config
+        if config.checkpoint:
+            named = [config.model, config.data.image_size, *config.checkpoint]
+            originals.setdefault(content_key(named), config)
+        if config.networks.weights():
+            networks.setdefault(content_key(to_dict(config.networks.canonical())), config)
+    # torch is imported only here: a sweep of neither leaves it to its workers
+    if originals:
+        from trainables.base_models import check_checkpoint
+
+        for config in originals.values():
+            check_checkpoint(config)
+    if networks:
         from trainables.networks import find_weights
 
-        for networks in wanted.values():
-            find_weights(networks, plan.cache)
+        for config in networks.values():
+            find_weights(config.networks, plan.cache)

@@ -44,6 +44,17 @@ def new_model(config: TrialConfig) -> CompletionModel:
     return model
 
 
+def check_checkpoint(config: TrialConfig) -> None:
+    """Refuses published files that do not hold the trial's original, without building it.
+
+    Raises:
+        CheckpointError: as `load_original`.
+    """
+    with torch.device("meta"):
+        model = build_model(config.model, image_size=config.data.image_size)
+    load_original(model, config.checkpoint)
+
+
 def base_material(config: TrialConfig, dataset: Dataset, context: Context) -> dict[str, Any]:
     """What names an original model in the cache."""
     shipped = shipped_weights(config)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from platform import images, session
+from platform import images, session, weights
+from platform.plan import Plan
 from platform.planning import make_plan
 from platform.session import InUseError, _sigterm_as_interrupt, _sole_driver
 from tests.studies import ONE_FAMILY
 from trainables.errors import CheckpointError
+from trainables.models import build_model
 
 
 @contextlib.contextmanager
@@ -66,3 +70,25 @@ def test_weights_of_networks_are_looked_for_before_any_image_is_decoded(
         session.run(plan)
     assert decoded == []
     assert not plan.folder.exists()
+
+
+def test_a_published_original_is_refused_before_any_image_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+    monkeypatch.setattr(images, "load_all", lambda plan: decoded.append(plan.name))
+    torch.manual_seed(0)
+    state = build_model("mae_tiny").state_dict()
+    whole, poor = tmp_path / "whole.pth", tmp_path / "poor.pth"
+    torch.save({"model": state}, whole)
+    torch.save({"model": {**state, "cls_token": torch.full((1, 1, 96), math.nan)}}, poor)
+
+    def plan(name: str, path: Path) -> Plan:
+        settings = [f"checkpoint={path}"]
+        return make_plan(ONE_FAMILY, name=name, storage=tmp_path, settings=settings)
+
+    with pytest.raises(CheckpointError, match="poor.pth: cls_token holds NaN or infinity"):
+        session.run(plan("poor", poor))
+    assert decoded == []
+    assert not plan("poor", poor).folder.exists()
+    weights.check_all(plan("whole", whole))
