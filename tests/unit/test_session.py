@@ -87,7 +87,7 @@ def test_a_published_original_is_refused_before_any_image_is_decoded(
         settings = [f"checkpoint={path}"]
         return make_plan(ONE_FAMILY, name=name, storage=tmp_path, settings=settings)
 
-    with pytest.raises(CheckpointError, match="poor.pth: cls_token holds NaN or infinity"):
+    with pytest.raises(CheckpointError, match=r"poor\.pth: cls_token holds NaN or infinity"):
         session.run(plan("poor", poor))
     assert decoded == []
     assert not plan("poor", poor).folder.exists()
