@@ -28,6 +28,7 @@ from trainables.errors import CheckpointError, ConfigError, NonFiniteError
 from trainables.methods import METHODS, Terms
 from trainables.models import build_model
 from trainables.overrides import from_dict
+from trainables.snapshots import SNAPSHOT
 from trainables.trial import run_trial, training_pools
 
 LEFT = {
@@ -127,6 +128,7 @@ def test_the_result_names_what_it_measured(method: str, trials: Mapping[str, Ran
         "extractors",
         "fid",
         "timing",
+        "resumed_from",
         "data_hash",
         "code_version",
     }
@@ -383,7 +385,7 @@ def test_a_loss_that_is_not_finite_names_its_step_and_leaves_no_result(
     message = str(caught.value)
     assert message.startswith(f"step 3 of {STEPS}: {shown}")
     assert len(message.splitlines()) == 1
-    assert files(root / name) == set()
+    assert files(root / name) == {SNAPSHOT}
 
 
 def test_a_gradient_that_is_not_finite_is_found_where_the_loss_is(
