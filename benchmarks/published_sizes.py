@@ -187,7 +187,8 @@ def _steps(model: CompletionModel, dataset: Dataset, config: TrialConfig, asked:
 
         counted.enter_context(counter)
         batches = Batches(dataset, pools, config.seed)
-        train(model, teacher, batches, recipe, Running(device=device, on_step=on_step))
+        running = Running(device=device, bf16=device.type == "cuda", on_step=on_step)
+        train(model, teacher, batches, recipe, running)
     spent = [end - start for start, end in itertools.pairwise(ends)]
     return Cost(statistics.median(spent), counter.get_total_flops())
 

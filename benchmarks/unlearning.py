@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks._measuring import synchronise
 from trainables.batches import Batches, Pool, Source
 from trainables.config import OptimiserConfig, TaskConfig
 from trainables.data.noise import RowGenerators
@@ -70,7 +71,7 @@ def product_step(
     ends: list[float] = []
 
     def on_step(step: int, terms: object) -> None:
-        _wait(device)
+        synchronise(device)
         ends.append(time.perf_counter())
 
     recipe = Recipe(method=_METHOD, optimiser=_OPTIMISER, tasks=(_TASK,), seed=0, noise_bank=bank)
@@ -105,14 +106,9 @@ def plain_step(model: MAGE, teacher: MAGE, source: Source, device: torch.device)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(objective.parameters(), _OPTIMISER.clip)
         optimiser.step()
-        _wait(device)
+        synchronise(device)
         ends.append(time.perf_counter())
     return ends[1] - ends[0]
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def compare(size: str, repeats: int, device: torch.device) -> dict[str, float]:

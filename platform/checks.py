@@ -99,9 +99,19 @@ def _missing_roles(
 
 
 def _unshared_rows(config: TrialConfig, rows: Mapping[str, int], workers: int) -> list[str]:
-    if workers < 2:
-        return []
+    parts = config.unlearn.accumulate
     wrong = [
+        f"{count // workers} {kind} rows of each of {workers} workers cannot be cut into "
+        f"unlearn.accumulate={parts} equal parts"
+        for kind, count in (
+            ("forget", rows.get("forget", 0)),
+            ("retain", rows.get("retain", 0) + rows.get("proxy", 0)),
+        )
+        if workers > 1 and count // workers % parts
+    ]
+    if workers < 2:
+        return wrong
+    wrong += [
         f"{count} {role} rows a step cannot be shared by {workers} workers evenly "
         f"(--workers, unlearn.{'forget' if role == 'forget' else 'retain'}_batch, retain_source)"
         for role, count in rows.items()

@@ -121,8 +121,10 @@ def disk_bytes(plan: Plan) -> int:
     """Bytes that the sweep leaves, its record and its shared work among them."""
     trials = sum(COSTS[trial.config.model].megabytes for trial in plan.trials)
     mean = trials / max(len(plan.trials), 1)
+    # weights and two moments of a trial under way, and those of the snapshot that replaces them
+    snapshots = 6 * mean * resources.concurrency(plan)
     # the record holds each file once more
-    return int((2 * mean * plan.total + 60) * _MEBIBYTE)
+    return int((2 * mean * plan.total + snapshots + 60) * _MEBIBYTE)
 
 
 def disk_problems(plan: Plan) -> list[str]:

@@ -63,7 +63,7 @@ def execute(order: Order, report: Report, callbacks: list[Any] | None = None) ->
     """
     folder = Path(order.folder)
     try:
-        _clear(folder)
+        _clear(folder, _snapshot())
         if order.trainer:
             _by_trainer(order, callbacks or [])
         else:
@@ -72,19 +72,26 @@ def execute(order: Order, report: Report, callbacks: list[Any] | None = None) ->
         failure = diagnose(error)
         with contextlib.suppress(OSError):  # the disk may be what failed
             (folder / "error.txt").write_text(traceback.format_exc())
+            if failure.cause == "non-finite":
+                # from there it would fail again
+                (folder / _snapshot()).unlink(missing_ok=True)
         return failure
     return None
 
 
-def _clear(folder: Path) -> None:
-    """An empty folder, but for the snapshot that an earlier attempt at the trial left."""
+def _snapshot() -> str:
     from trainables.snapshots import SNAPSHOT
 
+    return SNAPSHOT
+
+
+def _clear(folder: Path, kept: str) -> None:
+    """An empty folder, but for a file that an earlier attempt at the trial left."""
     folder.mkdir(parents=True, exist_ok=True)
     for each in folder.iterdir():
         if each.is_dir() and not each.is_symlink():
             shutil.rmtree(each)
-        elif each.name != SNAPSHOT:
+        elif each.name != kept:
             each.unlink()
 
 

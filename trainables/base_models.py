@@ -30,6 +30,8 @@ _SCIENCE = (
     "trainables.methods",
     "trainables.data",
     "trainables.training",
+    "trainables.batches",
+    "trainables.optimisation",
     "trainables.base_models",
     "trainables.parallel",
 )

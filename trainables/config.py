@@ -158,10 +158,21 @@ class TrialConfig(Checked):
                 f"as {self.model} needs",
             ),
             (
+                self.unlearn.token_cache
+                and self._draws_noise_tokens()
+                and not self.unlearn.noise_bank,
+                "unlearn.token_cache=true leaves ours no images to take noise from: it needs an "
+                "unlearn.noise_bank above 0",
+            ),
+            (
                 self.unlearn.token_cache and self.data.augment and not self.data.views,
                 "unlearn.token_cache=true holds a number of augmented views, and data.views is 0",
             ),
         ]
+
+    def _draws_noise_tokens(self) -> bool:
+        """Whether its steps tokenise noise images."""
+        return self.model.startswith("mage_") and self.method == "ours"
 
     def batch_rows(self) -> dict[str, int]:
         """Rows of each role in every global batch of unlearning; none for `original`.
@@ -180,7 +191,9 @@ class TrialConfig(Checked):
         """This trial with the fields that cannot change its result at their defaults."""
         unlearn = dataclasses.replace(self.unlearn, save_every=0)
         if not self.model.startswith("mage_"):
-            unlearn = dataclasses.replace(unlearn, noise_bank=0, token_cache=False)
+            unlearn = dataclasses.replace(unlearn, token_cache=False)
+        if not self._draws_noise_tokens():
+            unlearn = dataclasses.replace(unlearn, noise_bank=0)
         trial = dataclasses.replace(self, loader=LoaderConfig(), unlearn=unlearn)
         if self.model.startswith("mae_"):
             trial = dataclasses.replace(trial, sampling=SamplingConfig())

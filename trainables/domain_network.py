@@ -29,7 +29,7 @@ def extractor_folder(config: TrialConfig, dataset: Dataset, context: Context) ->
         "code": code_version(
             "trainables.metrics.extractors",
             "trainables.data",
-            "trainables.training",
+            "trainables.batches",
             "trainables.domain_network",
         ),
         "torch": str(torch.__version__),

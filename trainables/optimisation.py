@@ -13,6 +13,8 @@ from trainables.config import OptimiserConfig
 from trainables.methods import Method, Terms
 from trainables.models.base import CompletionModel
 
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
 
 class Objective(nn.Module):
     """A student with a method's loss: what data parallelism wraps, since it hooks `forward`."""
@@ -69,9 +71,18 @@ class Progress:
                 index, _, part = rest.partition("/")
                 state["state"].setdefault(int(index), {})[part] = value
         with torch.no_grad():
-            for name, parameter in self._moved.items():
-                parameter.copy_(tensors[f"weights/{name}"])
+            for name, moved in self._moved.items():
+                moved.copy_(tensors[f"weights/{name}"])
         self._optimiser.load_state_dict(state)
+        for parameter, moments in self._optimiser.state.items():
+            for name in _MOMENTS:
+                # in the parameter's own memory format, which a fused step asks for
+                moments[name] = torch.empty_like(parameter).copy_(moments[name])
+
+    def moments(self) -> list[tuple[Tensor, list[Tensor]]]:
+        """Each parameter that was moved with its two moments."""
+        state = self._optimiser.state
+        return [(parameter, [each[name] for name in _MOMENTS]) for parameter, each in state.items()]
 
 
 def learning_rate(config: OptimiserConfig, step: int) -> float:

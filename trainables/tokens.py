@@ -158,7 +158,7 @@ class _Keep:
         material = self.named | {
             "base": base.name,
             "data": dataset.fingerprint,
-            "code": code_version("trainables.tokens", "trainables.models.vqgan"),
+            "code": code_version("trainables.tokens", "trainables.models", "trainables.data"),
             "device": context.device.type,
             "torch": str(torch.__version__),
         }
@@ -194,7 +194,7 @@ def _map(path: Path, count: int) -> NDArray[np.uint16]:
     try:
         with pa.memory_map(str(path)) as file:
             table = pa.ipc.open_file(file).read_all()
-        column = table.column("tokens").combine_chunks()
+        (column,) = table.column("tokens").chunks
         tokens: NDArray[np.uint16] = column.flatten().to_numpy(zero_copy_only=True)
         if len(column) != count or tokens.dtype != np.uint16:
             raise ValueError(f"{len(column)} images of {count}")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from trainables.batches import Batch, Batches
 from trainables.config import OptimiserConfig, TaskConfig, Variant
 from trainables.data.noise import RowGenerators, mix_seed
-from trainables.errors import NonFiniteError
+from trainables.errors import ConfigError, NonFiniteError
 from trainables.methods import Method, Terms
 from trainables.methods.base import shares
 from trainables.models.base import CompletionModel, NoiseRows, Prepare
@@ -63,7 +63,7 @@ class Running:
         device: of the model.
         world: the processes that share each batch.
         parallelise: wraps the objective for data parallelism; the default leaves it.
-        bf16: autocast of the passes of student and teacher.
+        bf16: autocast of the passes of student and teacher, and TF32 for what stays float32.
         on_step: called after every step with (steps done, terms).
         begin: puts back an earlier training's progress and returns how many steps that had done.
         keep: called after `on_step` with (steps done, progress).
@@ -109,7 +109,8 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(recipe.optimiser, step)
             optimiser.zero_grad(set_to_none=True)
-            terms = _Step(wrapped, student, teacher, recipe, running, step).backward(batch)
+            with _products("high" if running.bf16 else "highest"):
+                terms = _Step(wrapped, student, teacher, recipe, running, step).backward(batch)
             norm = nn.utils.clip_grad_norm_(moved, recipe.optimiser.clip)
             # the sum is non-finite where either is, so a step waits for the device once
             if not math.isfinite(float(terms.total + norm)):
@@ -205,9 +206,28 @@ class _Step:
 
 
 def _parts(forget: Tensor, count: int) -> Sequence[Tensor]:
-    """Places of the rows of each part; every part holds as many forget rows as any other."""
-    kinds = [kind.nonzero().flatten().tensor_split(count) for kind in (~forget, forget)]
-    return [torch.cat(part).sort().values for part in zip(*kinds, strict=True)]
+    """Places of the rows of each part; every part holds as many forget rows as any other.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    kinds = [kind.nonzero().flatten() for kind in (~forget, forget)]
+    if any(len(kind) % count for kind in kinds):
+        told = " and ".join(str(len(kind)) for kind in kinds)
+        raise ConfigError([f"{told} retain and forget rows cannot be cut into {count} equal parts"])
+    cut = [kind.tensor_split(count) for kind in kinds]
+    return [torch.cat(part).sort().values for part in zip(*cut, strict=True)]
+
+
+@contextlib.contextmanager
+def _products(precision: str) -> Iterator[None]:
+    """Float32 matrix products on a GPU: `high` is TF32. What trials share stays exact."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextlib.contextmanager

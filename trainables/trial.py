@@ -53,8 +53,9 @@ def run_trial(config: TrialConfig, context: Context | None = None) -> dict[str, 
     """Runs one trial whole and leaves its files in `context.folder`.
 
     With several processes all of them train and rank 0 alone measures, reports and writes. A trial
-    that was killed goes on from the snapshot in its folder, to the result of an unbroken one; what
-    was reported before is not reported again.
+    that was killed goes on from the snapshot in its folder, to the result of an unbroken one: bit
+    for bit on a CPU with up to two processes, else to rounding. What the snapshot holds is not
+    reported again.
 
     Args:
         config: the trial.
@@ -71,8 +72,6 @@ def run_trial(config: TrialConfig, context: Context | None = None) -> dict[str, 
     clock = _Clock()
     start = time.perf_counter()
     context.folder.mkdir(parents=True, exist_ok=True)
-    if context.device.type == "cuda":
-        torch.set_float32_matmul_precision("high")  # TF32
     with threads(context.threads):
         with clock.on("prepare_s"):
             prepared = prepare(config, context)
@@ -133,7 +132,7 @@ def _unlearn(
             bf16=in_bf16(config, context.device),
             on_step=on_step,
         )
-        _keep_snapshots(config, context, measured, running)
+        _keep_snapshots(config, context, prepared, measured, running)
         pools = training_pools(config, prepared.dataset)
         source = prepared.tokens or prepared.dataset
         batches = Batches(source, pools, config.seed, context.world, config.loader)
@@ -172,15 +171,22 @@ def _ease(student: CompletionModel, config: TrialConfig) -> None:
 
 
 def _keep_snapshots(
-    config: TrialConfig, context: Context, measured: Measured, running: Running
+    config: TrialConfig,
+    context: Context,
+    prepared: Prepared,
+    measured: Measured,
+    running: Running,
 ) -> None:
     """Goes on from the snapshot in the trial's folder, and writes the next ones."""
     identity = {
         "trial": config.key(),
+        "data": prepared.dataset.fingerprint,
+        "original": prepared.base.name,
         "code": code_version("trainables"),
         "torch": str(torch.__version__),
         "device": context.device.type,
         "processes": str(context.world.size),
+        "threads": str(context.threads),
     }
     every = config.unlearn.save_every or config.unlearn.eval_every
 

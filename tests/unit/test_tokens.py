@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
+from tests import published
 from tests.tiny import tiny
 from trainables.base_models import base_model, load_base
 from trainables.config import TrialConfig
@@ -86,9 +88,60 @@ def test_only_the_models_that_tokenise_keep_tokens() -> None:
             tiny(model=model, method=method, unlearn__noise_bank=2, unlearn__token_cache=True)
         )
         for model in ("mae_tiny", "mage_tiny")
-        for method in ("ours", "original")
+        for method in ("ours", "max_loss", "original")
     }
-    assert [name for name, stages in keys.items() if "tokens" in stages] == [("mage_tiny", "ours")]
+    found = [name for name, stages in keys.items() if "tokens" in stages]
+    assert found == [("mage_tiny", "ours"), ("mage_tiny", "max_loss")]
+
+
+def test_a_noise_bank_is_of_the_method_that_reads_it() -> None:
+    banks = {"unlearn__noise_bank": 2}
+    for method in ("ours", "max_loss"):
+        usual = tiny(model="mage_tiny", method=method)
+        same = tiny(model="mage_tiny", method=method, **banks).key() == usual.key()
+        assert same == (method == "max_loss")
+
+
+def test_tokens_are_mapped_and_not_copied(cache: Path) -> None:
+    config = tiny(**KEPT)
+    context = Context(cache=cache)
+    dataset = load(config.data, cache)
+    base = base_model(config, dataset, context)
+    kept_tokens(config, dataset, base, context)
+    before = pa.total_allocated_bytes()
+    tokens, _ = kept_tokens(config, dataset, base, context)
+    assert tokens is not None
+    assert sum(role.views.nbytes for role in tokens.roles) > 10_000
+    assert pa.total_allocated_bytes() - before < 1000
+
+
+def test_kept_views_are_those_that_a_step_would_read(tmp_path: Path) -> None:
+    root = published.imagenet(tmp_path / "imagenet")
+    config = apply_overrides(
+        tiny(**KEPT),
+        {
+            "data.source": "imagenet",
+            "data.root": str(root),
+            "data.augment": True,
+            "data.views": 2,
+            "data.forget": published.FORGET,
+            "data.retain": published.RETAIN,
+            "data.proxy": published.PROXY,
+        },
+    )
+    context = Context(cache=tmp_path / "cache")
+    dataset = load(config.data, context.cache)
+    base = base_model(config, dataset, context)
+    tokens, _ = kept_tokens(config, dataset, base, context)
+    assert tokens is not None
+    model = load_base(config, base, context)
+    assert isinstance(model, MAGE)
+    rows = dataset.rows("forget", "train")[[0, 1, 2, 3]]
+    views = np.array([0, 1, 2, 3])
+    images = dataset.expand(dataset.read(rows, views))
+    found = tokens.expand(tokens.read(rows, views))
+    assert torch.equal(found, model.tokenize(images))
+    assert not torch.equal(found, tokens.expand(tokens.read(rows, views + 1)))
 
 
 def test_altered_tokens_are_refused_in_one_line(cache: Path, tmp_path: Path) -> None:
@@ -111,7 +164,7 @@ def test_altered_tokens_are_refused_in_one_line(cache: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"unlearn.token_cache": True}, "noise_bank is 0"),
+        ({"unlearn.token_cache": True}, "needs an unlearn.noise_bank above 0"),
         (
             {
                 "unlearn.token_cache": True,

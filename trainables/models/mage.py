@@ -40,6 +40,7 @@ from trainables.parallel import ALONE, World
 # of the share of masked tokens in training: a normal distribution, cut at the least share and at 1
 _MASK_MEAN, _MASK_STD = 0.55, 0.25
 _LABEL_SMOOTHING = 0.1
+_TOKENISED = 32  # images at once
 # the published table of positions has a row for the class token and 16 x 16 tokens, whatever the
 # image's size
 _LEAST_POSITIONS = 257
@@ -172,7 +173,8 @@ class MAGE(CompletionModel):
     def tokenize(self, images: Tensor) -> Tensor:
         """Images `(B, 3, H, W)` in [0, 1] -> codes `(B, L)` int64 in raster order."""
         with torch.no_grad():
-            return self.vqgan.tokenize(images)
+            # few at once: the tokenizer's activations are larger than all of the transformer's
+            return torch.cat([self.vqgan.tokenize(part) for part in images.split(_TOKENISED)])
 
     def detokenize(self, tokens: Tensor) -> Tensor:
         """Codes `(B, L)` -> images `(B, 3, H, W)`, near [0, 1] and not clamped."""
