@@ -132,7 +132,7 @@ def test_a_size_that_cannot_be_measured_stops_no_other_and_leaves_no_file(
         ]
         * 2
     )
-    assert "test crops, data.test_per_class asks for 10000000" in err
+    assert re.search(r"crops, data\.\w+_per_class asks for 10000000", err)
     assert not [*tmp_path.iterdir()]
 
 
