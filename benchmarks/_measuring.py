@@ -42,7 +42,7 @@ def tell(what: str, seconds: Mapping[str, float]) -> None:
     """Prints a line: what was compared, the seconds of two works, the first over the second."""
     (slow, slow_s), (fast, fast_s) = seconds.items()
     ratio = slow_s / fast_s
-    print(f"{what:<34} {slow} {slow_s:8.3f} s, {fast} {fast_s:8.3f} s {ratio:8.2f} x", flush=True)
+    print(f"{what:<32} {slow} {slow_s:9.4f} s, {fast} {fast_s:9.4f} s {ratio:8.2f} x", flush=True)
 
 
 def peak_memory() -> int:

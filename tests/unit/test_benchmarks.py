@@ -116,24 +116,45 @@ def test_a_step_that_does_not_fit_is_left_out_and_told(
     assert "completion of 2" in out
 
 
-def test_a_size_that_cannot_be_measured_stops_no_other_and_leaves_no_file(
+def test_a_size_that_cannot_be_measured_is_told_and_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """In the processes that it starts, whose temporary folder is that of the environment."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     # no photograph has so many crops
-    assert published_sizes.main(["mae_tiny", "mae_tiny", "--batch", "10000000"]) == 1
+    assert published_sizes.main(["mae_tiny", "--batch", "10000000"]) == 1
     out, err = capfd.readouterr()
-    assert (
-        re.findall(r"^(?:mae_tiny|  failed .*)$", out, re.MULTILINE)
-        == [
-            "mae_tiny",
-            "  failed              exit status 1",
-        ]
-        * 2
-    )
-    assert re.search(r"crops, data\.\w+_per_class asks for 10000000", err)
+    lines = out.splitlines()
+    assert lines[0] == "mae_tiny"
+    assert lines[-1] == "  failed              exit status 1"
+    assert positive(out, r"^  file +([\d.]+) GB$")
+    assert "train crops, data.train_per_class asks for 10000000" in err
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_size_that_is_killed_stops_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    called: list[tuple[object, object]] = []
+
+    def alone(work: object, name: str, *rest: object) -> int:
+        called.append((work, name))
+        return -9 if (work, name) == (published_sizes.measure_size, "mage_tiny") else 0
+
+    monkeypatch.setattr(published_sizes, "_alone", alone)
+    assert published_sizes.main(["mage_tiny", "mae_tiny"]) == 1
+    assert called == [
+        (work, name)
+        for name in ("mage_tiny", "mae_tiny")
+        for work in (published_sizes.write_published, published_sizes.measure_size)
+    ]
+    assert capsys.readouterr().out.splitlines() == [
+        "mage_tiny",
+        "  failed              killed, for its memory?",
+        "mae_tiny",
+    ]
+    assert published_sizes.main(["mae_tiny"]) == 0
 
 
 def test_an_unknown_model_is_refused(capsys: Captured) -> None:
@@ -219,7 +240,7 @@ def test_works_take_turns_and_their_medians_are_told(
     assert seconds == {"slow": 4.0, "fast": 2.0}
     _measuring.tell("some work", seconds)
     assert re.sub(" +", " ", capsys.readouterr().out) == (
-        "some work slow 4.000 s, fast 2.000 s 2.00 x\n"
+        "some work slow 4.0000 s, fast 2.0000 s 2.00 x\n"
     )
 
 

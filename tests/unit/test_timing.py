@@ -40,6 +40,6 @@ def test_trials_are_split_model_by_model() -> None:
     lost = Entry(trial=plan.trials[-1], state="failed", cause="crash")
     shares = "(unlearning 50%, completing and measuring 25%, pictures and weights 8%)"
     assert trial_times([*entries, lost]) == [
-        f"  mae_tiny: 25 trials, 12 s each {shares}",
+        f"  mae_tiny: 19 trials, 12 s each {shares}",
         f"  mage_tiny: 7 trials, 12 s each {shares}",
     ]

@@ -32,7 +32,9 @@ def untyped(x):  # wrong: no-untyped-def
 """,
     "trainables/config.py": "",
     "search_spaces/first.py": "",
-    "benchmarks/first.py": "",
+    "benchmarks/rates.py": """
+RATE: float = "fast"  # wrong: assignment
+""",
     "scripts/tool.py": "",
 }
 
