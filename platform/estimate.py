@@ -24,6 +24,7 @@ class Cost:
         complete_row: completing and measuring one image.
         artifacts: pictures, t-SNE and weights of a trial.
         megabytes: what a trial leaves.
+        sampling_steps: that `complete_row` takes; others take their share of it.
     """
 
     pretrain_row: float
@@ -31,34 +32,60 @@ class Cost:
     complete_row: float
     artifacts: float
     megabytes: float
+    sampling_steps: int = 1
 
 
-# The tiny sizes were measured. The others are theirs times the parameters and the tokens (Palette:
-# the pixels) that they have more, and completions also times the steps that they sample by.
+# Measured on one core without AVX-512, `benchmarks/RESULTS.md` says how; Palette's completion at
+# the published size by computation. A pretraining row of a published size is an unlearning row.
 COSTS: dict[ModelName, Cost] = {
     "mae_tiny": Cost(
-        pretrain_row=1.8e-3, unlearn_row=1.9e-3, complete_row=1.1e-3, artifacts=0.7, megabytes=4.0
+        pretrain_row=5e-3, unlearn_row=3.8e-3, complete_row=1.6e-3, artifacts=1.0, megabytes=4.0
     ),
     "mae_vit_base_patch16": Cost(
-        pretrain_row=0.8, unlearn_row=0.8, complete_row=0.22, artifacts=10.0, megabytes=480.0
+        pretrain_row=3.1, unlearn_row=3.1, complete_row=1.8, artifacts=10.0, megabytes=480.0
     ),
     "mae_vit_large_patch16": Cost(
-        pretrain_row=2.4, unlearn_row=2.4, complete_row=0.66, artifacts=10.0, megabytes=1350.0
+        pretrain_row=10.5, unlearn_row=10.5, complete_row=4.6, artifacts=10.0, megabytes=1350.0
     ),
     "mage_tiny": Cost(
-        pretrain_row=2.7e-3, unlearn_row=1.8e-3, complete_row=3.5e-3, artifacts=2.5, megabytes=7.5
+        pretrain_row=1.1e-2,
+        unlearn_row=5e-3,
+        complete_row=1.3e-2,
+        artifacts=1.5,
+        megabytes=7.5,
+        sampling_steps=8,
     ),
     "mage_vit_base_patch16": Cost(
-        pretrain_row=1.7, unlearn_row=1.1, complete_row=5.4, artifacts=10.0, megabytes=840.0
+        pretrain_row=22.0,
+        unlearn_row=22.0,
+        complete_row=28.0,
+        artifacts=10.0,
+        megabytes=840.0,
+        sampling_steps=20,
     ),
     "mage_vit_large_patch16": Cost(
-        pretrain_row=3.9, unlearn_row=2.6, complete_row=12.5, artifacts=10.0, megabytes=1890.0
+        pretrain_row=23.0,
+        unlearn_row=23.0,
+        complete_row=38.0,
+        artifacts=10.0,
+        megabytes=1890.0,
+        sampling_steps=20,
     ),
     "palette_tiny": Cost(
-        pretrain_row=3e-3, unlearn_row=1.6e-3, complete_row=1.1e-2, artifacts=2.5, megabytes=5.5
+        pretrain_row=1.6e-2,
+        unlearn_row=1.4e-2,
+        complete_row=3.7e-2,
+        artifacts=1.5,
+        megabytes=5.5,
+        sampling_steps=10,
     ),
     "palette_places2": Cost(
-        pretrain_row=15.0, unlearn_row=8.0, complete_row=5500.0, artifacts=10.0, megabytes=280.0
+        pretrain_row=15.0,
+        unlearn_row=15.0,
+        complete_row=28000.0,
+        artifacts=10.0,
+        megabytes=280.0,
+        sampling_steps=2000,
     ),
 }
 _STARTING = 12.0  # Ray, and the first import of torch in its workers
@@ -156,7 +183,9 @@ def _evaluation(config: TrialConfig) -> float:
         config.data.val_per_class + config.data.test_per_class
     )
     measuring = sum(_NETWORK_ROW[name] for name in config.networks.weights())
-    return (COSTS[config.model].complete_row + measuring) * images
+    cost = COSTS[config.model]
+    sampled = (config.sampling.steps or cost.sampling_steps) / cost.sampling_steps
+    return (cost.complete_row * sampled + measuring) * images
 
 
 def describe(plan: Plan, *, resumed: bool = False) -> list[str]:

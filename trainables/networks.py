@@ -50,18 +50,16 @@ class _Published:
     names: tuple[str, ...]
 
 
+_INCEPTION = "inception-2015-12-05-6726825d.pth"
 _PUBLISHED = {
     "inception": _Published(
         label="Inception-v3 2015-12-05",
         what="the Inception of FID",
         url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
-        "pt_inception-2015-12-05-6726825d.pth",
+        f"pt_{_INCEPTION}",
         sha256="6726825d",
         # torch-fidelity and torchmetrics keep the same bytes under the second name
-        names=(
-            "pt_inception-2015-12-05-6726825d.pth",
-            "weights-inception-2015-12-05-6726825d.pth",
-        ),
+        names=(f"pt_{_INCEPTION}", f"weights-{_INCEPTION}"),
     ),
     "places365": _Published(
         label="Places365 ResNet-50",
@@ -297,5 +295,4 @@ def _quiet() -> Iterator[None]:
 
 def _line(error: Exception) -> str:
     """What went wrong, short and in one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text!r:.200}" if text else type(error).__name__
+    return f"{type(error).__name__}: {' '.join(str(error).split())!r:.200}"
