@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests.parity.tolerance import close
 from tests.parity.weights import fill, smooth_images
 from trainables.models import build_model
 
@@ -54,7 +53,7 @@ def test_numbers_are_the_published_ones() -> None:
         "loss": rows.total.sum() / rows.places.sum(),
     }
     for name, value in found.items():
-        close(value, wanted[name], name)
+        torch.testing.assert_close(value, wanted[name], rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_fresh_position_tables_are_sine_cosine() -> None:

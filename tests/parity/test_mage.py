@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.parity.tolerance import close
+from tests.parity.tolerance import assert_close
 from tests.parity.weights import fill, smooth_images
 from trainables.methods import METHODS
 from trainables.models import build_model
@@ -110,7 +110,7 @@ def test_numbers_are_the_published_ones(
         "vqgan_decoded": student.detokenize(inputs["tokens"]),
     }
     for name, value in found.items():
-        close(value, golden[name], name)
+        assert_close(value, golden[name], name)
 
 
 @torch.inference_mode()
@@ -133,8 +133,8 @@ def test_losses_are_the_released_ones(
         "forget_l2": terms("ours").forget,
     }
     for name, value in found.items():
-        close(value, golden[name], name)
-    close(terms("ours").total, golden["retain_l2"] + 0.25 * golden["forget_l2"], "ours")
+        assert_close(value, golden[name], name)
+    assert_close(terms("ours").total, golden["retain_l2"] + 0.25 * golden["forget_l2"], "ours")
 
 
 @torch.inference_mode()
@@ -143,5 +143,5 @@ def test_paper_terms_are_means_over_their_own_rows(
 ) -> None:
     """Of three rows one is retain: its released term is 2 / 3 of its mean, forget's 4 / 3."""
     terms = METHODS["ours"].loss(student, teacher, inputs, golden["labels"] <= 0, alpha=0.25)
-    close(terms.retain * 2 / 3, golden["retain_l2"], "retain")
-    close(terms.forget * 4 / 3, golden["forget_l2"], "forget")
+    assert_close(terms.retain * 2 / 3, golden["retain_l2"], "retain")
+    assert_close(terms.forget * 4 / 3, golden["forget_l2"], "forget")

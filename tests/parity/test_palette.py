@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.parity.tolerance import close
+from tests.parity.tolerance import assert_close
 from tests.parity.weights import fill, smooth_images
 from trainables.config import TaskConfig
 from trainables.methods import METHODS
@@ -71,10 +71,12 @@ def test_images_are_noised_as_published(
     golden: dict[str, Tensor], inputs: dict[str, Tensor]
 ) -> None:
     found = noised(inputs["target"], golden["noise"], golden["gamma"])
-    close(found, golden["y_noisy"], "y_noisy")
+    assert_close(found, golden["y_noisy"], "y_noisy")
     # the released code's forget rows hold nothing but the noise
     forget = golden["labels"].view(-1, 1, 1, 1) < 0
-    close(torch.where(forget, golden["noise"], found), golden["y_noisy_forget"], "y_noisy_forget")
+    assert_close(
+        torch.where(forget, golden["noise"], found), golden["y_noisy_forget"], "y_noisy_forget"
+    )
 
 
 def test_predictions_are_the_published_ones(
@@ -90,16 +92,16 @@ def test_predictions_are_the_published_ones(
         mean, log_variance = model.posterior(
             inputs["condition"], inputs["y_noisy"], middle, schedule="train"
         )
-    close(model.gammas, golden["gammas"], "gammas")
-    close(noise, golden["eps"], "eps")
-    close(mean, golden["posterior_mean"], "posterior_mean")
-    close(log_variance, golden["posterior_log_variance"], "posterior_log_variance")
+    assert_close(model.gammas, golden["gammas"], "gammas")
+    assert_close(noise, golden["eps"], "eps")
+    assert_close(mean, golden["posterior_mean"], "posterior_mean")
+    assert_close(log_variance, golden["posterior_log_variance"], "posterior_log_variance")
     assert f"feature_{len(features)}_mean_std_first" not in golden
     for index, feature in enumerate(features):
         name = f"feature_{index}_mean_std_first"
         found = torch.stack([feature.mean(), feature.std(), feature.flatten()[0]])
-        close(found, golden[name], name)
-    close(features[-1], golden["last_feature"], "last_feature")
+        assert_close(found, golden[name], name)
+    assert_close(features[-1], golden["last_feature"], "last_feature")
 
 
 @pytest.mark.parametrize(("method", "name"), [("ours", "ours_loss"), ("max_loss", "max_loss")])
@@ -116,4 +118,4 @@ def test_released_losses_are_the_published_ones(
             alpha=0.25,
             variant="released",
         )
-    close(terms.total, golden[name], name)
+    assert_close(terms.total, golden[name], name)

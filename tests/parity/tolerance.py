@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def close(found: Tensor, wanted: Tensor, name: str) -> None:
+def assert_close(found: Tensor, wanted: Tensor, name: str) -> None:
     """Within 1e-4 of each number, or 1e-5 of the greatest.
 
     The golden numbers are rounded themselves: near zero, a computation in float64 is as far from

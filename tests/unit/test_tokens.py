@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from torch import Tensor
 
 from tests import published
-from tests.tiny import tiny
+from tests.tiny import STEPS, tiny
 from trainables.base_models import base_model, load_base
 from trainables.config import TrialConfig
 from trainables.context import Context
@@ -46,24 +47,35 @@ def test_a_trial_on_kept_tokens_is_the_trial_on_its_images(cache: Path, tmp_path
     assert found[0] == found[1]
 
 
-def test_with_kept_tokens_the_tokenizer_sees_no_training_image(
+def test_with_kept_tokens_no_step_runs_the_tokenizer(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = tiny(**KEPT)
-    run_trial(config, Context(folder=tmp_path / "first", cache=cache))
-    monkeypatch.setattr(MAGE, "prepare", _without_tokenizer(monkeypatch))
-    run_trial(config, Context(folder=tmp_path / "second", cache=cache))
-
-
-def _without_tokenizer(monkeypatch: pytest.MonkeyPatch) -> Any:
-    plain = MAGE.prepare
+    plain_prepare, plain_tokenize = MAGE.prepare, MAGE.tokenize
+    steps: list[str] = []
+    inside: list[bool] = []
 
     def prepare(self: MAGE, *args: Any) -> Any:
-        with monkeypatch.context() as patch:
-            patch.delattr(MAGE, "tokenize")
-            return plain(self, *args)
+        steps.append("prepared")
+        inside.append(True)
+        try:
+            return plain_prepare(self, *args)
+        finally:
+            inside.pop()
 
-    return prepare
+    def tokenize(self: MAGE, images: Tensor) -> Tensor:
+        if inside:
+            steps.append("tokenised")
+        return plain_tokenize(self, images)
+
+    monkeypatch.setattr(MAGE, "prepare", prepare)
+    monkeypatch.setattr(MAGE, "tokenize", tokenize)
+    for given, wanted in (
+        (KEPT, ["prepared"] * STEPS),
+        (MAGE_TRIAL, ["prepared", "tokenised"] * STEPS),
+    ):
+        steps.clear()
+        run_trial(tiny(**given), Context(folder=tmp_path / "trial", cache=cache))
+        assert steps == wanted
 
 
 def test_kept_tokens_are_those_of_the_images(cache: Path) -> None:
