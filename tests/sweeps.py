@@ -126,6 +126,12 @@ def times(folder: Path) -> dict[str, int]:
     return {path.parent.name: path.stat().st_mtime_ns for path in results}
 
 
+def descendants(pid: int) -> list[int]:
+    """Numbers of the processes that descend from one."""
+    numbers = [int(each.split()[0]) for each in _family(pid)]
+    return [number for number in numbers if number != pid]
+
+
 def _family(pid: int) -> set[str]:
     """A process and all that descend from it, each by its number and its start."""
     present = _present()

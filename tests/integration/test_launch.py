@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,8 +15,10 @@ import torch
 from safetensors.torch import load_file
 
 from platform import cluster, launch
+from tests.sweeps import descendants
 from trainables.config import TrialConfig, to_dict
 from trainables.overrides import apply_overrides
+from trainables.snapshots import SNAPSHOT
 
 STEPS = 10
 
@@ -66,6 +73,54 @@ def test_two_workers_train_what_one_process_trains(config: TrialConfig, tmp_path
     assert second["metrics"]["loss/total"] == pytest.approx(
         first["metrics"]["loss/total"], rel=1e-5
     )
+
+
+@pytest.mark.slow
+def test_workers_that_were_killed_end_where_unbroken_ones_do(
+    config: TrialConfig, tmp_path: Path
+) -> None:
+    settings = {
+        "method": "ours",  # a part's terms need no moments of the part, which workers cut otherwise
+        "unlearn.accumulate": 2,
+        "unlearn.save_every": 4,
+        "unlearn.steps": 40,
+    }
+    longer = apply_overrides(config, settings)
+    alone = order(longer, tmp_path, "alone", 1)
+    whole = order(longer, tmp_path, "whole", 2)
+    broken = order(longer, tmp_path, "broken", 2)
+    kept = Path(broken.folder) / SNAPSHOT
+    assert launch.execute(alone, lambda metrics: None) is None
+    with cluster.local(2, 0):
+        assert launch.execute(whole, lambda metrics: None) is None
+        with ThreadPoolExecutor(1) as executor:
+            ending = executor.submit(launch.execute, broken, lambda metrics: None)
+            while not kept.is_file() and not ending.done():
+                time.sleep(0.01)
+            assert kill_workers() == 2
+            failure = ending.result()
+        assert failure is not None
+        assert failure.cause == "crash"
+        assert kept.is_file()
+        assert launch.execute(broken, lambda metrics: None) is None
+    assert 0 < launch.read_result(Path(broken.folder))["resumed_from"] < 40
+    one, unbroken, resumed = (
+        load_file(Path(each.folder) / "weights.safetensors") for each in (alone, whole, broken)
+    )
+    assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
+    apart = torch.cat([(one[n] - resumed[n]).flatten() for n in one]).norm()
+    assert apart / torch.cat([one[n].flatten() for n in one]).norm() < 1e-5
+
+
+def kill_workers() -> int:
+    """Kills the processes that share this one's trial; how many they were."""
+    found = 0
+    for process in descendants(os.getpid()):
+        with contextlib.suppress(FileNotFoundError):  # it may have ended meanwhile
+            if b"RayTrainWorker" in Path(f"/proc/{process}/cmdline").read_bytes():
+                os.kill(process, signal.SIGKILL)
+                found += 1
+    return found
 
 
 def test_rows_that_workers_cannot_share_are_refused(config: TrialConfig, tmp_path: Path) -> None:
