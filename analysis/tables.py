@@ -101,8 +101,12 @@ def _table(request: shell.Request) -> tuple[list[str], list[list[str]], list[str
         "IS: mean ± standard deviation over its splits, not over seeds.",
         "Feasible: the validation retain distance stays within its limit, val/violation <= 0; "
         "best: the highest val/objective.",
-        "Networks of the Frechet distance, IS and the cosine: "
-        f"{'; '.join(', '.join(each) or 'not recorded' for each in made)}.",
+        "Measured by: "
+        + "; ".join(
+            f"{figure}, {', '.join(each) or 'not recorded'}"
+            for figure, each in zip(("Frechet distance", "IS", "cosine"), made, strict=True)
+        )
+        + ". The CSV files call the first FID and the last CLIP, as the paper's do.",
     ]
     commit = request.sweep.environment.get("git_commit") or "unknown"
     data = sorted({row["data_hash"] for row in rows if row["data_hash"]})

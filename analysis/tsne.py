@@ -49,7 +49,9 @@ def _figure(request: shell.Request, model: str, shown: Sequence[shell.Shown]) ->
         axes.set_title(f"{variant.label}  ({row['name']})", fontsize=10)
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
-    handles, labels = panels[0].get_legend_handles_labels()
+    handles, labels = max(
+        (axes.get_legend_handles_labels() for axes in panels), key=lambda legend: len(legend[1])
+    )
     figure.legend(handles, labels, loc="outside lower center", ncols=len(GROUPS), frameon=False)
     figure.suptitle(f"{model}: t-SNE of embeddings of completed test images, {request.chosen}")
     return figure

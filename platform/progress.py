@@ -201,7 +201,10 @@ class Progress:
 def outcome(entry: Entry) -> str:
     """A finished trial's validation figures against the original's, in words."""
     verdict = "" if entry.feasible else ", retains too little"
-    return f"forget FD x{entry.forget_ratio:.2f}, retain FD x{entry.retain_ratio:.2f}{verdict}"
+    # a trial just beyond the limit is not to be read as within a limit that it rounds to
+    digits = 4 if 0.0 < entry.violation < 0.01 else 2
+    retained = f"{entry.retain_ratio:.{digits}f}"
+    return f"forget FD x{entry.forget_ratio:.2f}, retain FD x{retained}{verdict}"
 
 
 def duration(seconds: float) -> str:

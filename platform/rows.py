@@ -50,8 +50,13 @@ def enumerate_rows(study: Study, asked: Settings, seed: int) -> tuple[list[Row],
     """Distinct rows, model by model, each variant's default before its others."""
     pinned = (asked.pinned["model"],) if "model" in asked.pinned else ()
     models = asked.axes.get("model", ()) or pinned or tuple(study.models) or (study.base.model,)
+    scopes = {*models, *map(family_of, models)}
+    unused = [scope for scope in asked.scoped if scope not in scopes]
     parts = [_RowsOfModel(study, model, asked.of_model(model), seed) for model in models]
-    faults = [line for part in parts for line in part.faults]
+    faults = [
+        f"{scope}/...: the sweep has no such model, only {', '.join(models)}" for scope in unused
+    ]
+    faults += [line for part in parts for line in part.faults]
     data = {key: each for part in parts for key, each in part.data.items()}
     faults += [line for each in data.values() for line in problems(each)]
     taken: set[str] = set()

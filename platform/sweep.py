@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import re
 import sys
 import traceback
@@ -30,6 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted before anything was started", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # whoever read the output, such as head, has gone; Python would fail on it at its end too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()

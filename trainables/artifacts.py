@@ -86,9 +86,12 @@ def _leave_samples(
         "original": complete_rows(teacher, dataset, rows, config),
         "unlearned": complete_rows(student, dataset, rows, config),
     }
+    drawn = dict(columns)
+    if config.method == "original":
+        del drawn["unlearned"]  # the same model once more
     figures.sample_grid(
         context.folder / "samples.png",
-        columns,
+        drawn,
         roles,
         title=f"{config.model} · {config.method}",
         subtitle=describe(config),
@@ -112,7 +115,10 @@ def _leave_embeddings(
     groups: list[str] = []
     index: list[int] = []
     parts: list[np.ndarray] = []
-    for who, sets in (("original", prepared.reference.original), ("unlearned", measured.extracted)):
+    shown = {"original": prepared.reference.original, "unlearned": measured.extracted}
+    if config.method == "original":
+        del shown["unlearned"]  # the same model once more
+    for who, sets in shown.items():
         for role in ("retain", "forget"):
             rows = prepared.dataset.rows(role, "test")
             places = _spread(rows, config.evaluation.tsne_points)

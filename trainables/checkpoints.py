@@ -215,7 +215,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _reason(error: Exception) -> str:
     text = str(error)
-    code = re.search(r"Unsupported \w+: GLOBAL (\S+)", text)
+    code = re.search(r"Unsupported \w+: GLOBAL ([A-Za-z_][\w.]*)(?!\S)", text)
     if code:
         return f"not weights alone: it names {code[1]!r:.80}, which was not run; expected tensors"
     text = text.rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]

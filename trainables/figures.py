@@ -171,7 +171,7 @@ def tsne_panel(axes: Axes, points: NDArray[np.floating[Any]], groups: Sequence[s
         groups: of each point, one of `GROUPS`.
     """
     labels = np.asarray(groups)
-    for group in GROUPS:
+    for group in (group for group in GROUPS if group in labels):
         chosen = np.asarray(points)[labels == group]
         who, _, role = group.partition("/")
         colour = ROLE_COLOURS[role]

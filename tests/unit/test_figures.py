@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from trainables import figures
@@ -104,6 +105,12 @@ def test_tsne_figure_writes_png_and_the_same_pdf_twice(tmp_path):
     for suffix in (".png", ".pdf"):
         first, second = ((tmp_path / f"{name}{suffix}").read_bytes() for name in ("a", "b"))
         assert first == second
+
+
+def test_a_panel_has_marks_and_a_legend_for_the_groups_that_there_are() -> None:
+    axes = Figure().subplots()
+    figures.tsne_panel(axes, np.zeros((4, 2)), ["original/retain", "original/forget"] * 2)
+    assert axes.get_legend_handles_labels()[1] == ["original, retain", "original, forget"]
 
 
 def test_samples_table_returns_every_image(tmp_path):

@@ -428,6 +428,11 @@ def test_a_setting_of_one_model_is_not_the_others() -> None:
     assert sources == {"none"}
 
 
+def test_a_setting_of_a_model_that_is_not_in_the_sweep_is_refused() -> None:
+    (fault,) = faults("model=mae_tiny", "palette/unlearn.steps=5")
+    assert fault == "palette/...: the sweep has no such model, only mae_tiny"
+
+
 def test_a_checkpoint_that_is_not_there_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mage.pth"
     assert faults(f"checkpoint={path}") == [f"checkpoint: {path} is not a file"]

@@ -161,6 +161,12 @@ def test_the_best_is_feasible_where_any_is_and_never_the_original(plan: Plan, cl
     assert "best ours-s1" in progress.status()
 
 
+def test_a_trial_just_beyond_the_limit_is_not_rounded_to_it(plan: Plan, clock: Clock) -> None:
+    progress = Progress(plan, io.StringIO(), clock=clock, trial_s=lambda trial: 1.0)
+    progress.finished(plan.trials[1], result_of(2.0, 0.001))
+    assert "retain FD x1.1011, retains too little" in progress.status()
+
+
 def test_a_sweep_that_goes_on_counts_what_ended_before(plan: Plan, clock: Clock) -> None:
     original, ours, first, second = plan.trials
     entries = (

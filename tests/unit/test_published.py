@@ -258,6 +258,12 @@ def test_code_is_refused_and_not_run(kind: str, tmp_path: Path) -> None:
     assert not mark.exists()
 
 
+def test_text_that_reads_like_a_pickle_is_not_told_of_as_code(tmp_path: Path) -> None:
+    path = tmp_path / "roles.csv"
+    path.write_text("class,role\ncats,forget\ndogs,retain\n")
+    assert "not a whole torch file of weights" in refusal(path)
+
+
 def test_absent_files_and_folders_are_refused(tmp_path: Path) -> None:
     assert "no such weights file" in refusal(tmp_path / "absent.pth")
     assert "no such weights file" in refusal(tmp_path)

@@ -38,6 +38,20 @@ def test_the_list_shows_every_study_with_its_question_and_cost(capsys: Captured)
         assert study.cost in line
 
 
+def test_a_reader_that_goes_is_no_fault() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "platform.sweep", "--fields"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
 def test_help_names_every_documented_option(capsys: Captured) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
