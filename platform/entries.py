@@ -11,6 +11,7 @@ from typing import Any, Literal
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from platform.plan import Group, PlannedTrial
+from trainables.sealed import SEAL, digest
 
 State = Literal["finished", "failed", "interrupted"]
 
@@ -91,6 +92,29 @@ def to_optuna(entry: Entry, group: Group) -> FrozenTrial:
         seconds = datetime.timedelta(seconds=entry.duration_s)
         frozen.datetime_start = frozen.datetime_complete - seconds
     return frozen
+
+
+def sealed(frozen: FrozenTrial, place: int) -> FrozenTrial:
+    """The trial with its place among all that the ledger holds, and the digest of it all."""
+    frozen.set_user_attr("place", place)
+    frozen.set_user_attr(SEAL, digest(_substance(frozen)))
+    return frozen
+
+
+def unsealed_place(frozen: FrozenTrial) -> int:
+    """The place that `sealed` gave a trial.
+
+    Raises:
+        ValueError: the trial is not what was sealed.
+    """
+    if frozen.user_attrs.get(SEAL) != digest(_substance(frozen)):
+        raise ValueError(f"trial {frozen.number} is not what was written")
+    return int(frozen.user_attrs["place"])
+
+
+def _substance(frozen: FrozenTrial) -> dict[str, Any]:
+    attributes = {name: each for name, each in frozen.user_attrs.items() if name != SEAL}
+    return {"state": frozen.state.name, "value": frozen.value, "attributes": attributes}
 
 
 def from_optuna(frozen: FrozenTrial, known: Mapping[str, PlannedTrial]) -> Entry:

@@ -65,7 +65,7 @@ def write_manifests(plan: Plan, datasets: list[Dataset]) -> None:
     ]
     path = plan.folder / "manifest.parquet"
     with results.replacing(path) as beside:
-        pq.write_table(pa.concat_tables(tables), beside)
+        pq.write_table(pa.concat_tables(tables), beside, write_page_checksum=True)
     refused = {
         each.fingerprint: {lost.path: lost.reason for lost in each.refused} for each in datasets
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import traceback
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 from platform import resources
 from trainables.errors import NonFiniteError, UserError
 from trainables.overrides import from_dict
+from trainables.sealed import read_sealed
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -190,6 +190,10 @@ def _worker(values: dict[str, Any]) -> None:
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """The `result.json` of a finished trial."""
-    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    return result
+    """The `result.json` of a finished trial.
+
+    Raises:
+        OSError: there is none.
+        ValueError: it is damaged or was altered.
+    """
+    return read_sealed(folder / "result.json")

@@ -8,7 +8,6 @@ proposes is written before any of it runs, so that a resumed sweep runs the same
 from __future__ import annotations
 
 import functools
-import json
 import math
 import sqlite3
 import time
@@ -21,11 +20,12 @@ import optuna
 import sqlalchemy.exc
 from optuna.storages import RDBStorage
 
-from platform.entries import Entry, from_optuna, rank, to_optuna
+from platform.entries import Entry, from_optuna, rank, sealed, to_optuna, unsealed_place
 from platform.plan import Group, Plan, PlannedTrial
 from platform.planning import search_trial
 from platform.points import tpe_points
 from trainables.errors import UserError
+from trainables.sealed import read_sealed, seal, unseal
 
 FILE = "ledger.db"
 _UNREADABLE = (
@@ -62,6 +62,7 @@ class Ledger:
         self._queue: deque[PlannedTrial] = deque()
         self._open: Counter[str] = Counter()
         self._proposed: Counter[str] = Counter()
+        self._written = 0
         for trial in plan.trials:
             self._add(trial)
         self._read()
@@ -180,17 +181,28 @@ class Ledger:
         self._running.clear()
 
     def recover(self) -> list[PlannedTrial]:
-        """Takes in trials that left their result before anyone recorded it; returns them."""
+        """Takes in trials that left their result before anyone recorded it; returns them.
+
+        Raises:
+            LedgerError: a result that was altered. It was written in one step, so that no kill can
+                have left it so.
+        """
         taken = []
         for trial in list(self._queue):
-            try:
-                result = json.loads((self.plan.trial_folder(trial) / "result.json").read_bytes())
-            except (OSError, ValueError):  # it has not finished
+            path = self.plan.trial_folder(trial) / "result.json"
+            if not path.exists():  # it has not finished
                 continue
-            if _is_of(trial, result):
-                self._queue.remove(trial)
-                if self.finish(trial, result):
-                    taken.append(trial)
+            try:
+                result = read_sealed(path)
+                if not _is_of(trial, result):
+                    raise ValueError("it is another trial's")
+            except (OSError, ValueError) as error:
+                raise LedgerError(
+                    f"{path} is damaged ({error}): remove it, and the trial runs again"
+                ) from error
+            self._queue.remove(trial)
+            if self.finish(trial, result):
+                taken.append(trial)
         return taken
 
     def entries(self) -> list[Entry]:
@@ -224,7 +236,8 @@ class Ledger:
         if before is not None and before.state == "finished":
             return
         group = self._groups[entry.trial.group_name]
-        self._studies[group.name].add_trial(to_optuna(entry, group))
+        self._studies[group.name].add_trial(sealed(to_optuna(entry, group), self._written))
+        self._written += 1
         self._remember(entry)
         self._propose(group)
 
@@ -244,10 +257,19 @@ class Ledger:
         """Takes up what the file holds."""
         for name, study in self._studies.items():
             group = self._groups[name]
-            while (points := study.user_attrs.get(self._generation(group))) is not None:
-                self._enqueue(group, points)
-            for frozen in study.get_trials(deepcopy=False):
-                self._remember(from_optuna(frozen, self._known))
+            while (kept := study.user_attrs.get(self._generation(group))) is not None:
+                self._enqueue(group, unseal(kept)["points"])
+        written = [
+            (unsealed_place(frozen), from_optuna(frozen, self._known))
+            for study in self._studies.values()
+            for frozen in study.get_trials(deepcopy=False)
+        ]
+        written.sort(key=lambda pair: pair[0])
+        if [place for place, _ in written] != list(range(len(written))):
+            raise ValueError("entries are missing")
+        self._written = len(written)
+        for _, entry in written:
+            self._remember(entry)
         self._queue = deque(t for t in self._queue if t.key not in self._ended)
         for group in self._groups.values():
             self._propose(group)
@@ -274,7 +296,8 @@ class Ledger:
             seed = (self.plan.seed, group.name, self._proposed[group.name])
             frozen = [to_optuna(e, group) for e in told if e.state == "finished"]
             points = tpe_points(group.space, frozen, count, seed)
-            self._studies[group.name].set_user_attr(self._generation(group), points)
+            kept = seal({"points": points})
+            self._studies[group.name].set_user_attr(self._generation(group), kept)
             self._enqueue(group, points)
 
     def _enqueue(self, group: Group, points: list[dict[str, Any]]) -> None:

@@ -22,6 +22,7 @@ from search_spaces.study import SearchConfig
 from trainables.config import TrialConfig, content_key, to_dict
 from trainables.errors import UserError
 from trainables.overrides import flatten, from_dict
+from trainables.sealed import read_sealed, seal
 
 Kind = Literal["default", "grid", "search"]
 Launcher = Literal["auto", "inline", "train"]
@@ -252,7 +253,7 @@ def write_plan(plan: Plan) -> Path:
     """Writes `plan.json` into the sweep's folder, in one step."""
     path = plan.folder / "plan.json"
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(plan.to_dict(), indent=1) + "\n", "utf-8")
+    beside.write_text(json.dumps(seal(plan.to_dict()), indent=1) + "\n", "utf-8")
     beside.replace(path)
     return path
 
@@ -265,11 +266,9 @@ def read_plan(folder: Path) -> Plan:
     """
     path = folder / "plan.json"
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = read_sealed(path)
     except (OSError, ValueError) as error:
         raise PlanError(f"{path} cannot be read: {_line(error)}") from error
-    if not isinstance(values, dict):
-        raise PlanError(f"{path} is not a plan: it holds no object")
     try:
         return Plan.from_dict({**values, "storage": str(folder.parent), "name": folder.name})
     except PlanError as error:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from platform.environment import environment
 from trainables.errors import UserError
 from trainables.overrides import close_names
+from trainables.sealed import SEAL, unseal
 
 if TYPE_CHECKING:
     from platform.plan import Plan, PlannedTrial
@@ -109,7 +110,8 @@ def write_results(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     schema = pa.schema([*COLUMNS.items(), *((name, pa.float64()) for name in metrics)])
     path = folder / "results.parquet"
     with replacing(path) as beside:
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), beside)
+        table = pa.Table.from_pylist(list(rows), schema=schema)
+        pq.write_table(table, beside, write_page_checksum=True)
     return path
 
 
@@ -203,10 +205,19 @@ def read_sweep(storage: Path, name: str) -> Sweep:
     return Sweep(
         name=name,
         folder=folder,
-        plan=read_json(plan_path),
+        plan=_read_plan(plan_path),
         results=table,
         environment=read_json(described) if described.is_file() else {},
     )
+
+
+def _read_plan(path: Path) -> dict[str, Any]:
+    """A plan of this version, or of one that did not seal it yet."""
+    values = read_json(path)
+    try:
+        return unseal(values) if SEAL in values else values
+    except ValueError as error:
+        raise RecordError(f"{path} is damaged: {error}") from None
 
 
 def _no_sweep(storage: Path, name: str) -> str:
@@ -224,7 +235,7 @@ def read_table(path: Path) -> pa.Table:
         RecordError: it is damaged or truncated.
     """
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
         table.validate(full=True)  # reading alone lets broken texts through
         return table
     except (pa.ArrowException, OSError) as error:

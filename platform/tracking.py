@@ -16,17 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from platform import record
+from platform.delivery import Delivery, Event
 from platform.environment import git_state
 from platform.results import (
     RecordError,
     Sweep,
-    read_json,
     read_sweep,
     write_json,
 )
 from platform.variants import Row, Variant, failures, is_feasible, metric_labels, variants
 from trainables.config import to_dict
 from trainables.errors import UserError
+from trainables.sealed import read_sealed, seal
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -49,7 +50,6 @@ __all__ = [
 ]
 
 SweepStatus = Literal["finished", "failed", "interrupted"]
-Event = dict[str, Any]
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 _AT_THE_TOP = ("samples.png", "tsne.png", "config.json", "result.json")
 _SWEEP_FILES = (
@@ -57,14 +57,17 @@ _SWEEP_FILES = (
     *("manifest.parquet", "refused.json"),
 )
 _METRICS_A_BATCH = 1000  # MLflow's limit
+_PATIENCE_S = 15.0  # with a server that fails at a sweep's end
 _log = logging.getLogger(__name__)
 
 
 class Recorder:
     """Writes one sweep to MLflow: a parent run, and a child run a trial.
 
-    A fault of MLflow after the start never raises: it is logged once, and the events it did not
-    take are kept in `missed`. A resumed sweep goes on with its parent run and with its trials'.
+    A thread of its own writes, so that no trial waits for MLflow. A fault of MLflow after the start
+    never raises: it is logged once, what it did not take is tried again until it does, and what is
+    left at the end is kept in `missed`. A resumed sweep goes on with its parent run and with its
+    trials'.
 
     Args:
         plan: the sweep; its folder must exist.
@@ -72,7 +75,7 @@ class Recorder:
 
     Attributes:
         tracking_uri: where the record is.
-        missed: events that MLflow did not take, oldest first.
+        missed: events that MLflow had not taken when the record was closed, oldest first.
 
     Raises:
         RecordError: MLflow cannot be reached or used.
@@ -96,6 +99,8 @@ class Recorder:
             raise
         except Exception as error:  # whatever the store, its driver or the network raise
             raise RecordError(record.unusable(self.tracking_uri, error)) from error
+        self._doubtful = self._warned = False
+        self._delivery = Delivery(self._apply, is_final=_is_final, on_trouble=self._in_trouble)
 
     @property
     def shown_uri(self) -> str:
@@ -149,34 +154,43 @@ class Recorder:
         tags = {"failure": cause, "mlflow.note.content": f"**{cause}**: {message[:2000]}"}
         self._emit("failed", trial, tags=tags)
 
-    def log_sweep_artifact(self, path: Path) -> None:
-        """Adds a file to the sweep's run."""
-        self._emit("artifact", path=str(path))
+    def trial_retried(self, trial: PlannedTrial, attempts: int, cause: str) -> None:
+        """Says on the trial's run, which goes on, that an attempt was lost.
+
+        Args:
+            trial: the trial.
+            attempts: that have failed so far.
+            cause: of the last failure.
+        """
+        self._emit("retried", trial, tags={"failed_attempts": str(attempts), "last_failure": cause})
+
+    def settle(self, patience_s: float = _PATIENCE_S) -> bool:
+        """Waits until MLflow has taken everything, or fails for some seconds; whether it has."""
+        return not self._delivery.settle(patience_s)
 
     def close(self, status: SweepStatus) -> None:
         """Ends the sweep's run with its files, and every trial's run that is still under way."""
         self._emit("closed", status=_STATUS[status])
+        self.missed = self._delivery.close(_PATIENCE_S)
 
     def _emit(self, name: str, trial: PlannedTrial | None = None, **values: Any) -> None:
         event = {"event": name, "time": int(time.time() * 1000), **values}
         if trial is not None:
             self._trials[trial.key] = trial
             event["trial"] = trial.key
-        try:
-            self._apply(event)
-        except Exception as error:  # a sweep must outlive its record
-            if not self.missed:
-                _log.warning("%s; the sweep goes on", record.unusable(self.tracking_uri, error))
-            self.missed.append(event)
+        self._delivery.put(event)
+
+    def _in_trouble(self, error: Exception) -> None:
+        self._doubtful = True
+        if not self._warned:
+            self._warned = True
+            _log.warning("%s; the sweep goes on", record.unusable(self.tracking_uri, error))
 
     def _apply(self, event: Event) -> None:
-        match event["event"]:
-            case "artifact":
-                self._client.log_artifact(self._parent, event["path"])
-            case "closed":
-                self._close(event)
-            case _:
-                self._apply_to_trial(event)
+        if event["event"] == "closed":
+            self._close(event)
+        else:
+            self._apply_to_trial(event)
 
     def _apply_to_trial(self, event: Event) -> None:
         key, now = event["trial"], event["time"]
@@ -206,8 +220,9 @@ class Recorder:
         """The run of a trial: this session's, an earlier session's, or a new one."""
         if key in self._opened:
             return self._opened[key]
-        if self.missed:  # an answer that was lost may have left a run
+        if self._doubtful:  # an answer that was lost may have left a run
             self._former = self._runs_by_key()
+            self._doubtful = False
         former = self._former.get(key)
         run_id = self._create(key, now) if former is None else str(former.info.run_id)
         if former is not None:
@@ -287,8 +302,14 @@ class Recorder:
         """The sweep's run. Its identity is a file in the sweep's folder, since names may repeat."""
         identity = self._plan.folder / "record.json"
         if not identity.is_file():
-            write_json(identity, {"sweep_id": uuid.uuid4().hex})
-        sweep_id = str(read_json(identity).get("sweep_id"))
+            write_json(identity, seal({"sweep_id": uuid.uuid4().hex}))
+        try:
+            sweep_id = str(read_sealed(identity)["sweep_id"])
+        except (OSError, ValueError, KeyError) as error:
+            raise RecordError(
+                f"{identity} is damaged or truncated ({error}): it names the sweep's run in "
+                "MLflow; remove it, and the sweep is recorded as a new run"
+            ) from None
         found = self._client.search_runs([self._experiment], f"tags.sweep_id = '{sweep_id}'")
         if found:
             self._client.update_run(found[0].info.run_id, status="RUNNING")
@@ -296,6 +317,14 @@ class Recorder:
         tags = record.sweep_tags(self._plan, sweep_id, self._commit, self._experiment)
         run = self._client.create_run(self._experiment, tags=tags, run_name=self._plan.name)
         return str(run.info.run_id)
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether MLflow, or a file that it was to take, will fail so however often it is asked."""
+    status = getattr(error, "get_http_status_code", None)
+    if status is None:
+        return isinstance(error, FileNotFoundError | LookupError | TypeError | ValueError)
+    return 400 <= status() < 500 and status() not in (408, 429)
 
 
 def _client(tracking_uri: str) -> MlflowClient:

@@ -21,6 +21,7 @@ from trainables.figures import (
     write_embeddings,
     write_samples,
 )
+from trainables.sealed import seal
 
 EXTRACTORS = {
     "fid_extractor": "photos CNN",
@@ -136,7 +137,7 @@ def leave_files(folder: Path, planned: PlannedTrial) -> dict[str, Any]:
     result = result_of(planned)
     history = [{"step": step, **result["metrics"], "loss/total": 9.0 / step} for step in (40, 120)]
     (folder / "history.json").write_text(json.dumps(history))
-    (folder / "result.json").write_text(json.dumps(result))
+    (folder / "result.json").write_text(json.dumps(seal(result)))
     return result
 
 

@@ -15,6 +15,10 @@ from filelock import FileLock
 
 from trainables.config import content_key
 from trainables.errors import CheckpointError
+from trainables.sealed import read_sealed, seal
+
+_MATERIAL = "material.json"
+_MOST_HASHED = 2**30  # bytes
 
 
 def build_once(
@@ -23,33 +27,70 @@ def build_once(
     """The folder of some work, done now unless it was done before.
 
     One process builds and others wait. A folder appears whole, by a rename; a build that fails or
-    is killed leaves nothing that a later one would take for finished.
+    is killed leaves nothing that a later one would take for finished. Each process holds what it
+    finds against the digests that were taken when it was made, once.
 
     Args:
         root: of the cache.
         kind: what the work is, the first part of the folder's name.
         material: everything that can change the result, as values that JSON can hold.
         build: does the work in the empty folder that it is given.
+
+    Raises:
+        CheckpointError: a file of it was altered since.
     """
     folder = folder_of(root, kind, material)
     if folder.is_dir():
+        _verify(folder)
         return folder
     root.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(folder.name + ".part")
     with FileLock(folder.with_name(folder.name + ".lock")):
         if folder.is_dir():
+            _verify(folder)
             return folder
         # a build that was killed left this: the lock is ours, so nobody writes there now
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         try:
             build(temporary)
-            (temporary / "material.json").write_text(json.dumps(material, indent=2, sort_keys=True))
+            made = seal({"material": material, "files": _digests(temporary)})
+            (temporary / _MATERIAL).write_text(json.dumps(made, indent=2, sort_keys=True))
             temporary.replace(folder)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
     return folder
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Of every file in a folder, by its path; of a very large one its size, which is read soon."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        size = path.stat().st_size
+        if path.is_file() and path.name != _MATERIAL:
+            name = path.relative_to(folder).as_posix()
+            found[name] = f"{size} bytes" if size > _MOST_HASHED else _sha256(path)
+    return found
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.cache
+def _verify(folder: Path) -> None:
+    try:
+        made = read_sealed(folder / _MATERIAL)["files"]
+        wrong = sorted(dict(made.items() ^ _digests(folder).items()))
+    except (OSError, ValueError, KeyError) as error:
+        wrong = [f"{_MATERIAL} ({error})"]
+    if wrong:
+        raise CheckpointError(
+            f"{folder}: {', '.join(wrong)[:200]} is not as it was made; remove this folder, and it "
+            "is built anew"
+        )
 
 
 def folder_of(root: Path, kind: str, material: Mapping[str, Any]) -> Path:
@@ -74,8 +115,7 @@ def file_hash(path: Path, root: Path) -> str:
     material = {"path": str(path.absolute()), "bytes": seen.st_size, "time": seen.st_mtime_ns}
 
     def build(folder: Path) -> None:
-        with path.open("rb") as file:
-            (folder / "sha256").write_text(hashlib.file_digest(file, "sha256").hexdigest())
+        (folder / "sha256").write_text(_sha256(path))
 
     return (build_once(root, "file", material, build) / "sha256").read_text()
 

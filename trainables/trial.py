@@ -27,6 +27,7 @@ from trainables.methods import METHODS, Terms
 from trainables.models import CompletionModel
 from trainables.networks import Weights
 from trainables.optimisation import Progress
+from trainables.sealed import seal
 from trainables.snapshots import SNAPSHOT, Snapshot, read_snapshot, write_snapshot
 from trainables.stages import Prepared, prepare
 from trainables.training import Recipe, Running, threads, train
@@ -263,7 +264,7 @@ def _write_result(
     }
     temporary = context.folder / (RESULT + ".part")
     with temporary.open("w") as file:
-        json.dump(result, file, indent=2, allow_nan=False)
+        json.dump(seal(result), file, indent=2, allow_nan=False)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(context.folder / RESULT)

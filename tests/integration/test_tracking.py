@@ -81,23 +81,26 @@ class Found:
         return {file.path for file in self.client.list_artifacts(run.info.run_id, folder)}
 
 
+def found_by(recorder):
+    assert recorder.settle()
+    return Found(recorder.tracking_uri)
+
+
 def test_a_sweep_is_a_parent_with_a_child_a_trial(plan):
     recorder = Recorder(plan)
     for trial in plan.trials[:3]:
         run_trial(recorder, plan, trial)
     write_results(plan.folder, [])
     write_environment(plan.folder)
-    (plan.folder / "front.csv").write_text("alpha")
-    recorder.log_sweep_artifact(plan.folder / "front.csv")
     recorder.close("finished")
     assert recorder.missed == []
 
-    found = Found(recorder.tracking_uri)
+    found = found_by(recorder)
     (parent,) = found.parents
     assert (parent.info.run_name, parent.info.status) == ("quickstart", "FINISHED")
     assert "Which variant forgets and harms least?" in parent.data.tags["mlflow.note.content"]
     assert "python -m analysis.tables quickstart" in parent.data.tags["mlflow.note.content"]
-    assert found.files(parent) == {"results.parquet", "environment.json", "front.csv"}
+    assert found.files(parent) == {"results.parquet", "environment.json"}
     assert set(found.children) == {trial.key for trial in plan.trials[:3]}
     assert found.experiment.artifact_location == (plan.storage / "mlartifacts").as_uri()
     for trial in plan.trials[:3]:
@@ -114,7 +117,7 @@ def test_a_trial_has_params_metrics_by_step_and_its_files(plan):
     original, ours = plan.trials[0], plan.trials[6]
     for trial in (original, ours):
         run_trial(recorder, plan, trial)
-    found = Found(recorder.tracking_uri)
+    found = found_by(recorder)
     run = found.children[ours.key]
     assert run.data.params == {
         "model": "mae_tiny",
@@ -151,12 +154,12 @@ def test_a_failed_trial_says_why_and_a_retry_mends_it(plan):
     trial = plan.trials[1]
     recorder.trial_started(trial)
     recorder.trial_failed(trial, "non-finite", "the loss became NaN at step 17")
-    run = Found(recorder.tracking_uri).children[trial.key]
+    run = found_by(recorder).children[trial.key]
     assert run.info.status == "FAILED"
     assert run.data.tags["failure"] == "non-finite"
     assert "NaN at step 17" in run.data.tags["mlflow.note.content"]
     run_trial(recorder, plan, trial)
-    found = Found(recorder.tracking_uri)
+    found = found_by(recorder)
     assert found.count == 2
     assert found.children[trial.key].info.status == "FINISHED"
     assert "failure" not in found.children[trial.key].data.tags
@@ -168,16 +171,17 @@ def test_a_resumed_sweep_goes_on_with_its_runs(plan):
     run_trial(killed, plan, done)
     killed.trial_started(under_way)
     killed.trial_reported(under_way, report(40))
+    assert killed.settle()
     del killed  # as a kill would: the runs stay RUNNING
 
     resumed = Recorder(plan)
     assert resumed.finished_before() == {done.key}
-    assert Found(resumed.tracking_uri).parents[0].info.status == "RUNNING"
+    assert found_by(resumed).parents[0].info.status == "RUNNING"
     run_trial(resumed, plan, under_way)
     run_trial(resumed, plan, outstanding)
     resumed.close("finished")
 
-    found = Found(resumed.tracking_uri)
+    found = found_by(resumed)
     assert found.count == 4
     statuses = {run.info.status for run in [*found.parents, *found.children.values()]}
     assert statuses == {"FINISHED"}
@@ -189,7 +193,7 @@ def test_an_interrupted_sweep_leaves_nothing_running(plan):
     recorder.trial_started(plan.trials[0])
     run_trial(recorder, plan, plan.trials[1])
     recorder.close("interrupted")
-    found = Found(recorder.tracking_uri)
+    found = found_by(recorder)
     assert found.parents[0].info.status == "KILLED"
     assert found.children[plan.trials[0].key].info.status == "KILLED"
     assert found.children[plan.trials[1].key].info.status == "FINISHED"
@@ -200,7 +204,7 @@ def test_a_finished_trial_whose_reports_were_never_recorded_is_whole(plan):
     result = leave_files(plan.folder / "trials" / trial.name, trial)
     recorder = Recorder(plan)
     recorder.trial_finished(trial, plan.folder / "trials" / trial.name, result)
-    found = Found(recorder.tracking_uri)
+    found = found_by(recorder)
     steps = [step for step, _ in found.points(found.children[trial.key], "forget/fid")]
     assert steps == [40, 120]
 
@@ -213,7 +217,7 @@ def test_a_name_used_again_after_its_folder_went_is_another_sweep(plan):
     plan.folder.mkdir()
     second = Recorder(plan)
     assert second.finished_before() == set()
-    assert len(Found(second.tracking_uri).parents) == 2
+    assert len(found_by(second).parents) == 2
 
 
 def test_more_metrics_than_a_batch_holds(plan):
@@ -221,7 +225,7 @@ def test_more_metrics_than_a_batch_holds(plan):
     trial = plan.trials[1]
     recorder.trial_reported(trial, {"step": 1, **{f"retain/m{i}": float(i) for i in range(2300)}})
     assert recorder.missed == []
-    assert len(Found(recorder.tracking_uri).children[trial.key].data.metrics) == 2300
+    assert len(found_by(recorder).children[trial.key].data.metrics) == 2300
 
 
 def test_many_trials_are_all_found_again(plan):
@@ -233,31 +237,59 @@ def test_many_trials_are_all_found_again(plan):
 
     for trial in plan.trials:
         recorder.trial_started(trial)
+    assert recorder.settle()
     recorder._client.search_runs = short_pages
     assert set(recorder._runs_by_key()) == {trial.key for trial in plan.trials}
 
 
-def test_an_outage_is_one_line_and_what_it_missed_can_be_applied_again(plan, caplog):
+def test_an_outage_is_one_line_and_what_it_missed_is_recorded_when_it_is_over(plan, caplog):
     recorder = Recorder(plan)
     trial = plan.trials[1]
     recorder.trial_started(trial)
+    assert recorder.settle()
     client = recorder._client
     recorder._client = None  # every call fails
     with caplog.at_level(logging.WARNING):
         recorder.trial_reported(trial, report(40))
         run_trial(recorder, plan, trial, steps=(120,))
         run_trial(recorder, plan, plan.trials[2])
+        assert not recorder.settle(patience_s=1.0)
     assert len(caplog.records) == 1
     assert "the sweep goes on" in caplog.text
-    assert [event["event"] for event in recorder.missed][:2] == ["reported", "started"]
     recorder._client = client
-    for event in json.loads(json.dumps(recorder.missed)) * 2:  # plain data; twice changes nothing
-        recorder._apply(event)
-    found = Found(recorder.tracking_uri)
+    found = found_by(recorder)
     assert found.count == 3
     assert {run.info.status for run in found.children.values()} == {"FINISHED"}
     for run in found.children.values():
         assert found.points(run, "retain/fid") == [(40, 50.0), (120, 130.0)]
+
+
+def test_an_event_twice_changes_nothing(plan):
+    recorder = Recorder(plan)
+    applied = []
+    deliver = recorder._apply
+    recorder._delivery._deliver = lambda event: (applied.append(event), deliver(event))
+    run_trial(recorder, plan, plan.trials[1])
+    assert recorder.settle()
+    for event in json.loads(json.dumps(applied)):  # plain data
+        deliver(event)
+    found = found_by(recorder)
+    assert found.count == 2
+    (run,) = found.children.values()
+    assert found.points(run, "retain/fid") == [(40, 50.0), (120, 130.0)]
+
+
+def test_what_is_never_taken_is_laid_aside_and_the_rest_goes_on(plan):
+    recorder = Recorder(plan)
+    gone, kept = plan.trials[1:3]
+    recorder.trial_started(gone)
+    assert recorder.settle()
+    recorder._client.delete_run(recorder._opened[gone.key])
+    recorder.trial_reported(gone, report(40))
+    run_trial(recorder, plan, kept)
+    recorder.close("finished")
+    assert [event["event"] for event in recorder.missed] == ["reported"]
+    assert Found(recorder.tracking_uri).children[kept.key].info.status == "FINISHED"
 
 
 def test_a_damaged_identity_is_refused_by_name(plan):
@@ -348,6 +380,7 @@ def test_a_server_gets_the_same_record(server, tmp_path):
     recorder.trial_started(failed)
     recorder.trial_failed(failed, "crash", "lost")
     recorder.trial_started(under_way)
+    assert recorder.settle()
     resumed = Recorder(plan, server)
     run_trial(resumed, plan, under_way)
     resumed.close("failed")

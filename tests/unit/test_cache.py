@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import multiprocessing
 import os
 import time
@@ -14,7 +13,10 @@ from typing import Any
 import pytest
 
 from tests.tiny import files
+from trainables import cache
 from trainables.cache import build_once, code_version, folder_of
+from trainables.errors import CheckpointError
+from trainables.sealed import read_sealed
 
 MATERIAL: dict[str, Any] = {"data": "d0d0", "steps": 4}
 
@@ -88,7 +90,33 @@ def test_a_build_that_fails_leaves_nothing_and_can_be_done_again(tmp_path: Path)
     assert [each for each in tmp_path.iterdir() if each.is_dir()] == []
     folder = build_once(tmp_path, "work", MATERIAL, lambda path: (path / "whole").touch())
     assert files(folder) == {"whole", "material.json"}
-    assert json.loads((folder / "material.json").read_text()) == MATERIAL
+    assert read_sealed(folder / "material.json")["material"] == MATERIAL
+
+
+def test_what_was_altered_since_it_was_made_is_refused(tmp_path: Path) -> None:
+    def build(folder: Path) -> None:
+        (folder / "parts").mkdir()
+        (folder / "parts" / "weights").write_bytes(bytes(1000))
+
+    folder = build_once(tmp_path, "work", MATERIAL, build)
+    weights, material = folder / "parts" / "weights", folder / "material.json"
+    written = material.read_bytes()
+    for path, content in (
+        (weights, bytes(999) + b"\x01"),
+        (weights, bytes(999)),
+        (weights, None),
+        (folder / "more", b""),
+        (material, written[:-9]),
+        (material, written.replace(b"d0d0", b"d0d1")),
+    ):
+        before = path.read_bytes() if path.exists() else None
+        path.write_bytes(content) if content is not None else path.unlink()
+        cache._verify.cache_clear()  # as another process meets it
+        with pytest.raises(CheckpointError, match="is not as it was made; remove this folder"):
+            build_once(tmp_path, "work", MATERIAL, build)
+        path.write_bytes(before) if before is not None else path.unlink()
+    cache._verify.cache_clear()
+    assert build_once(tmp_path, "work", MATERIAL, build) == folder
 
 
 def test_the_same_material_is_built_once_whatever_its_order(tmp_path: Path) -> None:

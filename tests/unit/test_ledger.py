@@ -22,6 +22,7 @@ from platform.ledger import FILE, Ledger, LedgerError
 from platform.plan import Plan, PlannedTrial
 from platform.planning import make_plan
 from tests.studies import ONE_FAMILY
+from trainables.sealed import seal
 
 PAIR = ("method=original,ours", "retain_source=real", "search.trials=2")
 BY_TPE = ("method=ours", "search.sobol_trials=3", "search.generation=2", "search.trials=7")
@@ -241,9 +242,7 @@ def test_an_interrupt_puts_what_is_under_way_back_in_its_order(plan: Plan) -> No
 
 def test_recovery_takes_in_finished_folders_and_no_others(plan: Plan) -> None:
     original, ours, first, second = plan.trials
-    leave(plan, ours, result_of(ours))
-    leave(plan, first, json.dumps(result_of(first))[:40])
-    leave(plan, second, result_of(ours))
+    leave(plan, ours, seal(result_of(ours)))
     plan.trial_folder(original).mkdir(parents=True)
     ledger = Ledger.open(plan)
     assert ledger.recover() == [ours]
@@ -253,18 +252,30 @@ def test_recovery_takes_in_finished_folders_and_no_others(plan: Plan) -> None:
     assert known["ours"].duration_s == 2.5
 
 
-@pytest.mark.parametrize("part", [{"metrics": []}, {"metrics": None}, {"timing": 2.5}])
-def test_a_damaged_result_is_run_again(plan: Plan, part: dict[str, Any]) -> None:
-    original = plan.trials[0]
-    leave(plan, original, result_of(original) | part)
+def test_a_damaged_result_is_refused_and_may_be_removed(plan: Plan) -> None:
+    ours, other = plan.trials[1:3]
+    whole = json.dumps(seal(result_of(ours)))
+    damaged = [
+        "",
+        whole[:40],
+        whole.replace("17.5", "17.6"),
+        json.dumps(result_of(ours)),
+        json.dumps(seal(result_of(other))),
+        *(json.dumps(seal(result_of(ours) | part)) for part in ({"metrics": []}, {"timing": 2.5})),
+    ]
+    for content in damaged:
+        path = leave(plan, ours, content)
+        with pytest.raises(LedgerError, match=r"trials/ours/result\.json is damaged .* remove it"):
+            Ledger.open(plan).recover()
+    path.unlink()
     ledger = Ledger.open(plan)
     assert ledger.recover() == []
-    assert take(ledger) == original
+    assert ours in [take(ledger) for _ in range(2)]
 
 
 def test_recovery_records_a_non_finite_result_as_failed(plan: Plan) -> None:
     ours = plan.trials[1]
-    leave(plan, ours, result_of(ours, **measured(math.nan, 0.0)))
+    leave(plan, ours, seal(result_of(ours, **measured(math.nan, 0.0))))
     ledger = Ledger.open(plan)
     assert ledger.recover() == []
     assert ledger.entries()[1].cause == "non-finite"

@@ -14,6 +14,7 @@ from platform.plan import LaunchConfig, Plan, PlanError, difference, read_plan, 
 from platform.planning import make_plan
 from tests.studies import ONE_FAMILY
 from trainables.config import UnlearnConfig
+from trainables.sealed import seal
 
 STEPS = UnlearnConfig().steps
 QUICKSTART = ONE_FAMILY
@@ -54,7 +55,7 @@ def refusal(plan: Plan, content: bytes) -> str:
 def changed(plan: Plan, change: Callable[[dict[str, Any]], Any]) -> bytes:
     values = plan.to_dict()
     change(values)
-    return json.dumps(values).encode()
+    return json.dumps(seal(values)).encode()
 
 
 def test_a_plan_survives_its_dictionary_and_json(tmp_path: Path) -> None:
@@ -86,11 +87,15 @@ def test_a_plan_is_read_where_its_folder_lies_now(tmp_path: Path) -> None:
 
 def test_files_of_no_plan_are_refused(tmp_path: Path) -> None:
     plan = plan_in(tmp_path)
-    whole = json.dumps(plan.to_dict()).encode()
+    whole = json.dumps(seal(plan.to_dict())).encode()
     for content in (b"", whole[: len(whole) // 2], whole[:-1], b"\xff\xfe" + whole, b"\x00" * 64):
         assert "cannot be read" in refusal(plan, content)
-    assert "it holds no object" in refusal(plan, b"[1, 2]")
-    assert "'study' is missing" in refusal(plan, b"{}")
+    for content in (b"[1, 2]", b"{}", json.dumps(plan.to_dict()).encode()):
+        assert "it holds no sealed object" in refusal(plan, content)
+    assert "'study' is missing" in refusal(plan, json.dumps(seal({})).encode())
+    for old, new in ((b'"kind": "default"', b'"kind": "defauld"'), (b"original", b"originel")):
+        assert old in whole
+        assert "is not what was written" in refusal(plan, whole.replace(old, new, 1))
 
 
 def test_a_missing_plan_is_refused(tmp_path: Path) -> None:

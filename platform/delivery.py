@@ -1,0 +1,115 @@
+"""Hands events to a receiver that may be slow or away, in order, beside the caller's own work."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+Event = dict[str, Any]
+
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 5.0
+
+
+class Delivery:
+    """A queue, and the one thread that empties it.
+
+    An event that the receiver does not take is tried again until it is taken, so that none
+    overtakes another; one that it refuses for good is laid aside.
+
+    Args:
+        deliver: gives an event to the receiver; to do so twice must change nothing.
+        is_final: whether an exception of `deliver` means that the event will never be taken.
+        on_trouble: told of the first exception of every stretch of failures.
+    """
+
+    def __init__(
+        self,
+        deliver: Callable[[Event], None],
+        *,
+        is_final: Callable[[Exception], bool],
+        on_trouble: Callable[[Exception], None],
+    ) -> None:
+        self._deliver = deliver
+        self._is_final = is_final
+        self._on_trouble = on_trouble
+        self._waiting: deque[Event] = deque()
+        self._refused: list[Event] = []
+        self._changed = threading.Condition()
+        self._closed = False
+        self._failing_since: float | None = None
+        self._thread = threading.Thread(target=self._run, name="record", daemon=True)
+        self._thread.start()
+
+    def put(self, event: Event) -> None:
+        """Adds an event; returns at once."""
+        with self._changed:
+            self._waiting.append(event)
+            self._changed.notify_all()
+
+    def settle(self, patience_s: float) -> list[Event]:
+        """Waits until all is delivered.
+
+        Args:
+            patience_s: how long the receiver may go on failing before it is waited for no more.
+
+        Returns:
+            The events that are not taken so far, oldest first.
+        """
+        with self._changed:
+            while self._waiting and self._thread.is_alive():
+                since = self._failing_since
+                if since is not None and time.monotonic() - since > patience_s:
+                    break
+                self._changed.wait(0.2)
+            return [*self._refused, *self._waiting]
+
+    def close(self, patience_s: float) -> list[Event]:
+        """As `settle`; gives up what is left, and ends the thread."""
+        left = self.settle(patience_s)
+        with self._changed:
+            self._closed = True
+            self._waiting.clear()
+            self._changed.notify_all()
+        return left
+
+    def _run(self) -> None:
+        wait_s = _FIRST_WAIT_S
+        while (event := self._next()) is not None:
+            try:
+                self._deliver(event)
+            except Exception as error:
+                if self._failing_since is None:
+                    self._on_trouble(error)
+                if self._is_final(error):
+                    self._take(event, refused=True)
+                    continue
+                self._failed(wait_s)
+                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+                continue
+            wait_s = _FIRST_WAIT_S
+            self._take(event)
+
+    def _next(self) -> Event | None:
+        with self._changed:
+            while not self._waiting and not self._closed:
+                self._changed.wait()
+            return self._waiting[0] if self._waiting else None
+
+    def _failed(self, wait_s: float) -> None:
+        with self._changed:
+            if self._failing_since is None:
+                self._failing_since = time.monotonic()
+            # another event may wake it sooner: an attempt more does no harm
+            self._changed.wait(wait_s)
+
+    def _take(self, event: Event, *, refused: bool = False) -> None:
+        with self._changed:
+            self._failing_since = None
+            if refused:
+                self._refused.append(event)
+            if self._waiting and self._waiting[0] is event:
+                self._waiting.popleft()
+            self._changed.notify_all()
