@@ -22,6 +22,8 @@ _ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_WARN_THRESHOLD_S": "10",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # the default of 60 s is how long a driver waits for a Ray that was killed with it
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
     # the newer output prints a banner even when told to be silent
     "RAY_AIR_NEW_OUTPUT": "0",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -12,8 +14,8 @@ from trainables.data import Dataset, load
 from trainables.errors import DataError
 
 
-def load_all(plan: Plan) -> list[Dataset]:
-    """Every data set of the plan, decoded before anything is started.
+def load_all(plan: Plan) -> dict[str, Dataset]:
+    """Every data set of the plan by `key_of` its configuration, decoded before anything starts.
 
     Raises:
         DataError: data that is missing, unusable, or too little to be measured.
@@ -21,10 +23,10 @@ def load_all(plan: Plan) -> list[Dataset]:
     configs: dict[str, DataConfig] = {}
     most_splits = 2  # a covariance needs two images
     for trial in plan.trials:
-        configs.setdefault(content_key(to_dict(trial.config.data)), trial.config.data)
+        configs.setdefault(key_of(trial.config.data), trial.config.data)
         most_splits = max(most_splits, trial.config.evaluation.is_splits)
-    datasets = [load(config, plan.cache) for config in configs.values()]
-    for dataset in datasets:
+    datasets = {key: load(config, plan.cache) for key, config in configs.items()}
+    for dataset in datasets.values():
         for split in ("val", "test"):
             for role in ("retain", "forget"):
                 count = len(dataset.rows(role, split))
@@ -37,7 +39,12 @@ def load_all(plan: Plan) -> list[Dataset]:
     return datasets
 
 
-def refuse_others(plan: Plan, datasets: list[Dataset]) -> None:
+def key_of(config: DataConfig) -> str:
+    """Equal configurations have equal keys."""
+    return content_key(to_dict(config))
+
+
+def refuse_others(plan: Plan, datasets: Collection[Dataset]) -> None:
     """A resumed sweep compares its trials on the images that it began with.
 
     Raises:
@@ -57,7 +64,7 @@ def refuse_others(plan: Plan, datasets: list[Dataset]) -> None:
         )
 
 
-def write_manifests(plan: Plan, datasets: list[Dataset]) -> None:
+def write_manifests(plan: Plan, datasets: Collection[Dataset]) -> None:
     """`manifest.parquet`, a row an image; `refused.json`, the files left out of every method."""
     tables = [
         each.manifest.append_column("data_hash", pa.array([each.fingerprint] * len(each.manifest)))

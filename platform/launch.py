@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from platform import resources
+from platform.life import signs_of_life
 from trainables.errors import NonFiniteError, UserError
 from trainables.overrides import from_dict
 from trainables.sealed import read_sealed
+
+# Ray's, by name: this module is imported where Ray is not
+_LOST = ("RayActorError", "ActorDiedError", "ActorUnavailableError", "WorkerCrashedError")
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -45,7 +49,7 @@ class Failure:
     """Why a trial failed.
 
     Attributes:
-        cause: `user`, `non-finite`, `out of memory`, `disk` or `crash`.
+        cause: `user`, `non-finite`, `out of memory`, `worker lost`, `disk` or `crash`.
         message: one line.
     """
 
@@ -67,7 +71,8 @@ def execute(order: Order, report: Report, callbacks: list[Any] | None = None) ->
         if order.trainer:
             _by_trainer(order, callbacks or [])
         else:
-            _inline(order, report)
+            with signs_of_life(folder):
+                _inline(order, report)
     except Exception as error:
         failure = diagnose(error)
         with contextlib.suppress(OSError):  # the disk may be what failed
@@ -110,6 +115,8 @@ def diagnose(error: BaseException) -> Failure:
             cause = "disk"
         case _ if type(inner).__name__ == "OutOfMemoryError":
             cause = "out of memory"
+        case _ if type(inner).__name__ in _LOST:
+            cause, line = "worker lost", "a process of the trial died"
         case _:
             cause, line = "crash", f"{type(inner).__name__}: {line}"
     return Failure(cause=cause, message=line[:500])
@@ -186,7 +193,8 @@ def _worker(values: dict[str, Any]) -> None:
         parallelise=ray.train.torch.prepare_model,
         report=lambda metrics: ray.train.report(dict(metrics)),
     )
-    run_trial(from_dict(order.config), context)
+    with signs_of_life(context.folder, context.world.rank):
+        run_trial(from_dict(order.config), context)
 
 
 def read_result(folder: Path) -> dict[str, Any]:

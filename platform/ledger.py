@@ -124,6 +124,10 @@ class Ledger:
         self._running[trial.key] = time.monotonic()
         return trial
 
+    def ready(self) -> bool:
+        """Whether a trial can start now."""
+        return bool(self._queue)
+
     def waiting(self) -> bool:
         """Whether more trials come once those under way have ended."""
         return not self._queue and self._unproposed() > 0
@@ -175,6 +179,20 @@ class Ledger:
         entry = Entry(trial=trial, state="failed", cause=cause, message=message, duration_s=seconds)
         self._end(entry)
 
+    def put_back(self, trial: PlannedTrial) -> None:
+        """An attempt was lost: the trial is outstanding again, after all that wait."""
+        self._running.pop(trial.key, None)
+        self._queue.append(trial)
+
+    def retry_failed(self) -> list[PlannedTrial]:
+        """Makes the failed trials outstanding, until they end again; returns them."""
+        again = [each.trial for each in self._ended.values() if each.state == "failed"]
+        for trial in again:
+            del self._ended[trial.key]
+            self._open[trial.group_name] += 1
+            self._queue.append(trial)
+        return again
+
     def interrupt(self) -> None:
         """Puts the trials that are under way back, in the order of their start."""
         self._queue.extendleft(self._known[key] for key in reversed(self._running))
@@ -200,10 +218,18 @@ class Ledger:
                 raise LedgerError(
                     f"{path} is damaged ({error}): remove it, and the trial runs again"
                 ) from error
-            self._queue.remove(trial)
-            if self.finish(trial, result):
+            if self.take_in(trial, result):
                 taken.append(trial)
         return taken
+
+    def take_in(self, trial: PlannedTrial, result: Mapping[str, Any]) -> bool:
+        """As `finish`, of an outstanding trial whose result is there without its being run."""
+        self._queue.remove(trial)
+        return self.finish(trial, result)
+
+    def queued(self) -> tuple[PlannedTrial, ...]:
+        """The trials that can start now, in their order."""
+        return tuple(self._queue)
 
     def entries(self) -> list[Entry]:
         """How every known trial stands, in the order of the plan, then as TPE proposed them."""

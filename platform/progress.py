@@ -126,6 +126,18 @@ class Progress:
         self._line(f"{self._count()} {trial.name} failed: {cause}{self._left()}")
         self._refresh()
 
+    def put_back(self, trial: PlannedTrial, cause: str) -> None:
+        """An attempt was lost, and the trial is outstanding again.
+
+        Args:
+            trial: the trial.
+            cause: why, and what follows, one line.
+        """
+        self._ended(trial)
+        self._waiting[trial.key] = trial
+        self._line(f"{self._count()} {trial.name} stopped: {cause}{self._left()}")
+        self._refresh()
+
     def close(self) -> None:
         """Takes the refreshed line away."""
         if self._terminal and self._status:
@@ -205,6 +217,11 @@ def outcome(entry: Entry) -> str:
     digits = 4 if 0.0 < entry.violation < 0.01 else 2
     retained = f"{entry.retain_ratio:.{digits}f}"
     return f"forget FD x{entry.forget_ratio:.2f}, retain FD x{retained}{verdict}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Such as `1 trial` and `3 trials`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def duration(seconds: float) -> str:

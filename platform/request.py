@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from platform import resources
+from platform.limits import Limits, seconds
 from platform.plan import LaunchConfig, Launcher, Plan, difference, read_plan
 from platform.planning import make_plan
 from platform.settings import parse_settings
@@ -37,7 +38,10 @@ class Request(argparse.Namespace):
         set: `key=value`, in order.
         storage, name, seed, workers, gpus_per_trial, max_concurrent, launcher: see `--help`.
         tracking_uri: of an MLflow server.
-        list, fields, dry_run, resume, strict, debug: flags.
+        sync: of a sweep.
+        max_failures, time_budget, trials: see `--help`.
+        limits: what those three say, once they are read.
+        list, fields, dry_run, resume, retry_failed, no_reuse, strict, debug: flags.
     """
 
     study: str | None = None
@@ -50,6 +54,13 @@ class Request(argparse.Namespace):
     max_concurrent: str | None = None
     launcher: str | None = None
     tracking_uri: str | None = None
+    sync: str | None = None
+    max_failures: str | None = None
+    time_budget: str | None = None
+    trials: str | None = None
+    limits: Limits | None = None
+    retry_failed: bool = False
+    no_reuse: bool = False
     list: bool = False
     fields: bool = False
     dry_run: bool = False
@@ -96,7 +107,13 @@ def plan_request(request: Request, faults: list[str]) -> tuple[Request, Plan]:
     if seed is not None and not 0 <= seed < 2**32:
         faults.append(f"--seed {seed} is outside [0, 2^32)")
         seed = None
+    request.limits = _limits(request, faults)
     _look_at_storage(Path(request.storage), faults)
+    if request.sync is not None:
+        if request.name not in (None, request.sync):
+            faults.append(f"--sync {request.sync} and --name {request.name} name two sweeps")
+        request.name = request.sync
+    request.resume |= request.retry_failed or request.sync is not None
     make = _resumed if request.resume else _new
     plan = make(request, launch, seed, faults)
     faults += resources.problems(plan.launch if plan else launch, resources.available())
@@ -222,6 +239,23 @@ def _launch(request: Request, faults: list[str]) -> LaunchConfig:
             known = ", ".join(LAUNCHERS)
             faults.append(f"--launcher {request.launcher!r} is not one of {known}{hint}")
     return LaunchConfig(**values)
+
+
+def _limits(request: Request, faults: list[str]) -> Limits:
+    values: dict[str, Any] = {}
+    wanted = "a time such as 90m or 2h30m"
+    for field, kind, told, least in (
+        ("max_failures", int, "a whole number", 0),
+        ("trials", int, "a whole number", 1),
+        ("time_budget", seconds, wanted, 0),
+    ):
+        option = "--" + field.replace("_", "-")
+        value = _number(getattr(request, field), option, kind, told, faults)
+        if value is not None and value < least:
+            faults.append(f"{option} {value} is below {least}")
+        elif value is not None:
+            values["time_budget_s" if field == "time_budget" else field] = value
+    return Limits(**values)
 
 
 def _number(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from platform import cluster, launch, resources, stages
+from platform import cluster, launch, resources, reuse, stages
 from platform.launch import Failure, Order
+from platform.life import Watch
+from platform.limits import RETRIED, Limits
 from trainables.config import to_dict
 
 if TYPE_CHECKING:
@@ -24,10 +27,12 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        interrupted: by a signal, with trials outstanding.
+        interrupted: with trials outstanding.
+        reason: why, in a line, where it was not a signal.
     """
 
     interrupted: bool
+    reason: str = ""
 
 
 def run(
@@ -36,10 +41,20 @@ def run(
     recorder: Recorder,
     progress: Progress,
     phases: Phases,
+    limits: Limits,
     *,
     debug: bool = False,
 ) -> Outcome:
     """Runs every trial that the ledger has outstanding, and records each as it ends.
+
+    Args:
+        plan: the sweep.
+        ledger: what is outstanding, and how what ends has ended.
+        recorder: writes to MLflow.
+        progress: tells the user.
+        phases: of the session's time.
+        limits: of this session.
+        debug: lets Ray's own log through.
 
     Raises:
         UserError: shared work that cannot be built from what the user gave.
@@ -49,18 +64,35 @@ def run(
         phases.begin("of work that trials share")
         stages.build(plan, progress.stage)
         phases.begin("of trials")
-        return _Run(plan, ledger, recorder, progress).fit()
+        watch = Watch()
+        with watch.watching():
+            return _Run(plan, ledger, recorder, progress, limits, phases, watch).fit()
 
 
 class _Run:
     """One Tune experiment over what is outstanding."""
 
-    def __init__(self, plan: Plan, ledger: Ledger, recorder: Recorder, progress: Progress) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        ledger: Ledger,
+        recorder: Recorder,
+        progress: Progress,
+        limits: Limits,
+        phases: Phases,
+        watch: Watch,
+    ) -> None:
         self.plan = plan
         self.ledger = ledger
         self.recorder = recorder
         self.progress = progress
+        self.limits = limits
+        self.phases = phases
+        self.watch = watch
         self.running: dict[str, PlannedTrial] = {}
+        self.begun: set[str] = set()
+        self.lost: Counter[str] = Counter()
+        self.reason = ""
 
     def fit(self) -> Outcome:
         """Runs until the ledger is exhausted or a signal arrives."""
@@ -72,6 +104,7 @@ class _Run:
                 search_alg=_searcher(self),
                 num_samples=-1,
                 max_concurrent_trials=resources.concurrency(self.plan),
+                time_budget_s=self._seconds_left(),
                 # a fresh process imports torch for seconds; a trial leaves nothing behind in one
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
@@ -92,7 +125,33 @@ class _Run:
             shutil.rmtree(self.plan.folder / name, ignore_errors=True)
         interrupted = bool(self.running)
         self.ledger.interrupt()
-        return Outcome(interrupted=interrupted or self.ledger.outstanding() > 0)
+        if self._time_is_up():
+            self.reason = self.reason or "the time budget is spent"
+        return Outcome(interrupted=interrupted or self.ledger.outstanding() > 0, reason=self.reason)
+
+    def _seconds_left(self) -> float | None:
+        budget = self.limits.time_budget_s
+        return None if budget is None else max(0.1, budget - self.phases.elapsed())
+
+    def _time_is_up(self) -> bool:
+        budget = self.limits.time_budget_s
+        return budget is not None and self.phases.elapsed() >= budget
+
+    def next(self) -> PlannedTrial | None:
+        """The next trial to start; None where nothing can start now, see `over`."""
+        if self.over():
+            return None
+        trial = self.ledger.next()
+        if trial is not None:
+            self.running[trial.key] = trial
+            self.begun.add(trial.key)
+        return trial
+
+    def over(self) -> bool:
+        """Whether this session starts no more trials."""
+        if self.limits.trials is not None and len(self.begun) >= self.limits.trials:
+            self.reason = self.reason or f"{self.limits.trials} trials were started (--trials)"
+        return bool(self.reason) or not (self.ledger.ready() or self.ledger.waiting())
 
     def _resources(self) -> Any:
         from ray import tune
@@ -116,6 +175,7 @@ class _Run:
 
     def started(self, key: str) -> None:
         """A process began the trial."""
+        self.watch.add(key, self.plan.trial_folder(self.running[key]))
         self.recorder.trial_started(self.running[key])
         self.progress.started(self.running[key])
 
@@ -127,24 +187,47 @@ class _Run:
     def ended(self, key: str, failure: Failure | None) -> None:
         """The trial's process is done: its result file or its failure decides what is recorded."""
         trial = self.running.pop(key)
-        folder = self.plan.folder / "trials" / trial.name
+        folder = self.plan.trial_folder(trial)
+        if self.watch.remove(key):
+            silent = f"a process gave no sign of life for {self.watch.lost_after_s:.0f} s"
+            failure = Failure(cause="worker lost", message=f"{silent} and was killed")
         if failure is None:
             try:
                 result = launch.read_result(folder)
             except (OSError, ValueError) as error:
                 failure = Failure(cause="crash", message=f"no result: {error}")
         if failure is not None:
-            self.ledger.fail(trial, failure.cause, failure.message)
-            self.recorder.trial_failed(trial, failure.cause, failure.message)
-            self.progress.failed(trial, f"{failure.cause}: {failure.message}")
+            self._failed(trial, failure)
             return
         if not self.ledger.finish(trial, result):
-            failure = Failure(cause="non-finite", message="the objective is not a finite number")
-            self.recorder.trial_failed(trial, failure.cause, failure.message)
-            self.progress.failed(trial, f"{failure.cause}: {failure.message}")
+            self._tell_failed(trial, "non-finite", "the objective is not a finite number")
             return
+        reuse.enter(self.plan, trial)
         self.recorder.trial_finished(trial, folder, result)
         self.progress.finished(trial, result)
+
+    def _failed(self, trial: PlannedTrial, failure: Failure) -> None:
+        """A failure that another attempt may mend leaves the trial outstanding."""
+        if failure.cause == "disk":
+            # every other trial would meet it too
+            self.ledger.put_back(trial)
+            self.reason = f"the disk is full ({failure.message}): free some room"
+            self.progress.put_back(trial, f"disk: {failure.message}")
+        elif failure.cause in RETRIED and self.lost[trial.key] < self.limits.max_failures:
+            self.lost[trial.key] += 1
+            count = self.lost[trial.key]
+            self.ledger.put_back(trial)
+            self.begun.discard(trial.key)
+            self.recorder.trial_retried(trial, count, failure.cause)
+            again = f"tried again, {count} of at most {self.limits.max_failures} times"
+            self.progress.put_back(trial, f"{failure.cause}: {failure.message}; {again}")
+        else:
+            self.ledger.fail(trial, failure.cause, failure.message)
+            self._tell_failed(trial, failure.cause, failure.message)
+
+    def _tell_failed(self, trial: PlannedTrial, cause: str, message: str) -> None:
+        self.recorder.trial_failed(trial, cause, message)
+        self.progress.failed(trial, f"{cause}: {message}")
 
 
 def _trial_name(trial: Any) -> str:
@@ -159,10 +242,10 @@ def _searcher(run: _Run) -> Any:
         """One searcher over the ledger's Optuna studies, one a variant."""
 
         def suggest(self, trial_id: str) -> Any:  # Ray's own annotation leaves FINISHED out
-            trial = run.ledger.next()
+            trial = run.next()
             if trial is None:
-                return None if run.ledger.waiting() else Searcher.FINISHED
-            run.running[trial.key] = trial
+                # a trial under way may be lost, and then be run again
+                return Searcher.FINISHED if run.over() and not run.running else None
             return {"name": trial.name, "order": asdict(run.order(trial))}
 
         def on_trial_complete(
@@ -211,13 +294,20 @@ def _callback(run: _Run) -> Any:
             run.ended(key, self.failures.pop(key, None))
 
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            lost = Failure(cause="crash", message="the trial's process died")
-            run.ended(trial.config["order"]["key"], lost)
+            run.ended(trial.config["order"]["key"], _why(trial))
 
         def __reduce__(self) -> tuple[Any, ...]:
             return tune.Callback, ()
 
     return Watch()
+
+
+def _why(trial: Any) -> Failure:
+    """Why Tune gave a trial up: what its process died of, as far as Ray knows."""
+    error = trial.get_pickled_error() or trial.get_error()
+    if isinstance(error, BaseException):
+        return launch.diagnose(error)
+    return Failure(cause="worker lost", message="a process of the trial died")
 
 
 def _metric_names(result: dict[str, Any]) -> set[str]:

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, TextIO
 
 from filelock import FileLock, Timeout
 
-from platform import estimate, images, resources, weights
+from platform import estimate, images, resources, reuse, weights
 from platform.ledger import Ledger
+from platform.limits import Limits
 from platform.plan import Plan, write_plan
-from platform.progress import Progress
+from platform.progress import Progress, counted
 from platform.results import result_row, write_environment, write_results
-from platform.summary import commands, resume_command, summary
+from platform.summary import commands, resume_command, summary, sync_command
 from platform.timing import Phases, trial_times
 from platform.tracking import Recorder, SweepStatus
 from trainables.data import Dataset
 from trainables.errors import UserError
 
 FINISHED, SOME_FAILED, INTERRUPTED = 0, 1, 130
+_GRACE_S = 15.0
 
 
 class InUseError(UserError):
@@ -34,6 +39,9 @@ def run(
     plan: Plan,
     *,
     resume: bool = False,
+    retry_failed: bool = False,
+    reuse_others: bool = True,
+    limits: Limits | None = None,
     tracking_uri: str | None = None,
     debug: bool = False,
     stream: TextIO = sys.stdout,
@@ -43,6 +51,9 @@ def run(
     Args:
         plan: the sweep.
         resume: go on with its folder, which exists.
+        retry_failed: run its failed trials again.
+        reuse_others: take over equal trials that other sweeps of the storage have run.
+        limits: of this session.
         tracking_uri: of an MLflow server; by default `mlflow.db` in the storage folder.
         debug: lets Ray's own log through.
         stream: for progress and the table.
@@ -55,13 +66,23 @@ def run(
     """
     phases = Phases("to start")
     plan.storage.mkdir(parents=True, exist_ok=True)
-    with _sole_driver(plan), _sigterm_as_interrupt():
+    grace = _Grace()
+    with _sole_driver(plan), grace.of_sigterm():
         weights.check_all(plan)
         datasets = images.load_all(plan)
         with _folder(plan, resume=resume):
-            ledger, recorder = _open(plan, datasets, resume=resume, tracking_uri=tracking_uri)
+            ledger, recorder = _open(
+                plan, datasets.values(), resume=resume, tracking_uri=tracking_uri
+            )
+        if retry_failed:
+            ledger.retry_failed()
+        taken = reuse.take_over(plan, ledger, datasets) if reuse_others else []
+        _catch_up(plan, ledger, recorder)
+        session = _Session(plan, ledger, recorder, phases, limits or Limits(), tracking_uri, stream)
         try:
-            return _drive(plan, ledger, recorder, phases, tracking_uri, debug=debug, stream=stream)
+            session.taken = len(taken)
+            grace.late = session.end_late
+            return session.drive(debug=debug)
         except UserError:
             if not resume and ledger.outstanding() == plan.total:
                 shutil.rmtree(plan.folder, ignore_errors=True)
@@ -84,21 +105,44 @@ def _sole_driver(plan: Plan) -> Iterator[None]:
         lock.release()
 
 
-@contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM stops a sweep as Ctrl-C does."""
+@dataclass
+class _Grace:
+    """SIGTERM stops a sweep as Ctrl-C does; where that takes too long, it ends all the same.
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        # a script's background processes ignore Ctrl-C
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-            raise KeyboardInterrupt
-        signal.raise_signal(signal.SIGINT)
+    SIGTERM to a whole process group takes Ray down first, and its driver waits for it in vain.
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    Attributes:
+        late: tells how the sweep stands, where it was not ended in time.
+    """
+
+    late: Callable[[], None] = lambda: None
+
+    @contextlib.contextmanager
+    def of_sigterm(self) -> Iterator[None]:
+        """Answers SIGTERM for the time of the block."""
+        timer = threading.Timer(_GRACE_S, self._end)
+        timer.daemon = True
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            if not timer.is_alive():
+                timer.start()
+            # a script's background processes ignore Ctrl-C
+            if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+                raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
+
+        before = signal.signal(signal.SIGTERM, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+            timer.cancel()
+
+    def _end(self) -> None:
+        try:
+            self.late()
+        finally:
+            os._exit(INTERRUPTED)
 
 
 @contextlib.contextmanager
@@ -118,7 +162,7 @@ def _folder(plan: Plan, *, resume: bool) -> Iterator[None]:
 
 
 def _open(
-    plan: Plan, datasets: list[Dataset], *, resume: bool, tracking_uri: str | None
+    plan: Plan, datasets: Collection[Dataset], *, resume: bool, tracking_uri: str | None
 ) -> tuple[Ledger, Recorder]:
     if resume:
         ledger = Ledger.open(plan)
@@ -132,117 +176,156 @@ def _open(
         recorder = Recorder(plan, tracking_uri)
     if resume:
         ledger.recover()
-        _catch_up(plan, ledger, recorder)
     return ledger, recorder
 
 
-def _catch_up(plan: Plan, ledger: Ledger, recorder: Recorder) -> None:
-    """Records what ended and was not recorded before an earlier session was lost."""
-    recorded = recorder.finished_before()
+def _catch_up(plan: Plan, ledger: Ledger, recorder: Recorder) -> int:
+    """Records what ended and was not recorded before an earlier session was lost; how many."""
+    recorded, failed = recorder.finished_before(), recorder.failed_before()
+    count = 0
     for entry in ledger.entries():
         if entry.state == "finished" and entry.trial.key not in recorded:
             folder = plan.trial_folder(entry.trial)
             recorder.trial_finished(entry.trial, folder, dict(entry.result))
-        if entry.state == "failed" and entry.trial.key not in recorder.failed_before():
+            count += 1
+        if entry.state == "failed" and entry.trial.key not in failed:
             recorder.trial_failed(entry.trial, entry.cause, entry.message)
+            count += 1
+    return count
 
 
-def _drive(
-    plan: Plan,
-    ledger: Ledger,
-    recorder: Recorder,
-    phases: Phases,
-    tracking_uri: str | None,
-    *,
-    debug: bool,
-    stream: TextIO,
-) -> int:
-    from platform import runner
+@dataclass
+class _Session:
+    """A sweep that is open, from its first line on the terminal to its last."""
 
-    progress = Progress(
-        plan,
-        stream,
-        at_once=resources.concurrency(plan),
-        trial_s=lambda trial: estimate.trial_seconds(trial.config, plan),
-        entries=tuple(ledger.entries()),
-    )
-    _tell(stream, _opening(plan, ledger))
-    status: SweepStatus = "failed"
-    try:
-        if ledger.outstanding():
-            outcome = runner.run(plan, ledger, recorder, progress, phases, debug=debug)
-            status = "interrupted" if outcome.interrupted else "finished"
-        else:
-            status = "finished"
-    except KeyboardInterrupt:
-        status = "interrupted"
-    finally:
-        progress.close()
-        phases.begin("for the record")
-        rows = _write_results(plan, ledger)
-        recorder.close(status)
-    times = [f"Time: {phases.describe()}.", *trial_times(ledger.entries())]
-    return _end(plan, ledger, recorder, rows, times, status, tracking_uri, stream)
+    plan: Plan
+    ledger: Ledger
+    recorder: Recorder
+    phases: Phases
+    limits: Limits
+    tracking_uri: str | None
+    stream: TextIO
+    taken: int = 0
 
+    def drive(self, *, debug: bool) -> int:
+        """Runs what is outstanding; returns the exit status."""
+        from platform import runner
 
-def _opening(plan: Plan, ledger: Ledger) -> list[str]:
-    counts = ledger.counts()
-    ended = counts["finished"] + counts["failed"]
-    done = f", {ended} of them done before" if ended else ""
-    return [
-        f"Sweep {plan.name}: {plan.question}",
-        f"{plan.total} trials{done}, {resources.concurrency(plan)} at once, in {plan.folder}/",
-    ]
-
-
-def _write_results(plan: Plan, ledger: Ledger) -> list[dict[str, Any]]:
-    rows = [
-        result_row(
+        plan, ledger = self.plan, self.ledger
+        progress = Progress(
             plan,
-            entry.trial,
-            entry.state,
-            entry.result,
-            failure=entry.cause,
-            duration_s=entry.duration_s or None,
+            self.stream,
+            at_once=resources.concurrency(plan),
+            trial_s=lambda trial: estimate.trial_seconds(trial.config, plan),
+            entries=tuple(ledger.entries()),
         )
-        for entry in ledger.entries()
-    ]
-    write_results(plan.folder, rows)
-    return rows
+        self._tell(self._opening())
+        status: SweepStatus = "failed"
+        reason = ""
+        try:
+            if ledger.outstanding():
+                outcome = runner.run(
+                    plan, ledger, self.recorder, progress, self.phases, self.limits, debug=debug
+                )
+                status = "interrupted" if outcome.interrupted else "finished"
+                reason = outcome.reason
+            else:
+                status = "finished"
+        except KeyboardInterrupt:
+            status = "interrupted"
+        finally:
+            progress.close()
+            self.phases.begin("for the record")
+            rows = self._write_results()
+            self.recorder.close(status)
+        times = [f"Time: {self.phases.describe()}.", *trial_times(ledger.entries())]
+        self._tell(["", *summary(plan, rows), "", *times, ""])
+        return self._end(status, reason)
+
+    def end_late(self) -> None:
+        """The last words of a session whose main thread is stuck in a Ray that died."""
+        self.ledger.interrupt()
+        self._write_results()
+        self.recorder.close("interrupted")
+        self._end("interrupted", "")
+
+    def _opening(self) -> list[str]:
+        plan, counts = self.plan, self.ledger.counts()
+        ended = counts["finished"] + counts["failed"]
+        done = f", {ended} of them done before" if ended else ""
+        if self.taken:
+            done += f" ({self.taken} by other sweeps of {plan.storage}; --no-reuse runs them anew)"
+        return [
+            f"Sweep {plan.name}: {plan.question}",
+            f"{counted(plan.total, 'trial')}{done}, {resources.concurrency(plan)} at once, "
+            f"in {plan.folder}/",
+        ]
+
+    def _write_results(self) -> list[dict[str, Any]]:
+        rows = [
+            result_row(
+                self.plan,
+                entry.trial,
+                entry.state,
+                entry.result,
+                failure=entry.cause,
+                duration_s=entry.duration_s or None,
+            )
+            for entry in self.ledger.entries()
+        ]
+        write_results(self.plan.folder, rows)
+        return rows
+
+    def _end(self, status: SweepStatus, reason: str) -> int:
+        """The last lines: what MLflow lacks, how to go on, where to look."""
+        plan, recorder = self.plan, self.recorder
+        if recorder.missed:
+            missing = counted(len(recorder.missed), "event")
+            self._tell(
+                [
+                    f"MLflow at {recorder.shown_uri} has not taken {missing} of the record; "
+                    f"everything is in {plan.folder}/, and this brings it up to date:",
+                    f"  {sync_command(plan, self.tracking_uri)}",
+                ]
+            )
+        if status == "interrupted":
+            left = self.ledger.outstanding()
+            why = f"Stopped: {reason}. " if reason else "Interrupted: "
+            outstanding = f"{left} of {counted(plan.total, 'trial')} outstanding. To go on:"
+            self._tell([why + outstanding, f"  {resume_command(plan, self.tracking_uri)}"])
+            return INTERRUPTED
+        self._tell(commands(plan, recorder.shown_uri, recorder.variants_page))
+        return SOME_FAILED if self.ledger.counts()["failed"] else FINISHED
+
+    def _tell(self, lines: list[str]) -> None:
+        self.stream.write("\n".join(lines) + "\n")
+        self.stream.flush()
 
 
-def _end(
-    plan: Plan,
-    ledger: Ledger,
-    recorder: Recorder,
-    rows: list[dict[str, Any]],
-    times: list[str],
-    status: SweepStatus,
-    tracking_uri: str | None,
-    stream: TextIO,
-) -> int:
-    _tell(stream, ["", *summary(plan, rows), "", *times, ""])
-    if recorder.missed:
-        missing = len(recorder.missed)
-        _tell(
-            stream,
-            [
-                f"MLflow at {recorder.shown_uri} missed {missing} entries of the record; "
-                f"everything is in {plan.folder}/, and this brings it up to date:",
-                f"  {resume_command(plan, tracking_uri)}",
-            ],
-        )
-    if status == "interrupted":
-        left = ledger.outstanding()
-        _tell(stream, [f"Interrupted with {left} of {plan.total} trials outstanding. To go on:"])
-        _tell(stream, [f"  {resume_command(plan, tracking_uri)}"])
-        return INTERRUPTED
-    _tell(stream, commands(plan, recorder.shown_uri, recorder.variants_page))
-    if ledger.counts()["failed"]:
-        return SOME_FAILED
-    return FINISHED
+def sync(plan: Plan, *, tracking_uri: str | None = None, stream: TextIO = sys.stdout) -> int:
+    """Records in MLflow what a sweep's folder holds and its record lacks; starts nothing.
 
+    Args:
+        plan: the sweep.
+        tracking_uri: of an MLflow server; by default `mlflow.db` in the storage folder.
+        stream: for what was done.
 
-def _tell(stream: TextIO, lines: list[str]) -> None:
-    stream.write("\n".join(lines) + "\n")
-    stream.flush()
+    Returns:
+        The exit status: 0, or 1 where MLflow did not take all of it.
+
+    Raises:
+        UserError: the sweep runs, its folder is damaged, or MLflow cannot be used.
+    """
+    with _sole_driver(plan):
+        ledger = Ledger.open(plan)
+        with FileLock(plan.storage / ".mlflow.lock"):
+            recorder = Recorder(plan, tracking_uri)
+        ledger.recover()
+        count = _catch_up(plan, ledger, recorder)
+        recorder.close("interrupted" if ledger.outstanding() else "finished")
+    missed = f"; it has not taken {counted(len(recorder.missed), 'event')}"
+    stream.write(
+        f"Sweep {plan.name}: {counted(count, 'trial')} added to the record in MLflow at "
+        f"{recorder.shown_uri}{missed if recorder.missed else ''}\n"
+    )
+    return SOME_FAILED if recorder.missed else FINISHED

@@ -144,7 +144,16 @@ def _database(tracking_uri: str) -> str:
 
 def resume_command(plan: Plan, tracking_uri: str | None) -> str:
     """How an interrupted sweep goes on; a password of the server's address is left to the user."""
-    parts = [interpreter(), "-m", "platform.sweep", "--name", plan.name, "--resume"]
+    return _command(plan, tracking_uri, "--name", plan.name, "--resume")
+
+
+def sync_command(plan: Plan, tracking_uri: str | None) -> str:
+    """How the record is brought up to date; as `resume_command`."""
+    return _command(plan, tracking_uri, "--sync", plan.name)
+
+
+def _command(plan: Plan, tracking_uri: str | None, *options: str) -> str:
+    parts = [interpreter(), "-m", "platform.sweep", *options]
     if plan.storage != Path("runs"):
         parts += ["--storage", str(plan.storage)]
     if tracking_uri:

@@ -67,9 +67,14 @@ def _run(arguments: Sequence[str]) -> int:
         return 0
     from platform import session
 
+    if request.sync is not None:
+        return session.sync(plan, tracking_uri=request.tracking_uri, stream=sys.stdout)
     return session.run(
         plan,
         resume=request.resume,
+        retry_failed=request.retry_failed,
+        reuse_others=not request.no_reuse,
+        limits=request.limits,
         tracking_uri=request.tracking_uri,
         debug=request.debug,
         stream=sys.stdout,
@@ -103,6 +108,12 @@ def _parser() -> _Parser:
     add("--name", help="of the sweep; default: the study's, with a number if that is in use")
     add("--storage", metavar="DIR", default="runs", help="folder of sweeps; default: ./runs")
     add("--resume", action="store_true", help="go on with what is outstanding of a sweep")
+    add("--retry-failed", action="store_true", help="--resume, and its failed trials once more")
+    add("--max-failures", metavar="N", help="times a crashed trial is tried again; default: 2")
+    add("--time-budget", metavar="TIME", help="stop after 90m or 2h30m; --resume goes on")
+    add("--trials", metavar="N", help="stop after N trials; --resume goes on")
+    add("--no-reuse", action="store_true", help="run also what another sweep here has run")
+    add("--sync", metavar="NAME", help="bring the record in MLflow up to date, and end")
     add("--seed", metavar="N", help="of the search and the trials; default: 0")
     add("--max-concurrent", metavar="N", help="most trials at once; default: as many as fit")
     add("--workers", metavar="N", help="processes that share each batch of a trial; default: 1")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from platform.entries import Entry
-from platform.progress import duration
+from platform.progress import counted, duration
 
 _PARTS = {
     "train_s": "unlearning",
@@ -30,6 +30,10 @@ class Phases:
     def begin(self, label: str) -> None:
         """Ends the phase before."""
         self._began.append((label, self._clock()))
+
+    def elapsed(self) -> float:
+        """Seconds since the first phase began."""
+        return self._clock() - self._began[0][1]
 
     def describe(self) -> str:
         """Such as `7 min 50 s: 14 s to start, 20 s of shared work, 7 min 16 s of trials`."""
@@ -58,4 +62,4 @@ def _line(model: str, entries: list[Entry]) -> str:
     }
     shares = [f"{text} {seconds / max(whole, 1e-9):.0%}" for text, seconds in spent.items()]
     mean = duration(whole / len(entries))
-    return f"  {model}: {len(entries)} trials, {mean} each ({', '.join(shares)})"
+    return f"  {model}: {counted(len(entries), 'trial')}, {mean} each ({', '.join(shares)})"

@@ -15,10 +15,10 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from trainables.artifacts import Measured, leave_artifacts
-from trainables.base_models import load_base
+from trainables.base_models import base_material, load_base
 from trainables.batches import Batches, Pool
 from trainables.cache import code_version
-from trainables.config import TrialConfig
+from trainables.config import TrialConfig, content_key
 from trainables.context import Context
 from trainables.data import Dataset
 from trainables.data.availability import training_rows
@@ -171,6 +171,26 @@ def _ease(student: CompletionModel, config: TrialConfig) -> None:
             block.compile()
 
 
+def identity(config: TrialConfig, context: Context, dataset: Dataset) -> dict[str, str]:
+    """All that can change a figure of a trial.
+
+    Args:
+        config: the trial.
+        context: where and with whom it runs.
+        dataset: its images.
+    """
+    return {
+        "trial": config.key(),
+        "data": dataset.fingerprint,
+        "original": content_key(base_material(config, dataset, context)),
+        "code": code_version("trainables"),
+        "torch": str(torch.__version__),
+        "device": context.device.type,
+        "processes": str(context.world.size),
+        "threads": str(context.threads),
+    }
+
+
 def _keep_snapshots(
     config: TrialConfig,
     context: Context,
@@ -179,20 +199,11 @@ def _keep_snapshots(
     running: Running,
 ) -> None:
     """Goes on from the snapshot in the trial's folder, and writes the next ones."""
-    identity = {
-        "trial": config.key(),
-        "data": prepared.dataset.fingerprint,
-        "original": prepared.base.name,
-        "code": code_version("trainables"),
-        "torch": str(torch.__version__),
-        "device": context.device.type,
-        "processes": str(context.world.size),
-        "threads": str(context.threads),
-    }
+    mine = identity(config, context, prepared.dataset)
     every = config.unlearn.save_every or config.unlearn.eval_every
 
     def begin(progress: Progress) -> int:
-        last = read_snapshot(context.folder, identity)
+        last = read_snapshot(context.folder, mine)
         if last is None:
             return 0
         progress.restore(last.tensors)
@@ -207,7 +218,7 @@ def _keep_snapshots(
         write_snapshot(
             context.folder,
             Snapshot(step, progress.tensors(), tuple(measured.history)),
-            identity,
+            mine,
         )
 
     running.begin, running.keep = begin, keep
@@ -261,6 +272,7 @@ def _write_result(
         "resumed_from": measured.resumed_from,
         "data_hash": prepared.dataset.fingerprint,
         "code_version": code_version("trainables"),
+        "identity": identity(config, context, prepared.dataset),
     }
     temporary = context.folder / (RESULT + ".part")
     with temporary.open("w") as file:

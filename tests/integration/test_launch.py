@@ -100,7 +100,7 @@ def test_workers_that_were_killed_end_where_unbroken_ones_do(
             assert kill_workers() == 2
             failure = ending.result()
         assert failure is not None
-        assert failure.cause == "crash"
+        assert failure.cause == "worker lost"
         assert kept.is_file()
         assert launch.execute(broken, lambda metrics: None) is None
     assert 0 < launch.read_result(Path(broken.folder))["resumed_from"] < 40

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ import torch
 from platform import images, session, weights
 from platform.plan import Plan
 from platform.planning import make_plan
-from platform.session import InUseError, _sigterm_as_interrupt, _sole_driver
+from platform.session import InUseError, _Grace, _sole_driver
 from tests.studies import ONE_FAMILY
+from tests.sweeps import ROOT
 from trainables.errors import CheckpointError
 from trainables.models import build_model
 
@@ -33,16 +36,31 @@ def interrupts_by(handler: Any) -> Iterator[None]:
 @pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
 def test_sigterm_interrupts_also_where_a_script_made_ctrl_c_ignored(handler: Any) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with interrupts_by(handler), pytest.raises(KeyboardInterrupt), _sigterm_as_interrupt():
+    with interrupts_by(handler), pytest.raises(KeyboardInterrupt), _Grace().of_sigterm():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_sigterm_is_ctrl_c_to_whoever_handles_it() -> None:
     told: list[int] = []
-    with interrupts_by(lambda number, frame: told.append(number)), _sigterm_as_interrupt():
+    with interrupts_by(lambda number, frame: told.append(number)), _Grace().of_sigterm():
         signal.raise_signal(signal.SIGTERM)
     assert told == [signal.SIGINT]
+
+
+def test_a_sweep_that_sigterm_does_not_end_in_time_ends_all_the_same() -> None:
+    code = """
+import os, signal, time
+from platform import session
+session._GRACE_S = 0.3
+grace = session._Grace(late=lambda: print("late", flush=True))
+signal.signal(signal.SIGINT, lambda number, frame: None)  # as a driver that waits in vain
+with grace.of_sigterm():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(30)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "late\n", "")
 
 
 def test_a_sweep_has_one_driver_at_a_time_however_the_last_one_ended(tmp_path: Path) -> None:

@@ -1,0 +1,40 @@
+"""How far a session of a sweep may go. None of it changes a result, and so none is in the plan."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+
+# what may go better another time: a lost machine, memory that another process took
+RETRIED = frozenset({"crash", "worker lost", "out of memory"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What ends a session before its sweep is over, and when a trial counts as failed.
+
+    Attributes:
+        max_failures: attempts of a trial that may be lost to one of `RETRIED` and made again.
+        time_budget_s: seconds from the session's start after which it stops; None for no end.
+        trials: most trials that the session starts; None for all.
+    """
+
+    max_failures: int = 2
+    time_budget_s: float | None = None
+    trials: int | None = None
+
+
+def seconds(text: str) -> float:
+    """Seconds of a span such as `90`, `90s`, `45m`, `2h` or `1h30m`.
+
+    Raises:
+        ValueError: it is none, or nothing.
+    """
+    found = _SPAN.fullmatch(text.strip())
+    parts = [float(part or 0) for part in found.groups()] if found else []
+    total = sum(part * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
+    if total <= 0:
+        raise ValueError(text)
+    return total

@@ -1,0 +1,98 @@
+"""Trials that another sweep of the same storage has run: taken over, not run again.
+
+Every finished trial is entered under its key in the storage's cache. What is taken over must agree
+in all that can change a figure: the trial, its images, its original, the code, torch, the device,
+and how many processes and threads shared the work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from platform import images
+from platform.launch import read_result
+from platform.ledger import Ledger
+from platform.plan import Plan, PlannedTrial
+from platform.results import write_json
+from trainables.data import Dataset
+from trainables.sealed import read_sealed, seal
+
+_RESULT = "result.json"
+
+
+def enter(plan: Plan, trial: PlannedTrial) -> None:
+    """Makes a finished trial known to the other sweeps of its storage."""
+    place = plan.trial_folder(trial).relative_to(plan.storage)
+    path = _entry(plan, trial.key)
+    with contextlib.suppress(OSError):  # without it the trial is run again, no more
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, seal({"folder": place.as_posix()}))
+
+
+def take_over(plan: Plan, ledger: Ledger, datasets: Mapping[str, Dataset]) -> list[PlannedTrial]:
+    """Ends outstanding trials by what other sweeps of the storage found, files and all.
+
+    Args:
+        plan: the sweep.
+        ledger: its own.
+        datasets: of its trials, by `images.load_all`.
+
+    Returns:
+        The trials that were taken over.
+    """
+    taken: list[PlannedTrial] = []
+    while fresh := [t for t in ledger.queued() if _entry(plan, t.key).is_file()]:
+        before = len(taken)
+        for trial in fresh:
+            found = _found(plan, trial, datasets[images.key_of(trial.config.data)])
+            if found is not None:
+                _copy(found, plan.trial_folder(trial))
+                ledger.take_in(trial, read_result(plan.trial_folder(trial)))
+                taken.append(trial)
+        if len(taken) == before:
+            break
+    return taken
+
+
+def _entry(plan: Plan, key: str) -> Path:
+    return plan.cache / "trials" / f"{key}.json"
+
+
+def _found(plan: Plan, trial: PlannedTrial, dataset: Dataset) -> Path | None:
+    """The folder of an equal trial, whole, that another sweep has run."""
+    try:
+        folder = plan.storage / str(read_sealed(_entry(plan, trial.key))["folder"])
+        result = read_result(folder)
+    except (OSError, ValueError, KeyError):  # that sweep was removed, or is not whole
+        return None
+    same = result.get("identity") == _identity(plan, trial, dataset)
+    return folder if same and folder != plan.trial_folder(trial) else None
+
+
+def _identity(plan: Plan, trial: PlannedTrial, dataset: Dataset) -> Mapping[str, Any]:
+    import torch
+
+    from trainables.context import Context
+    from trainables.parallel import World
+    from trainables.trial import identity
+
+    context = Context(
+        cache=plan.cache,
+        device=torch.device("cuda" if plan.launch.gpus_per_trial else "cpu"),
+        world=World(0, plan.launch.workers),
+    )
+    return identity(trial.config, context, dataset)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """The files of a finished trial; the result, by which it counts as one, last."""
+    target.mkdir(parents=True, exist_ok=True)
+    names = sorted(path.name for path in source.iterdir() if path.is_file())
+    for name in [*(each for each in names if each != _RESULT), _RESULT]:
+        if not name.startswith("."):
+            shutil.copyfile(source / name, target / f".{name}")
+            (target / f".{name}").replace(target / name)
