@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,3 +62,16 @@ def local(cpus: int, gpus: int, *, debug: bool = False) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def probe() -> float:
+    """Seconds that a task on the running Ray takes to answer.
+
+    Raises:
+        Exception: Ray's own, where it does not answer within a minute.
+    """
+    import ray
+
+    began = time.monotonic()
+    ray.get(ray.remote(num_cpus=0)(lambda: None).remote(), timeout=60)
+    return time.monotonic() - began

@@ -300,16 +300,7 @@ class Recorder:
 
     def _find_parent(self) -> str:
         """The sweep's run. Its identity is a file in the sweep's folder, since names may repeat."""
-        identity = self._plan.folder / "record.json"
-        if not identity.is_file():
-            write_json(identity, seal({"sweep_id": uuid.uuid4().hex}))
-        try:
-            sweep_id = str(read_sealed(identity)["sweep_id"])
-        except (OSError, ValueError, KeyError) as error:
-            raise RecordError(
-                f"{identity} is damaged or truncated ({error}): it names the sweep's run in "
-                "MLflow; remove it, and the sweep is recorded as a new run"
-            ) from None
+        sweep_id = sweep_identity(self._plan.folder)
         found = self._client.search_runs([self._experiment], f"tags.sweep_id = '{sweep_id}'")
         if found:
             self._client.update_run(found[0].info.run_id, status="RUNNING")
@@ -317,6 +308,36 @@ class Recorder:
         tags = record.sweep_tags(self._plan, sweep_id, self._commit, self._experiment)
         run = self._client.create_run(self._experiment, tags=tags, run_name=self._plan.name)
         return str(run.info.run_id)
+
+
+def sweep_identity(folder: Path) -> str:
+    """What the sweep's run in MLflow is known by, made at the first call.
+
+    Raises:
+        RecordError: the file that keeps it is damaged.
+    """
+    path = folder / "record.json"
+    if not path.is_file():
+        write_json(path, seal({"sweep_id": uuid.uuid4().hex}))
+    try:
+        return str(read_sealed(path)["sweep_id"])
+    except (OSError, ValueError, KeyError) as error:
+        raise RecordError(
+            f"{path} is damaged or truncated ({error}): it names the sweep's run in MLflow; remove "
+            "it, and the sweep is recorded as a new run"
+        ) from None
+
+
+def experiments(tracking_uri: str) -> int:
+    """How many experiments an MLflow holds.
+
+    Raises:
+        RecordError: it cannot be reached or used.
+    """
+    try:
+        return len(_client(tracking_uri).search_experiments())
+    except Exception as error:  # as in `Recorder`
+        raise RecordError(record.unusable(tracking_uri, error)) from error
 
 
 def _is_final(error: Exception) -> bool:
