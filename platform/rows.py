@@ -50,7 +50,9 @@ def enumerate_rows(study: Study, asked: Settings, seed: int) -> tuple[list[Row],
     """Distinct rows, model by model, each variant's default before its others."""
     pinned = (asked.pinned["model"],) if "model" in asked.pinned else ()
     models = asked.axes.get("model", ()) or pinned or tuple(study.models) or (study.base.model,)
-    scopes = {*models, *map(family_of, models)}
+    # narrowed to some of a study's models, a sweep may still be told of the others
+    meant = [*models, *study.models, study.base.model]
+    scopes = {*meant, *map(family_of, meant)}
     unused = [scope for scope in asked.scoped if scope not in scopes]
     parts = [_RowsOfModel(study, model, asked.of_model(model), seed) for model in models]
     faults = [

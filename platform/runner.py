@@ -12,6 +12,7 @@ from platform import cluster, launch, resources, reuse, stages
 from platform.launch import Failure, Order
 from platform.life import Watch
 from platform.limits import RETRIED, Limits
+from platform.progress import counted
 from trainables.config import to_dict
 
 if TYPE_CHECKING:
@@ -150,7 +151,9 @@ class _Run:
     def over(self) -> bool:
         """Whether this session starts no more trials."""
         if self.limits.trials is not None and len(self.begun) >= self.limits.trials:
-            self.reason = self.reason or f"{self.limits.trials} trials were started (--trials)"
+            self.reason = (
+                self.reason or f"{counted(self.limits.trials, 'trial')} started (--trials)"
+            )
         return bool(self.reason) or not (self.ledger.ready() or self.ledger.waiting())
 
     def _resources(self) -> Any:

@@ -56,8 +56,10 @@ class Ended:
 
 
 def sweep(storage: Path, *settings: str, options: Sequence[str] = ()) -> list[str]:
-    """The command of a tiny sweep."""
-    given = [part for text in (*TINY, *settings) for part in ("--set", text)]
+    """The command of a tiny sweep, whose own settings the given ones replace."""
+    named = {text.partition("=")[0] for text in settings}
+    usual = [text for text in TINY if text.partition("=")[0] not in named]
+    given = [part for text in (*usual, *settings) for part in ("--set", text)]
     return [sys.executable, "-m", "platform.sweep", "--storage", str(storage), *given, *options]
 
 

@@ -20,6 +20,8 @@ from trainables.config import TrialConfig, to_dict
 from trainables.overrides import apply_overrides
 from trainables.snapshots import SNAPSHOT
 
+pytestmark = pytest.mark.timeout(600)
+
 STEPS = 10
 
 

@@ -510,3 +510,41 @@ def test_a_folder_of_any_name_holds_a_ledger(tmp_path: Path) -> None:
     ledger.finish(trial, result_of(trial))
     assert Ledger.open(plan).counts()["finished"] == 1
     assert [path.name for path in plan.folder.iterdir()] == [FILE]
+
+
+# --- Attempts that were lost -----------------------------------------------------------------
+
+
+def test_a_trial_that_is_put_back_comes_after_all_that_wait(plan: Plan) -> None:
+    ledger = Ledger.open(plan)
+    lost = take(ledger)
+    ledger.put_back(lost)
+    assert ledger.counts() == {"finished": 0, "failed": 0, "running": 0, "outstanding": 4}
+    assert [take(ledger) for _ in range(4)][-1] == lost
+
+
+def test_failed_trials_are_run_again_when_asked_and_count_as_failed_until_they_end(
+    ended: Plan,
+) -> None:
+    ledger = Ledger.open(ended)
+    assert (ledger.outstanding(), ledger.counts()["failed"]) == (0, 1)
+    (failed,) = ledger.retry_failed()
+    assert (ledger.outstanding(), ledger.counts()["failed"]) == (1, 0)
+    assert Ledger.open(ended).counts()["failed"] == 1  # as if this session had been killed
+    assert take(ledger) == failed
+    assert ledger.finish(failed, result_of(failed))
+    again = Ledger.open(ended)
+    assert again.counts() == {"finished": 4, "failed": 0, "running": 0, "outstanding": 0}
+
+
+@pytest.mark.parametrize("row", [0, 1, 2, 3])
+def test_an_entry_that_was_taken_away_is_missed(ended: Plan, row: int) -> None:
+    with sqlite3.connect(ended.folder / FILE) as database:
+        numbers = [n for (n,) in database.execute("select trial_id from trials order by 1")]
+        for table in ("trial_user_attributes", "trial_values", "trial_params", "trials"):
+            database.execute(f"delete from {table} where trial_id = ?", (numbers[row],))
+    if row == 3:  # the last one is not missed: nothing says that it was there
+        assert Ledger.open(ended).outstanding() == 1
+        return
+    with pytest.raises(LedgerError, match="entries are missing"):
+        Ledger.open(ended)

@@ -429,7 +429,8 @@ def test_a_setting_of_one_model_is_not_the_others() -> None:
 
 
 def test_a_setting_of_a_model_that_is_not_in_the_sweep_is_refused() -> None:
-    (fault,) = faults("model=mae_tiny", "palette/unlearn.steps=5")
+    assert planned("model=mae_tiny", "mage/unlearn.steps=5", study=FAMILIES).trials
+    (fault,) = faults("palette/unlearn.steps=5")
     assert fault == "palette/...: the sweep has no such model, only mae_tiny"
 
 

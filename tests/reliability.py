@@ -1,0 +1,156 @@
+"""Sweeps that are killed at random moments and resumed: `python -m tests.reliability --sweeps 20`.
+
+The long form of `tests/integration/test_killed_sweeps.py`; `docs/reliability.md` has its figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.sweeps import ROOT, descendants, sweep, times
+
+SETTINGS = ("method=original,ours", "search.trials=2")
+TRIALS = 7
+_EARLIEST_S, _LATEST_S = 4.0, 60.0
+_MOST_S = 600.0
+
+
+@dataclasses.dataclass
+class Verdict:
+    """What went wrong in sweeps that were killed; all of it is wanted to be 0.
+
+    Attributes:
+        kills: that hit a running sweep.
+        again: finished trials that ran once more.
+        lost: trials that did not end finished.
+        doubled: trials with two runs in MLflow.
+        running: runs left RUNNING.
+    """
+
+    kills: int = 0
+    again: int = 0
+    lost: int = 0
+    doubled: int = 0
+    running: int = 0
+
+    @property
+    def faults(self) -> int:
+        """All of them."""
+        return self.again + self.lost + self.doubled + self.running
+
+
+def killed_and_resumed(storage: Path, seed: int, kills: int) -> Verdict:
+    """Runs a tiny sweep to its end over some kills -9, of the driver alone or of all it started.
+
+    Args:
+        storage: of the sweep, where it is the only one.
+        seed: of the moments, and of what is killed.
+        kills: that many at most; a sweep may end before the next.
+    """
+    chance = random.Random(seed)
+    verdict = Verdict()
+    command = sweep(storage, *SETTINGS, options=["--name", "a"])
+    before: dict[str, int] = {}
+    for _ in range(kills):
+        moment = chance.uniform(_EARLIEST_S, _LATEST_S)
+        whole = chance.random() < 0.5
+        if not _killed(command, moment, whole=whole):
+            break
+        verdict.kills += 1
+        verdict.again += _changed(before, times(storage / "a"))
+        before = times(storage / "a")
+        if (storage / "a" / "plan.json").exists():
+            command = [*_program(storage), "--name", "a", "--resume"]
+    status = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=_MOST_S).returncode
+    verdict.again += _changed(before, times(storage / "a"))
+    verdict.lost = TRIALS - len(times(storage / "a")) + (status != 0)
+    runs = _runs(storage)
+    verdict.doubled = sum(count > 1 for count in Counter(key for key, _ in runs).values())
+    verdict.running = sum(state == "RUNNING" for _, state in runs)
+    return verdict
+
+
+def _program(storage: Path) -> list[str]:
+    return [sys.executable, "-m", "platform.sweep", "--storage", str(storage)]
+
+
+def _killed(command: Sequence[str], moment: float, *, whole: bool) -> bool:
+    """Starts a sweep and kills it; whether it was still running by then.
+
+    Args:
+        command: of the sweep.
+        moment: seconds after its start.
+        whole: everything at once, as when the machine loses its power; else its driver alone.
+    """
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, cwd=ROOT, stdout=quiet, stderr=quiet) as process:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(moment)
+            return False
+        family = descendants(process.pid)
+        process.kill()
+        for each in family if whole else []:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+    until = time.monotonic() + 30
+    while any(map(_lives, family)) and time.monotonic() < until:
+        time.sleep(0.2)
+    return True
+
+
+def _lives(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def _changed(before: dict[str, int], after: dict[str, int]) -> int:
+    return sum(after.get(name) != stamp for name, stamp in before.items())
+
+
+def _runs(storage: Path) -> list[tuple[str, str]]:
+    """(trial key, or the sweep's identity; status) of every run in the record."""
+    with sqlite3.connect(storage / "mlflow.db") as database:
+        return database.execute(
+            "select tags.value, runs.status from runs join tags on tags.run_uuid = runs.run_uuid "
+            "where tags.key in ('trial_key', 'sweep_id') and runs.lifecycle_stage = 'active'"
+        ).fetchall()
+
+
+def main() -> int:
+    """Runs the command line and returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
+    parser.add_argument("--sweeps", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    total = Verdict()
+    began = time.monotonic()
+    for number in range(options.sweeps):
+        with tempfile.TemporaryDirectory() as folder:
+            found = killed_and_resumed(Path(folder), options.seed + number, options.kills)
+        for field in dataclasses.fields(Verdict):
+            was = getattr(total, field.name)
+            setattr(total, field.name, was + getattr(found, field.name))
+        print(f"{number + 1} of {options.sweeps}: {found}, {time.monotonic() - began:.0f} s")
+    print(total)
+    return int(total.faults > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
