@@ -58,10 +58,11 @@ class Delivery:
         Returns:
             The events that are not taken so far, oldest first.
         """
+        began = time.monotonic()
         with self._changed:
             while self._waiting and self._thread.is_alive():
                 since = self._failing_since
-                if since is not None and time.monotonic() - since > patience_s:
+                if since is not None and time.monotonic() - max(since, began) > patience_s:
                     break
                 self._changed.wait(0.2)
             return [*self._refused, *self._waiting]

@@ -57,7 +57,7 @@ _SWEEP_FILES = (
     *("manifest.parquet", "refused.json"),
 )
 _METRICS_A_BATCH = 1000  # MLflow's limit
-_PATIENCE_S = 15.0  # with a server that fails at a sweep's end
+_PATIENCE_S = 30.0  # with a server that fails at a sweep's end
 _log = logging.getLogger(__name__)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import shutil
 import socket
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 
 from platform.results import RecordError, write_environment, write_results
 from platform.tracking import Recorder
+from tests.mlflow_server import Server
 from tests.recorded import leave_files, plan_of, result_of
 
 CHILD_TAGS = {
@@ -340,36 +340,12 @@ def server(tmp_path_factory, database):
     """A real MLflow server on loopback."""
     folder = tmp_path_factory.mktemp("server")
     shutil.copy(database, folder / "mlflow.db")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
-        *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
-        *("--artifacts-destination", str(folder / "artifacts"), "--workers", "1"),
-    ]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True
-        )
-        try:
-            await_port(port, process, folder / "log")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(process.pid, 15)
-            process.wait(20)
-
-
-def await_port(port, process, log):
-    for _ in range(300):
-        if process.poll() is not None:
-            break
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError(log.read_text())
+    server = Server(folder)
+    try:
+        server.start()
+        yield server.uri
+    finally:
+        server.stop()
 
 
 def test_a_server_gets_the_same_record(server, tmp_path):

@@ -1,0 +1,101 @@
+"""A sweep whose MLflow server dies goes on, and its record is whole in the end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.mlflow_server import Server
+from tests.sweeps import ROOT, run, sweep, times
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
+
+SETTINGS = ("method=original,ours", "search.trials=2")
+TRIALS = 7
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    folder = tmp_path / "server"
+    folder.mkdir()
+    server = Server(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def struck(server: Server, storage: Path, back_after_s: float | None) -> tuple[int, str]:
+    """A sweep whose server is killed at its first finished trial; its status and output."""
+    options = ["--name", "a", "--tracking-uri", server.uri]
+    command = sweep(storage, *SETTINGS, options=options)
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("[1/"):
+                break
+        server.stop(signal.SIGKILL)
+        if back_after_s is not None:
+            time.sleep(back_after_s)
+            server.start()
+        rest, _ = process.communicate()
+    return process.returncode, "".join(lines) + rest
+
+
+def missing_points(server: Server, storage: Path) -> list[str]:
+    """What the trials' folders hold and the record lacks; runs doubled, or not FINISHED."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=server.uri)
+    experiment = client.get_experiment_by_name("quickstart")
+    runs = client.search_runs([experiment.experiment_id])
+    by_name: dict[str, list[Any]] = {}
+    for each in runs:
+        by_name.setdefault(each.info.run_name, []).append(each)
+    wrong = [f"{name}: {len(found)} runs" for name, found in by_name.items() if len(found) != 1]
+    wrong += [each.info.run_name for each in runs if each.info.status != "FINISHED"]
+    for name in times(storage / "a"):
+        run_id = by_name[name][0].info.run_id
+        for report in json.loads((storage / "a/trials" / name / "history.json").read_text()):
+            for metric in (key for key in report if "/" in key):
+                history = client.get_metric_history(run_id, metric)
+                points = {point.step: point.value for point in history}
+                if points.get(report["step"]) != report[metric]:
+                    wrong.append(f"{name}: {metric} at {report['step']}")
+    return wrong
+
+
+def test_a_server_that_comes_back_gets_all_of_the_record(server: Server, tmp_path: Path) -> None:
+    status, out = struck(server, tmp_path / "runs", back_after_s=5.0)
+    assert status == 0, out
+    assert len(times(tmp_path / "runs" / "a")) == TRIALS
+    assert missing_points(server, tmp_path / "runs") == []
+
+
+def test_what_a_dead_server_missed_is_recorded_by_sync(server: Server, tmp_path: Path) -> None:
+    storage = tmp_path / "runs"
+    status, out = struck(server, storage, back_after_s=None)
+    assert status == 0, out
+    assert len(times(storage / "a")) == TRIALS
+    (command,) = [line.strip() for line in out.splitlines() if "--sync a" in line]
+    base = [sys.executable, "-m", "platform.sweep"]
+    options = command.partition("platform.sweep ")[2].split()
+    refused = run([*base, *options])
+    assert refused.status == 2
+    assert "is the server running" in refused.err
+    server.start()
+    ended = run([*base, *options])
+    assert ended.status == 0, ended
+    assert missing_points(server, storage) == []
+    assert "0 trials added" in run([*base, *options]).out

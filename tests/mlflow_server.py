@@ -1,0 +1,63 @@
+"""A real MLflow server on loopback, which can be killed and started again where it was."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+class Server:
+    """One server over a folder of its own.
+
+    Args:
+        folder: of its database and artifacts; a database that lies there is served.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Serves; returns once it answers."""
+        command = [
+            *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"),
+            *("--port", str(self.port), "--workers", "1"),
+            *("--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"),
+            *("--artifacts-destination", str(self.folder / "artifacts")),
+        ]
+        environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+        log = self.folder / "log"
+        with log.open("a") as file:
+            self._process = subprocess.Popen(
+                command,
+                stdout=file,
+                stderr=file,
+                cwd=self.folder,
+                env=environment,
+                start_new_session=True,
+            )
+        for _ in range(300):
+            if self._process.poll() is not None:
+                break
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            time.sleep(0.2)
+        raise AssertionError(log.read_text())
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Signals it and all that it started, and waits for it."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+            self._process.wait(30)
+            self._process = None
