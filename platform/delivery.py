@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -22,7 +23,7 @@ class Delivery:
     Args:
         deliver: gives an event to the receiver; to do so twice must change nothing.
         is_final: whether an exception of `deliver` means that the event will never be taken.
-        on_trouble: told of the first exception of every stretch of failures.
+        on_trouble: told of every exception.
     """
 
     def __init__(
@@ -49,11 +50,12 @@ class Delivery:
             self._waiting.append(event)
             self._changed.notify_all()
 
-    def settle(self, patience_s: float) -> list[Event]:
+    def settle(self, patience_s: float, most_s: float = math.inf) -> list[Event]:
         """Waits until all is delivered.
 
         Args:
             patience_s: how long the receiver may go on failing before it is waited for no more.
+            most_s: how long it is waited for in all.
 
         Returns:
             The events that are not taken so far, oldest first.
@@ -61,15 +63,20 @@ class Delivery:
         began = time.monotonic()
         with self._changed:
             while self._waiting and self._thread.is_alive():
-                since = self._failing_since
-                if since is not None and time.monotonic() - max(since, began) > patience_s:
+                since, now = self._failing_since, time.monotonic()
+                if now - began > most_s:
+                    break
+                if since is not None and now - max(since, began) > patience_s:
                     break
                 self._changed.wait(0.2)
             return [*self._refused, *self._waiting]
 
-    def close(self, patience_s: float) -> list[Event]:
-        """As `settle`; gives up what is left, and ends the thread."""
-        left = self.settle(patience_s)
+    def close(self, patience_s: float, most_s: float = math.inf) -> list[Event]:
+        """As `settle`; gives up what is left, and ends the thread. Ctrl-C ends the waiting."""
+        try:
+            left = self.settle(patience_s, most_s)
+        except KeyboardInterrupt:
+            left = self.settle(patience_s, most_s=0.0)
         with self._changed:
             self._closed = True
             self._waiting.clear()
@@ -82,8 +89,7 @@ class Delivery:
             try:
                 self._deliver(event)
             except Exception as error:
-                if self._failing_since is None:
-                    self._on_trouble(error)
+                self._on_trouble(error)
                 if self._is_final(error):
                     self._take(event, refused=True)
                     continue

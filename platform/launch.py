@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import traceback
 from collections.abc import Callable, Mapping
@@ -111,7 +112,7 @@ def diagnose(error: BaseException) -> Failure:
             cause = "user"
         case MemoryError():
             cause = "out of memory"
-        case OSError() if inner.errno in (28, 122):
+        case _ if is_disk_full(inner):
             cause = "disk"
         case _ if type(inner).__name__ == "OutOfMemoryError":
             cause = "out of memory"
@@ -120,6 +121,18 @@ def diagnose(error: BaseException) -> Failure:
         case _:
             cause, line = "crash", f"{type(inner).__name__}: {line}"
     return Failure(cause=cause, message=line[:500])
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an exception, or one that it came from, says that there is no room."""
+    if error is None:
+        return False
+    if isinstance(error, OSError) and error.errno in (28, 122):
+        return True
+    # safetensors and SQLite tell of it in words
+    if re.search(r"os error (28|122)\b|disk is full|No space left", str(error)):
+        return True
+    return is_disk_full(error.__cause__ or error.__context__)
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -73,6 +73,7 @@ class Watch:
         self._killed: set[str] = set()
         self._lock = threading.Lock()
         self._over = threading.Event()
+        self._looked = time.monotonic()
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -102,13 +103,16 @@ class Watch:
     def look(self) -> None:
         """Looks once."""
         now = time.monotonic()
+        # held up with the trials, as by Ctrl-Z, it gives them time to be seen again
+        held_up = now - self._looked > self.lost_after_s / 2
+        self._looked = now
         with self._lock:
             for key, seen in self._trials.items():
                 for path in seen.folder.glob(f"{_NAME}*"):
                     with contextlib.suppress(OSError, ValueError):  # it has just ended
                         stamp = path.stat().st_mtime_ns
                         before, since = seen.changed.get(path, (0, now))
-                        since = now if stamp != before else since
+                        since = now if stamp != before or held_up else since
                         seen.changed[path] = (stamp, since)
                         if now - since > self.lost_after_s and _kill(path):
                             self._killed.add(key)

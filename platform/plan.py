@@ -258,6 +258,15 @@ def write_plan(plan: Plan) -> Path:
     return path
 
 
+def is_abandoned(folder: Path) -> bool:
+    """Whether a folder is what is left of a sweep that was killed before it was planned."""
+    if not folder.is_dir() or folder.is_symlink():
+        return False
+    left = {path.name.removeprefix(".").partition(".")[0] for path in folder.iterdir()}
+    planned = (folder / "plan.json").exists()
+    return not planned and left <= {"ledger", "manifest", "refused", "plan"}
+
+
 def read_plan(folder: Path) -> Plan:
     """The plan of a sweep's folder, in the storage where the folder now lies.
 

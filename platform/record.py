@@ -140,7 +140,10 @@ def final_points(folder: Path, result: Mapping[str, Any], last_step: int) -> Poi
         last_step: of its last metrics, where it has no history.
     """
     path = folder / "history.json"
-    reports = json.loads(path.read_text("utf-8")) if path.is_file() else []
+    try:
+        reports = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):  # its last metrics are in the result
+        reports = []
     points: Points = [(int(report["step"]), numbers(report)) for report in reports]
     timing = {f"time/{name}": value for name, value in result.get("timing", {}).items()}
     step = max((step for step, _ in points), default=last_step)

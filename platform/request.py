@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from platform import resources
 from platform.limits import Limits, seconds
-from platform.plan import LaunchConfig, Launcher, Plan, difference, read_plan
+from platform.plan import LaunchConfig, Launcher, Plan, difference, is_abandoned, read_plan
 from platform.planning import make_plan
 from platform.settings import parse_settings
 from search_spaces import STUDIES, SearchConfig, Study
@@ -286,7 +286,7 @@ def _name_problems(storage: Path, name: str) -> list[str]:
             f"--name {name!r} is no name for a sweep: up to 64 letters, digits, '.', '_' and '-', "
             f"the first a letter or digit, and not {' or '.join(_OURS)}"
         ]
-    if _exists(storage / name):
+    if _is_in_use(storage / name):
         return [
             f"--name {name} is in use in {storage}: --resume goes on with it, "
             f"and {_free_name(storage, name)} is free"
@@ -296,10 +296,14 @@ def _name_problems(storage: Path, name: str) -> list[str]:
 
 def _free_name(storage: Path, name: str) -> str:
     number, free = 1, name
-    while _exists(storage / free):
+    while _is_in_use(storage / free):
         number += 1
         free = f"{name}-{number}"
     return free
+
+
+def _is_in_use(path: Path) -> bool:
+    return _exists(path) and not is_abandoned(path)
 
 
 def _exists(path: Path) -> bool:

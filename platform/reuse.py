@@ -49,9 +49,12 @@ def take_over(plan: Plan, ledger: Ledger, datasets: Mapping[str, Dataset]) -> li
         before = len(taken)
         for trial in fresh:
             found = _found(plan, trial, datasets[images.key_of(trial.config.data)])
-            if found is not None:
+            if found is None:
+                continue
+            with contextlib.suppress(OSError, ValueError):  # that sweep is being removed
                 _copy(found, plan.trial_folder(trial))
-                ledger.take_in(trial, read_result(plan.trial_folder(trial)))
+                result = read_result(plan.trial_folder(trial))
+                ledger.take_in(trial, result)
                 taken.append(trial)
         if len(taken) == before:
             break

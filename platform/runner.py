@@ -128,6 +128,8 @@ class _Run:
         self.ledger.interrupt()
         if self._time_is_up():
             self.reason = self.reason or "the time budget is spent"
+        if self._trials_are_up():
+            self.reason = self.reason or f"{counted(len(self.begun), 'trial')} started (--trials)"
         return Outcome(interrupted=interrupted or self.ledger.outstanding() > 0, reason=self.reason)
 
     def _seconds_left(self) -> float | None:
@@ -137,6 +139,9 @@ class _Run:
     def _time_is_up(self) -> bool:
         budget = self.limits.time_budget_s
         return budget is not None and self.phases.elapsed() >= budget
+
+    def _trials_are_up(self) -> bool:
+        return self.limits.trials is not None and len(self.begun) >= self.limits.trials
 
     def next(self) -> PlannedTrial | None:
         """The next trial to start; None where nothing can start now, see `over`."""
@@ -150,11 +155,9 @@ class _Run:
 
     def over(self) -> bool:
         """Whether this session starts no more trials."""
-        if self.limits.trials is not None and len(self.begun) >= self.limits.trials:
-            self.reason = (
-                self.reason or f"{counted(self.limits.trials, 'trial')} started (--trials)"
-            )
-        return bool(self.reason) or not (self.ledger.ready() or self.ledger.waiting())
+        if self.reason or self._trials_are_up():
+            return True
+        return not (self.ledger.ready() or self.ledger.waiting())
 
     def _resources(self) -> Any:
         from ray import tune
@@ -297,7 +300,9 @@ def _callback(run: _Run) -> Any:
             run.ended(key, self.failures.pop(key, None))
 
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            run.ended(trial.config["order"]["key"], _why(trial))
+            key = trial.config["order"]["key"]
+            self.failures.pop(key, None)
+            run.ended(key, _why(trial))
 
         def __reduce__(self) -> tuple[Any, ...]:
             return tune.Callback, ()

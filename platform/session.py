@@ -15,10 +15,10 @@ from typing import Any, TextIO
 
 from filelock import FileLock, Timeout
 
-from platform import estimate, images, resources, reuse, weights
+from platform import estimate, images, launch, resources, reuse, weights
 from platform.ledger import Ledger
 from platform.limits import Limits
-from platform.plan import Plan, write_plan
+from platform.plan import Plan, is_abandoned, write_plan
 from platform.progress import Progress, counted
 from platform.results import result_row, write_environment, write_results
 from platform.summary import commands, resume_command, summary, sync_command
@@ -74,8 +74,8 @@ def run(
             ledger, recorder = _open(
                 plan, datasets.values(), resume=resume, tracking_uri=tracking_uri
             )
-        if retry_failed:
-            ledger.retry_failed()
+        if retry_failed and ledger.retry_failed():
+            ledger.recover()  # a session that was killed may have run them already
         taken = reuse.take_over(plan, ledger, datasets) if reuse_others else []
         _catch_up(plan, ledger, recorder)
         session = _Session(plan, ledger, recorder, phases, limits or Limits(), tracking_uri, stream)
@@ -149,6 +149,8 @@ class _Grace:
 def _folder(plan: Plan, *, resume: bool) -> Iterator[None]:
     """The sweep's folder; a new one that cannot be furnished is taken away again."""
     if not resume:
+        if is_abandoned(plan.folder):
+            shutil.rmtree(plan.folder)
         try:
             plan.folder.mkdir()
         except FileExistsError:
@@ -168,9 +170,10 @@ def _open(
         ledger = Ledger.open(plan)
         images.refuse_others(plan, datasets)
     else:
-        write_plan(plan)
         ledger = Ledger.create(plan)
         images.write_manifests(plan, datasets)
+        # by it a sweep is known: whoever finds one finds all that it needs
+        write_plan(plan)
     write_environment(plan.folder)
     with FileLock(plan.storage / ".mlflow.lock"):  # MLflow's first use of a file is not locked
         recorder = Recorder(plan, tracking_uri)
@@ -233,6 +236,10 @@ class _Session:
                 status = "finished"
         except KeyboardInterrupt:
             status = "interrupted"
+        except Exception as error:
+            if not launch.is_disk_full(error):
+                raise
+            status, reason = "interrupted", "the disk is full: free some room"
         finally:
             progress.close()
             self.phases.begin("for the record")
@@ -246,7 +253,7 @@ class _Session:
         """The last words of a session whose main thread is stuck in a Ray that died."""
         self.ledger.interrupt()
         self._write_results()
-        self.recorder.close("interrupted")
+        self.recorder.close("interrupted", most_s=5.0)
         self._end("interrupted", "")
 
     def _opening(self) -> list[str]:
@@ -273,7 +280,11 @@ class _Session:
             )
             for entry in self.ledger.entries()
         ]
-        write_results(self.plan.folder, rows)
+        try:
+            write_results(self.plan.folder, rows)
+        except OSError as error:
+            if not launch.is_disk_full(error):
+                raise
         return rows
 
     def _end(self, status: SweepStatus, reason: str) -> int:

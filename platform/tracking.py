@@ -8,6 +8,7 @@ MLflow twice changes nothing, so that missed events can be applied again later.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 import uuid
@@ -87,6 +88,7 @@ class Recorder:
         self.missed: list[Event] = []
         self._plan = plan
         self._trials: dict[str, PlannedTrial] = {}
+        self._made: dict[str, str] = {}
         self._opened: dict[str, str] = {}
         self._points: dict[str, set[tuple[str, int]]] = {}
         self._commit = git_state()["git_commit"] or "unknown"
@@ -168,10 +170,15 @@ class Recorder:
         """Waits until MLflow has taken everything, or fails for some seconds; whether it has."""
         return not self._delivery.settle(patience_s)
 
-    def close(self, status: SweepStatus) -> None:
-        """Ends the sweep's run with its files, and every trial's run that is still under way."""
+    def close(self, status: SweepStatus, most_s: float = math.inf) -> None:
+        """Ends the sweep's run with its files, and every trial's run that is still under way.
+
+        Args:
+            status: of the sweep.
+            most_s: how long MLflow is waited for, seconds.
+        """
         self._emit("closed", status=_STATUS[status])
-        self.missed = self._delivery.close(_PATIENCE_S)
+        self.missed = self._delivery.close(_PATIENCE_S, most_s)
 
     def _emit(self, name: str, trial: PlannedTrial | None = None, **values: Any) -> None:
         event = {"event": name, "time": int(time.time() * 1000), **values}
@@ -224,7 +231,9 @@ class Recorder:
             self._former = self._runs_by_key()
             self._doubtful = False
         former = self._former.get(key)
-        run_id = self._create(key, now) if former is None else str(former.info.run_id)
+        if key not in self._made:
+            self._made[key] = self._create(key, now) if former is None else former.info.run_id
+        run_id = str(self._made[key])
         if former is not None:
             self._points[key] = {
                 (name, point.step)
@@ -342,10 +351,14 @@ def experiments(tracking_uri: str) -> int:
 
 def _is_final(error: Exception) -> bool:
     """Whether MLflow, or a file that it was to take, will fail so however often it is asked."""
-    status = getattr(error, "get_http_status_code", None)
+    told = getattr(error, "get_http_status_code", None)
+    response = getattr(error, "response", None)  # of requests, which carries the artifacts
+    status = told() if told is not None else getattr(response, "status_code", None)
     if status is None:
-        return isinstance(error, FileNotFoundError | LookupError | TypeError | ValueError)
-    return 400 <= status() < 500 and status() not in (408, 429)
+        # other faults of the system and of the network may pass
+        lasting = FileNotFoundError | LookupError | TypeError
+        return isinstance(error, lasting) or type(error) is ValueError
+    return 400 <= status < 500 and status not in (408, 429)
 
 
 def _client(tracking_uri: str) -> MlflowClient:
@@ -354,8 +367,9 @@ def _client(tracking_uri: str) -> MlflowClient:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_LOGGING_LEVEL": "ERROR",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
+        # one that was answered too late must not be made twice: whoever asks looks first
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "8",
     }
     for name, value in quiet.items():
         os.environ.setdefault(name, value)

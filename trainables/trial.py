@@ -25,7 +25,7 @@ from trainables.data.availability import training_rows
 from trainables.evaluation import evaluate, objective
 from trainables.methods import METHODS, Terms
 from trainables.models import CompletionModel
-from trainables.networks import Weights
+from trainables.networks import Weights, find_weights, material
 from trainables.optimisation import Progress
 from trainables.sealed import seal
 from trainables.snapshots import SNAPSHOT, Snapshot, read_snapshot, write_snapshot
@@ -178,11 +178,16 @@ def identity(config: TrialConfig, context: Context, dataset: Dataset) -> dict[st
         config: the trial.
         context: where and with whom it runs.
         dataset: its images.
+
+    Raises:
+        CheckpointError: the weights of a network that measures cannot be had.
     """
+    weights = find_weights(config.networks, context.cache)
     return {
         "trial": config.key(),
         "data": dataset.fingerprint,
         "original": content_key(base_material(config, dataset, context)),
+        "networks": content_key(material(config.networks, weights)),
         "code": code_version("trainables"),
         "torch": str(torch.__version__),
         "device": context.device.type,
@@ -274,6 +279,11 @@ def _write_result(
         "code_version": code_version("trainables"),
         "identity": identity(config, context, prepared.dataset),
     }
+    # a loss of power must not leave a result whose other files are empty
+    for path in context.folder.iterdir():
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
     temporary = context.folder / (RESULT + ".part")
     with temporary.open("w") as file:
         json.dump(seal(result), file, indent=2, allow_nan=False)

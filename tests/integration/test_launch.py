@@ -154,5 +154,8 @@ def test_diagnosis_finds_the_cause_inside_what_ray_wraps() -> None:
         cause = OSError(28, "No space left on device")
 
     assert launch.diagnose(Wrapped()).cause == "disk"
+    full = RuntimeError("Error while serializing: I/O error: No space (os error 28)")
+    assert launch.diagnose(full).cause == "disk"
+    assert launch.diagnose(RuntimeError("(sqlite3) database or disk is full")).cause == "disk"
     assert launch.diagnose(MemoryError()).cause == "out of memory"
     assert launch.diagnose(ZeroDivisionError("x")).message == "ZeroDivisionError: x"

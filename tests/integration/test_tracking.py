@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from platform.results import RecordError, write_environment, write_results
-from platform.tracking import Recorder
+from platform.tracking import Recorder, _is_final
 from tests.mlflow_server import Server
 from tests.recorded import leave_files, plan_of, result_of
 
@@ -374,3 +374,21 @@ def test_a_server_gets_the_same_record(server, tmp_path):
     copied = found.client.download_artifacts(run.info.run_id, "samples.png", str(tmp_path))
     left = plan.folder / "trials" / done.name / "samples.png"
     assert Path(copied).read_bytes() == left.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("status", "final"),
+    [(400, True), (404, True), (413, True), (408, False), (429, False), (503, False)],
+)
+def test_what_a_server_says_for_good_is_told_from_what_may_pass(status, final):
+    import requests
+    from mlflow.exceptions import RestException
+
+    response = requests.Response()
+    response.status_code = status
+    assert _is_final(requests.HTTPError("no", response=response)) == final
+    assert not _is_final(requests.ConnectionError("no"))
+    assert _is_final(RestException({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no"}))
+    assert not _is_final(RestException({"error_code": "INTERNAL_ERROR", "message": "no"}))
+    assert _is_final(FileNotFoundError("no"))
+    assert not _is_final(OSError(28, "no"))

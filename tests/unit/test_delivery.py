@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 
@@ -70,7 +71,21 @@ def test_what_was_put_while_the_receiver_was_away_arrives_once_in_order(receiver
     receiver.away = False
     assert delivery.close(10.0) == []
     assert receiver.taken == list(range(5))
-    assert receiver.troubles == ["away"]
+    assert set(receiver.troubles) == {"away"}
+
+
+def test_a_receiver_that_is_slow_is_waited_for_no_longer_than_asked(receiver: Receiver) -> None:
+    over = threading.Event()
+    delivery = Delivery(
+        lambda event: over.wait(30) and None,
+        is_final=lambda error: False,
+        on_trouble=lambda error: None,
+    )
+    delivery.put({"number": 0})
+    began = time.monotonic()
+    assert len(delivery.close(patience_s=60.0, most_s=0.3)) == 1
+    assert time.monotonic() - began < 5.0
+    over.set()
 
 
 def test_an_event_that_is_refused_is_told_of_and_holds_nothing_up(receiver: Receiver) -> None:

@@ -63,6 +63,23 @@ def test_a_live_process_is_left_and_a_stopped_one_killed(
     assert watch.remove("a")
 
 
+def test_a_watch_that_was_held_up_with_the_trials_gives_them_time(
+    alive: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = (tmp_path / ".alive-0").read_text()
+    watch = Watch(lost_after_s=5.0)
+    watch.add("a", tmp_path)
+    (tmp_path / ".alive-0").write_text(written)
+    os.kill(alive.pid, signal.SIGSTOP)
+    watch.look()
+    later = time.monotonic() + 60
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    watch.look()
+    monkeypatch.undo()
+    assert alive.poll() is None
+    assert not watch.remove("a")
+
+
 def test_a_file_of_another_machine_kills_nobody(tmp_path: Path) -> None:
     watch = Watch(lost_after_s=0.0)
     watch.add("a", tmp_path)

@@ -15,12 +15,13 @@ import pytest
 import torch
 
 from platform import images, session, weights
-from platform.plan import Plan
+from platform.plan import Plan, is_abandoned
 from platform.planning import make_plan
+from platform.request import Request, plan_request
 from platform.session import InUseError, _Grace, _sole_driver
 from tests.studies import ONE_FAMILY
 from tests.sweeps import ROOT
-from trainables.errors import CheckpointError
+from trainables.errors import CheckpointError, ConfigError
 from trainables.models import build_model
 
 
@@ -75,6 +76,22 @@ def test_a_sweep_has_one_driver_at_a_time_however_the_last_one_ended(tmp_path: P
         raise ZeroDivisionError
     with _sole_driver(plan):
         assert caught.traceback  # the fault, and the lock that it names, are still at hand
+
+
+def test_what_a_kill_before_the_plan_left_is_no_sweep(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for name in (".ledger.db", "ledger.db", "manifest.parquet", ".plan.json.7"):
+        assert is_abandoned(folder)
+        (folder / name).touch()
+    request = Request(set=[], storage=str(tmp_path), name="a")
+    assert plan_request(request, [])[1].name == "a"
+    (folder / "photo.jpg").touch()  # a user's own folder
+    assert not is_abandoned(folder)
+    with pytest.raises(ConfigError, match="--name a is in use"):
+        plan_request(request, [])
+    (folder / "photo.jpg").rename(folder / "plan.json")
+    assert not is_abandoned(folder)
 
 
 def test_weights_of_networks_are_looked_for_before_any_image_is_decoded(

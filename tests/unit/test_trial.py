@@ -132,6 +132,7 @@ def test_the_result_names_what_it_measured(method: str, trials: Mapping[str, Ran
         "resumed_from",
         "data_hash",
         "code_version",
+        "identity",
     }
     metrics = {n: v for n, v in result["metrics"].items() if not n.startswith("grey/")}
     assert metrics.keys() == (MEASURED if method == "original" else MEASURED | LOSSES)
