@@ -93,6 +93,8 @@ class Recorder:
         self._points: dict[str, set[tuple[str, int]]] = {}
         self._commit = git_state()["git_commit"] or "unknown"
         try:
+            if tracking_uri is None:
+                _make_database(storage / "mlflow.db")
             self._client = _client(self.tracking_uri)
             self._experiment = self._find_experiment(None if tracking_uri else storage)
             self._parent = self._find_parent()
@@ -347,6 +349,16 @@ def experiments(tracking_uri: str) -> int:
         return len(_client(tracking_uri).search_experiments())
     except Exception as error:  # as in `Recorder`
         raise RecordError(record.unusable(tracking_uri, error)) from error
+
+
+def _make_database(path: Path) -> None:
+    """MLflow's own file, whole or not at all: one that a kill left half made serves nobody."""
+    if path.exists():
+        return
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)
+    _client(f"sqlite:///{beside}").search_experiments()
+    beside.replace(path)
 
 
 def _is_final(error: Exception) -> bool:

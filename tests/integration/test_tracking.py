@@ -324,6 +324,18 @@ def test_a_server_that_never_answers_is_refused_soon(plan):
     assert time.monotonic() - start < 12
 
 
+def test_a_database_that_a_kill_left_half_made_is_made_anew(tmp_path):
+    plan = plan_of(tmp_path)
+    half = tmp_path / ".mlflow.db.new"
+    half.write_bytes(b"SQLite format 3 and no more")
+    recorder = Recorder(plan)
+    run_trial(recorder, plan, plan.trials[0])
+    recorder.close("finished")
+    assert recorder.missed == []
+    assert not half.exists()
+    assert len(Found(recorder.tracking_uri, plan.study).children) == 1
+
+
 def test_recording_prints_nothing(plan, tmp_path):
     code = (
         "from pathlib import Path; from tests.recorded import plan_of;"
