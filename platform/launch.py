@@ -139,7 +139,10 @@ def _innermost(error: BaseException) -> BaseException:
     """Ray wraps a worker's exception: what the worker raised."""
     failures = getattr(error, "worker_failures", None)
     if failures:
-        return _innermost(next(iter(failures.values())))
+        found = [_innermost(each) for each in failures.values()]
+        # the others fail because of it
+        lost = [each for each in found if type(each).__name__ in _LOST]
+        return (lost or found)[0]
     cause = getattr(error, "cause", None)
     if isinstance(cause, BaseException) and cause is not error:
         return _innermost(cause)

@@ -102,7 +102,8 @@ def test_workers_that_were_killed_end_where_unbroken_ones_do(
             assert kill_workers() == 2
             failure = ending.result()
         assert failure is not None
-        assert failure.cause == "worker lost"
+        # one that has just lost its peer may tell of that before Ray tells of either
+        assert failure.cause in ("worker lost", "crash")
         assert kept.is_file()
         assert launch.execute(broken, lambda metrics: None) is None
     assert 0 < launch.read_result(Path(broken.folder))["resumed_from"] < 40

@@ -120,7 +120,7 @@ def test_ctrl_c_ends_in_130_and_says_how_to_go_on(interrupted: Stop, storage: Pa
     assert interrupted.ended.status == 130, interrupted.ended
     assert "Traceback" not in interrupted.ended.err
     left = sum(row["state"] != "finished" for row in interrupted.rows.values())
-    assert f"Interrupted with {left} of 7 trials outstanding. To go on:" in interrupted.ended.out
+    assert f"Interrupted: {left} of 7 trials outstanding. To go on:" in interrupted.ended.out
     assert printed(interrupted.ended)[1:] == [
         *("-m", "platform.sweep", "--name", "held", "--resume", "--storage", str(storage))
     ]
