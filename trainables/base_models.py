@@ -18,6 +18,7 @@ from trainables.config import TrialConfig, to_dict
 from trainables.context import Context
 from trainables.data import Dataset
 from trainables.data.noise import mix_seed
+from trainables.data.views import TurnedViews
 from trainables.errors import CheckpointError
 from trainables.methods import Terms
 from trainables.methods.original import pretraining
@@ -133,7 +134,8 @@ def pretrain(
     """
     options = config.pretrain
     pool = Pool(dataset.rows("all", "train"), options.batch_size, False, "all")
-    batches = Batches(dataset, (pool,), options.seed, loader=config.loader)
+    source = TurnedViews(dataset, options.seed) if options.augment else dataset
+    batches = Batches(source, (pool,), options.seed, loader=config.loader)
     running = Running(device=next(model.parameters()).device, on_step=on_step)
     stages = model.pretraining_stages()
     with threads(options.threads):

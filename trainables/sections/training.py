@@ -53,6 +53,7 @@ class PretrainConfig(OptimiserConfig):
         threads: torch threads; a fixed number, since it can change the last bit of a sum.
         tasks: what it learns to complete, `kind:ratio` each, in turn step by step; empty for the
             model's own.
+        augment: show every image turned, mirrored and toned, anew each time.
         shipped: take the weights that come with the product where it has some for this model and
             these data, and the other options here are at their defaults.
     """
@@ -63,6 +64,7 @@ class PretrainConfig(OptimiserConfig):
     seed: int = 0
     threads: int = 2
     tasks: tuple[str, ...] = ()
+    augment: bool = False
     shipped: bool = True
 
     def _faults(self) -> list[tuple[bool, str]]:
