@@ -23,6 +23,7 @@ class Progress:
         at_once: how many trials run at once.
         trial_s: how long a trial may take, seconds; what finished trials took scales it.
         entries: trials that ended before, in a sweep that goes on.
+        total: how many trials there are; by default the plan's most.
         clock: seconds that only grow.
     """
 
@@ -34,6 +35,7 @@ class Progress:
         at_once: int = 1,
         trial_s: Callable[[PlannedTrial], float] = lambda trial: 0.0,
         entries: tuple[Entry, ...] = (),
+        total: Callable[[], int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plan = plan
@@ -42,6 +44,7 @@ class Progress:
         self._at_once = max(1, at_once)
         self._trial_s = trial_s
         self._clock = clock
+        self._total = total or (lambda: plan.total)
         self._began: dict[str, float] = {}
         self._running: dict[str, float] = {}
         self._steps: dict[str, int] = {}
@@ -54,7 +57,7 @@ class Progress:
         ended = {entry.trial.key for entry in entries if entry.state != "interrupted"}
         self._waiting = {each.key: each for each in plan.trials if each.key not in ended}
         self._stages: dict[str, tuple[float, int, float]] = {}
-        self._done = sum(entry.state == "finished" for entry in entries)
+        self._done = sum(entry.state in ("finished", "pruned") for entry in entries)
         self._failed = sum(entry.state == "failed" for entry in entries)
         self._best: Entry | None = None
         for entry in entries:
@@ -114,6 +117,19 @@ class Progress:
         )
         self._refresh()
 
+    def pruned(self, trial: PlannedTrial, step: int) -> None:
+        """A trial was stopped early.
+
+        Args:
+            trial: the trial.
+            step: of its last evaluation.
+        """
+        self._ended(trial)
+        self._done += 1
+        behind = f"stopped at step {step}, behind others of its variant"
+        self._line(f"{self._count()} {trial.name}: {behind}{self._left()}")
+        self._refresh()
+
     def failed(self, trial: PlannedTrial, cause: str) -> None:
         """A trial failed.
 
@@ -150,7 +166,7 @@ class Progress:
             f"{name} step {self._steps[name]}" if name in self._steps else name
             for name in self._began
         ]
-        left = self._plan.total - self._done - self._failed
+        left = self._total() - self._done - self._failed
         parts = [
             f"{self._count()} done",
             f"{len(running)} running" + (f" ({', '.join(running)})" if running else ""),
@@ -166,7 +182,7 @@ class Progress:
     def seconds_left(self) -> float:
         """By the trials so far: those under way have on average half of theirs to go."""
         known = sum(map(self._trial_s, self._waiting.values()))
-        later = self._plan.total - self._done - self._failed - len(self._began) - len(self._waiting)
+        later = self._total() - self._done - self._failed - len(self._began) - len(self._waiting)
         each = sum(map(self._trial_s, self._plan.trials)) / max(len(self._plan.trials), 1)
         thought = known + max(0, later) * each + sum(self._running.values()) / 2
         pace = self._took / self._thought if self._thought else 1.0
@@ -174,13 +190,13 @@ class Progress:
 
     def _left(self) -> str:
         """What a plain line says of the rest, where no refreshed line does."""
-        outstanding = self._plan.total - self._done - self._failed
+        outstanding = self._total() - self._done - self._failed
         if self._terminal or not outstanding:
             return ""
         return f"; {duration(self.seconds_left())} left"
 
     def _count(self) -> str:
-        return f"[{self._done + self._failed}/{self._plan.total}]"
+        return f"[{self._done + self._failed}/{self._total()}]"
 
     def _ended(self, trial: PlannedTrial) -> float:
         self._steps.pop(trial.name, None)

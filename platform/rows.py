@@ -36,6 +36,7 @@ class Row:
         config: of its own trial.
         space: what is searched.
         trials: how many search points it gets, if anything is searched.
+        points: its trials at the study's fixed points.
     """
 
     label: str
@@ -44,6 +45,7 @@ class Row:
     config: TrialConfig
     space: dict[str, BaseDistribution] = field(default_factory=dict)
     trials: int
+    points: tuple[TrialConfig, ...] = ()
 
 
 def enumerate_rows(study: Study, asked: Settings, seed: int) -> tuple[list[Row], Problems]:
@@ -95,6 +97,10 @@ class _RowsOfModel:
         self.space = {
             n: axis for n, axis in study.space.items() if n not in {**asked.pinned, **axes}
         }
+        self.points = [
+            {n: v for n, v in point.items() if n not in {**asked.pinned, **axes}}
+            for point in study.points
+        ]
         if study.published:
             self.faults += self._missing_original(model, {**asked.pinned, **axes})
         self.told = [*axes, *(name for variant in variants for name in variant)]
@@ -147,7 +153,14 @@ class _RowsOfModel:
                     config=config,
                     space={n: ax for n, ax in self.space.items() if _matters(config, n, ax)},
                     trials=self.trials,
+                    points=self._points(config),
                 )
+
+    def _points(self, config: TrialConfig) -> tuple[TrialConfig, ...]:
+        """The row at the study's fixed points, where these change what it does."""
+        moved = [apply_overrides(config, point) for point in self.points if point]
+        by_key = {each.key(): each for each in moved}
+        return tuple(each for key, each in by_key.items() if key != config.key())
 
 
 def _applied(

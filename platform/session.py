@@ -185,6 +185,7 @@ def _open(
 def _catch_up(plan: Plan, ledger: Ledger, recorder: Recorder) -> int:
     """Records what ended and was not recorded before an earlier session was lost; how many."""
     recorded, failed = recorder.finished_before(), recorder.failed_before()
+    pruned = recorder.pruned_before()
     count = 0
     for entry in ledger.entries():
         if entry.state == "finished" and entry.trial.key not in recorded:
@@ -193,6 +194,9 @@ def _catch_up(plan: Plan, ledger: Ledger, recorder: Recorder) -> int:
             count += 1
         if entry.state == "failed" and entry.trial.key not in failed:
             recorder.trial_failed(entry.trial, entry.cause, entry.message)
+            count += 1
+        if entry.state == "pruned" and entry.trial.key not in pruned:
+            recorder.trial_pruned(entry.trial, entry.result["metrics"])
             count += 1
     return count
 
@@ -221,6 +225,7 @@ class _Session:
             at_once=resources.concurrency(plan),
             trial_s=lambda trial: estimate.trial_seconds(trial.config, plan),
             entries=tuple(ledger.entries()),
+            total=ledger.total,
         )
         self._tell(self._opening())
         status: SweepStatus = "failed"
@@ -258,14 +263,14 @@ class _Session:
 
     def _opening(self) -> list[str]:
         plan, counts = self.plan, self.ledger.counts()
-        ended = counts["finished"] + counts["failed"]
+        ended = counts["finished"] + counts["failed"] + counts["pruned"]
         done = f", {ended} of them done before" if ended else ""
         if self.taken:
             done += f" ({self.taken} by other sweeps of {plan.storage}; --no-reuse runs them anew)"
         return [
             f"Sweep {plan.name}: {plan.question}",
-            f"{counted(plan.total, 'trial')}{done}, {resources.concurrency(plan)} at once, "
-            f"in {plan.folder}/",
+            f"{counted(self.ledger.total(), 'trial')}{done}, "
+            f"{resources.concurrency(plan)} at once, in {plan.folder}/",
         ]
 
     def _write_results(self) -> list[dict[str, Any]]:
@@ -302,7 +307,8 @@ class _Session:
         if status == "interrupted":
             left = self.ledger.outstanding()
             why = f"Stopped: {reason}. " if reason else "Interrupted: "
-            outstanding = f"{left} of {counted(plan.total, 'trial')} outstanding. To go on:"
+            total = counted(self.ledger.total(), "trial")
+            outstanding = f"{left} of {total} outstanding. To go on:"
             self._tell([why + outstanding, f"  {resume_command(plan, self.tracking_uri)}"])
             return INTERRUPTED
         self._tell(commands(plan, recorder.shown_uri, recorder.variants_page))

@@ -51,7 +51,12 @@ __all__ = [
 ]
 
 SweepStatus = Literal["finished", "failed", "interrupted"]
-_STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+_STATUS = {
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "pruned": "KILLED",
+}
 _AT_THE_TOP = ("samples.png", "tsne.png", "config.json", "result.json")
 _SWEEP_FILES = (
     *("plan.json", "environment.json", "results.parquet"),
@@ -124,6 +129,10 @@ class Recorder:
         """Keys of the trials whose runs an earlier session of this sweep ended as FAILED."""
         return {key for key, run in self._former.items() if run.info.status == "FAILED"}
 
+    def pruned_before(self) -> set[str]:
+        """Keys of the trials that an earlier session of this sweep stopped early."""
+        return {key for key, run in self._former.items() if "pruned" in run.data.tags}
+
     def trial_started(self, trial: PlannedTrial) -> None:
         """Opens the trial's run, or takes up the one that an earlier attempt left."""
         self._emit("started", trial)
@@ -157,6 +166,12 @@ class Recorder:
         """
         tags = {"failure": cause, "mlflow.note.content": f"**{cause}**: {message[:2000]}"}
         self._emit("failed", trial, tags=tags)
+
+    def trial_pruned(self, trial: PlannedTrial, metrics: Mapping[str, Any]) -> None:
+        """Ends the run of a trial that was stopped early, with its last report."""
+        step = int(metrics["step"])
+        points = [(step, record.numbers(metrics))]
+        self._emit("pruned", trial, points=points, tags={"pruned": f"at step {step}"})
 
     def trial_retried(self, trial: PlannedTrial, attempts: int, cause: str) -> None:
         """Says on the trial's run, which goes on, that an attempt was lost.

@@ -28,7 +28,8 @@ from trainables.models import CompletionModel
 from trainables.networks import Weights, find_weights, material
 from trainables.optimisation import Progress
 from trainables.sealed import seal
-from trainables.snapshots import SNAPSHOT, Snapshot, read_snapshot, write_snapshot
+from trainables.sections.names import SNAPSHOT
+from trainables.snapshots import Snapshot, read_snapshot, write_snapshot
 from trainables.stages import Prepared, prepare
 from trainables.training import Recipe, Running, threads, train
 

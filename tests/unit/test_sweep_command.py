@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from platform import planning, session
 from platform.request import LAUNCHERS
 from platform.settings import known_fields, parse_settings
 from platform.sweep import fault_lines, main
-from search_spaces import STUDIES
+from search_spaces import STUDIES, SearchConfig
 from tests.command import Captured, called, planned, refused
 from trainables.errors import UserError
 
@@ -310,4 +311,4 @@ def test_fields_are_all_that_can_be_set_and_their_defaults_are_taken(capsys: Cap
     settings, faults = parse_settings(given)
     assert not faults
     assert settings.pinned["unlearn.lr"] == 0.001
-    assert settings.search == {"trials": 4, "generation": 4, "sobol_trials": 10}
+    assert settings.search == dataclasses.asdict(SearchConfig())

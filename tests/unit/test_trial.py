@@ -29,7 +29,7 @@ from trainables.methods import METHODS, Terms
 from trainables.models import build_model
 from trainables.overrides import from_dict
 from trainables.sealed import read_sealed
-from trainables.snapshots import SNAPSHOT
+from trainables.sections.names import SNAPSHOT
 from trainables.trial import run_trial, training_pools
 
 LEFT = {

@@ -50,3 +50,5 @@ IMAGE_MULTIPLES: dict[ModelName, int] = {
     "palette_tiny": 8,
     "palette_places2": 8,
 }
+# what a killed trial goes on from, in its folder
+SNAPSHOT = "snapshot.safetensors"
