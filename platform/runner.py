@@ -176,6 +176,9 @@ def _scheduler(run: Dispatch) -> Any:
             run.halted.add(planned.key)
             return verdict
 
+        def __reduce__(self) -> tuple[Any, ...]:
+            return FIFOScheduler, ()
+
     return Halving()
 
 
