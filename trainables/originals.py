@@ -85,12 +85,9 @@ def make(
         train: False reads the weights that are there and their training from the record.
         without_forget: train on the retain and proxy images alone; files of `MODEL_retrained`.
     """
-    name, option = config.model, ""
-    if without_forget:
-        name, option = f"{config.model}_retrained", " --without-forget"
+    name = f"{config.model}_retrained" if without_forget else str(config.model)
     weights, record = out / f"{name}.safetensors", out / f"{name}.json"
     dataset = load(config.data, cache)
-    context = Context(cache=cache)
     model = new_model(config)
     if train:
         trained = _train(model, config, dataset, weights, without_forget=without_forget)
@@ -98,30 +95,38 @@ def make(
         load_weights(model, weights)
         trained = json.loads(record.read_text())["training"]
     model.eval()
+    title = f"{config.model} " + ("without forget classes" if without_forget else "as it comes")
+    picture(model, dataset, config, out / f"{name}.png", title=title)
+    option = " --without-forget" * without_forget
+    told = {
+        "command": f"python -m trainables.originals {config.model}{option}",
+        **_described(config),
+        "data": dataset.fingerprint,
+        "training": trained,
+        "metrics": _measured(model, config, dataset, Context(cache=cache)),
+        "measured_by": f"{config.data.source} CNN",
+    }
+    record.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def _described(config: TrialConfig) -> dict[str, Any]:
+    return {
+        "recipe": {
+            "model": config.model,
+            "data": to_dict(config.data),
+            "pretrain": to_dict(config.pretrain),
+            "tasks": [to_dict(task) for task in config.pretraining_tasks()],
+        }
+    }
+
+
+def _measured(
+    model: CompletionModel, config: TrialConfig, dataset: Dataset, context: Context
+) -> dict[str, float]:
     extractor = load_extractor(config, dataset, context)
     real = extract_real(extractor, dataset, config)
     metrics, _ = measure_original(model, extractor, dataset, real, config)
-    title = f"{config.model} " + ("without forget classes" if option else "as it comes")
-    picture(model, dataset, config, out / f"{name}.png", title=title)
-    record.write_text(
-        json.dumps(
-            {
-                "command": f"python -m trainables.originals {config.model}{option}",
-                "recipe": {
-                    "model": config.model,
-                    "data": to_dict(config.data),
-                    "pretrain": to_dict(config.pretrain),
-                    "tasks": [to_dict(task) for task in config.pretraining_tasks()],
-                },
-                "data": dataset.fingerprint,
-                "training": trained,
-                "metrics": metrics,
-                "measured_by": f"{config.data.source} CNN",
-            },
-            indent=1,
-        )
-        + "\n"
-    )
+    return metrics
 
 
 def _train(
