@@ -100,7 +100,7 @@ def make(
     option = " --without-forget" * without_forget
     told = {
         "command": f"python -m trainables.originals {config.model}{option}",
-        **_described(config),
+        "recipe": _described(config),
         "data": dataset.fingerprint,
         "training": trained,
         "metrics": _measured(model, config, dataset, Context(cache=cache)),
@@ -111,12 +111,10 @@ def make(
 
 def _described(config: TrialConfig) -> dict[str, Any]:
     return {
-        "recipe": {
-            "model": config.model,
-            "data": to_dict(config.data),
-            "pretrain": to_dict(config.pretrain),
-            "tasks": [to_dict(task) for task in config.pretraining_tasks()],
-        }
+        "model": config.model,
+        "data": to_dict(config.data),
+        "pretrain": to_dict(config.pretrain),
+        "tasks": [to_dict(task) for task in config.pretraining_tasks()],
     }
 
 
