@@ -59,7 +59,7 @@ def write_curves(request: shell.Request) -> list[Path]:
 
 def _points(variant: Variant) -> list[Row]:
     """The finished trials that have a place on a logarithmic axis of alpha."""
-    if variant.is_original:
+    if variant.is_reference:
         return []
     return sorted(
         (row for row in variant.finished if row["forget_alpha"] > 0),
@@ -98,9 +98,9 @@ def _draw(axes: Axes, metric: str, variants: Sequence[Variant]) -> None:
         axes.scatter(across, up, s=48, marker=marker, facecolors=face, edgecolors=colour, zorder=3)
         axes.scatter([], [], s=48, color=colour, marker=marker, label=variant.label)  # the legend
     for variant in variants:
-        if variant.is_original and variant.default is not None:
-            level = variant.default[metric]
-            axes.axhline(level, color="#404040", linestyle="--", linewidth=1.2, label=variant.label)
+        if variant.is_reference and variant.default is not None:
+            level, line = variant.default[metric], "--" if variant.is_original else ":"
+            axes.axhline(level, color="#404040", linestyle=line, linewidth=1.2, label=variant.label)
     axes.set_xscale("log")
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):

@@ -255,14 +255,14 @@ class Ledger:
         """The best finished trial, of a variant or of all.
 
         The feasible one of the highest objective; where none is feasible, that of the least
-        violation. The original is never best: it forgets nothing.
+        violation. The original is never best, as it forgets nothing, nor is a retrained model.
         """
         finished = [
             entry
             for entry in self._ended.values()
             if entry.state == "finished"
             and label in (None, entry.trial.group)
-            and (label is not None or entry.trial.config.method != "original")
+            and (label is not None or entry.trial.config.unlearns)
         ]
         return max(finished, key=rank, default=None)
 

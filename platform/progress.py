@@ -206,7 +206,7 @@ class Progress:
         return now - self._began.pop(trial.name, now)
 
     def _consider(self, entry: Entry) -> None:
-        if entry.state != "finished" or entry.trial.config.method == "original":
+        if entry.state != "finished" or not entry.trial.config.unlearns:
             return
         if self._best is None or rank(entry) > rank(self._best):
             self._best = entry

@@ -101,7 +101,7 @@ def result_row(
         "method": config.method,
         "variant": config.variant,
         "retain_source": config.retain_source,
-        "test_task": f"{config.test_task.kind}_{config.test_task.ratio:g}",
+        "test_task": config.test_task.name,
         "kind": trial.kind,
         "state": state,
         "failure": failure or None,

@@ -16,7 +16,7 @@ from trainables.config import DataConfig, TrialConfig, content_key, to_dict
 from trainables.data.splits import problems
 from trainables.errors import ConfigError
 from trainables.overrides import apply_overrides, flatten
-from trainables.shipped import shipped_weights
+from trainables.shipped import RECIPES, shipped_weights
 
 # these make a variant's label; whatever else is enumerated makes only a trial's name
 _LABEL_FIELDS = ("model", "method", "retain_source", "variant")
@@ -80,7 +80,7 @@ class _RowsOfModel:
 
     def __init__(self, study: Study, model: str, asked: Settings, seed: int) -> None:
         family = study.families.get(family_of(model), {})  # type: ignore[call-overload]
-        own = study.models.get(model, {})  # type: ignore[call-overload]
+        own = {**study.others, **study.models}.get(model, {})  # type: ignore[call-overload]
         usual = {"seed": seed, **family, **own}
         self.trials = asked.search.get("trials", usual.pop("search.trials", study.search.trials))
         self.configs: dict[str, TrialConfig] = {}
@@ -91,9 +91,12 @@ class _RowsOfModel:
         variants = _variants(study, asked.axes.get("method", ()))
         for variant, values in itertools.product(variants, itertools.product(*axes.values())):
             enumerated = dict(zip(axes, values, strict=True))
-            self._add(
-                study.base, {**usual, **variant, **asked.pinned, **enumerated, "model": model}
-            )
+            chosen = {**usual, **variant, **asked.pinned, **enumerated, "model": model}
+            # published weights cannot be trained again without some classes
+            if "method" in asked.axes or not (
+                chosen.get("checkpoint") and chosen.get("method") == "retrained"
+            ):
+                self._add(study.base, chosen)
         self.space = {
             n: axis for n, axis in study.space.items() if n not in {**asked.pinned, **axes}
         }
@@ -101,7 +104,7 @@ class _RowsOfModel:
             {n: v for n, v in point.items() if n not in {**asked.pinned, **axes}}
             for point in study.points
         ]
-        if study.published:
+        if study.published or (model in study.others and model not in RECIPES):
             self.faults += self._missing_original(model, {**asked.pinned, **axes})
         self.told = [*axes, *(name for variant in variants for name in variant)]
         self.usual = flatten(to_dict(study.base)) | usual | asked.pinned

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trainables.config import REFERENCES
+
 Row = Mapping[str, Any]
 
 _LABELS = {
@@ -17,6 +19,7 @@ _LABELS = {
     "random_encoder": "Random Encoder",
     "ours": "Ours",
     "ours_proxy": "Ours, proxy",
+    "retrained": "Retrained",
 }
 
 
@@ -28,7 +31,8 @@ class Variant:
         group: its label in the plan, such as `ours_proxy`.
         label: its name for people, such as `Ours, proxy`.
         model: of its trials.
-        is_original: nothing is unlearned: the reference of the others.
+        is_original: nothing is unlearned: what the others' figures are divided by.
+        is_reference: the original, or what true forgetting looks like: there is nothing to tune.
         default: the finished trial at the variant's defaults, where there is one.
         best: the finished trial of the highest validation objective among the feasible ones.
         finished: all finished trials.
@@ -39,6 +43,7 @@ class Variant:
     label: str
     model: str
     is_original: bool
+    is_reference: bool
     default: Row | None
     best: Row | None
     finished: tuple[Row, ...]
@@ -66,6 +71,7 @@ def _variant(group: str, trials: Sequence[Row]) -> Variant:
         label=label(group),
         model=trials[0]["model"],
         is_original=trials[0]["method"] == "original",
+        is_reference=trials[0]["method"] in REFERENCES,
         default=next((row for row in finished if row["kind"] == "default"), None),
         best=max(feasible, key=lambda row: float(row["val/objective"]), default=None),
         finished=finished,

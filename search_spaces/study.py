@@ -54,6 +54,8 @@ class Study:
         base: the trial that every variant derives from.
         models: the models that it runs on, each with the fields in which its trials differ from the
             base, `search.trials` among them; empty for the base's alone.
+        others: the same of models that it runs on where the user names them; they start from
+            published weights, as below.
         families: the same of every model of a family, those that the user names among them; a
             model's own fields go before its family's.
         published: originals are published weights, so that a model without a checkpoint is refused
@@ -72,6 +74,7 @@ class Study:
     command: str
     base: TrialConfig = field(default_factory=TrialConfig)
     models: Mapping[ModelName, Mapping[str, Any]] = field(default_factory=dict)
+    others: Mapping[ModelName, Mapping[str, Any]] = field(default_factory=dict)
     families: Mapping[FamilyName, Mapping[str, Any]] = field(default_factory=dict)
     published: bool = False
     variants: tuple[Mapping[str, Any], ...]

@@ -147,7 +147,7 @@ def test_what_the_user_asks_for_is_in_the_plan(capsys: Captured, storage: Path) 
     out = planned(capsys, "quickstart", "--storage", storage, "--name", "two", *asked)
     assert f"sweep two, new, in {storage}/two/" in out
     assert "\nours-alpha0.5 " in out
-    assert "... and 8 that TPE proposes as the sweep runs" in out
+    assert "... and 8 that follow from the results of these" in out
     assert "52 trials: 2 at their defaults, 2 enumerated, 48 searched" in out
     assert "searched: unlearn.lr 0.0003 to 0.003 (log), 12 trials a variant" in out
 

@@ -17,8 +17,10 @@ ModelName = Literal[
 # what a model's name begins with
 FamilyName = Literal["mae", "mage", "palette"]
 MethodName = Literal[
-    "original", "max_loss", "noisy_label", "retain_label", "random_encoder", "ours"
+    "original", "max_loss", "noisy_label", "retain_label", "random_encoder", "ours", "retrained"
 ]
+# methods that take no unlearning steps: what the others are compared with
+REFERENCES: tuple[MethodName, ...] = ("original", "retrained")
 SourceName = Literal["photos", "folder", "imagenet", "places365"]
 ProxySource = Literal["classes", "coco"]
 StoreName = Literal["files", "parquet"]
