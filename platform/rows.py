@@ -15,7 +15,7 @@ from search_spaces.study import Study
 from trainables.config import DataConfig, TrialConfig, content_key, to_dict
 from trainables.data.splits import problems
 from trainables.errors import ConfigError
-from trainables.overrides import apply_overrides, flatten
+from trainables.overrides import apply_overrides, field_types, flatten
 from trainables.shipped import RECIPES, shipped_weights
 
 # these make a variant's label; whatever else is enumerated makes only a trial's name
@@ -106,7 +106,8 @@ class _RowsOfModel:
         ]
         if study.published or (model in study.others and model not in RECIPES):
             self.faults += self._missing_original(model, {**asked.pinned, **axes})
-        self.told = [*axes, *(name for variant in variants for name in variant)]
+        told = [*axes, *(name for variant in variants for name in variant)]
+        self.told = [name for name in told if name in field_types()]
         self.usual = flatten(to_dict(study.base)) | usual | asked.pinned
 
     def _add(self, base: TrialConfig, chosen: Mapping[str, Any]) -> None:
