@@ -19,13 +19,24 @@ from typing import TYPE_CHECKING, Any, Literal
 from platform import record
 from platform.delivery import Delivery, Event
 from platform.environment import git_state
+from platform.importance import importances
 from platform.results import (
     RecordError,
     Sweep,
     read_sweep,
+    read_table,
     write_json,
 )
-from platform.variants import Row, Variant, failures, is_feasible, metric_labels, variants
+from platform.variants import (
+    REFERENCES,
+    Row,
+    Variant,
+    failures,
+    is_feasible,
+    label,
+    metric_labels,
+    variants,
+)
 from trainables.config import to_dict
 from trainables.errors import UserError
 from trainables.sealed import read_sealed, seal
@@ -37,6 +48,7 @@ if TYPE_CHECKING:
     from platform.plan import Plan, PlannedTrial
 
 __all__ = [
+    "REFERENCES",
     "RecordError",
     "Recorder",
     "Row",
@@ -44,9 +56,12 @@ __all__ = [
     "UserError",
     "Variant",
     "failures",
+    "importances",
     "is_feasible",
+    "label",
     "metric_labels",
     "read_sweep",
+    "read_table",
     "variants",
 ]
 

@@ -11,6 +11,7 @@ Row = Mapping[str, Any]
 
 _LABELS = {
     "original": "Original",
+    "retrained": "Retrained",
     "max_loss": "Max Loss",
     "noisy_label": "Noisy Label",
     "retain_label": "Retain Label",
@@ -18,6 +19,9 @@ _LABELS = {
     "ours": "Ours",
     "ours_proxy": "Ours, proxy",
 }
+# what the variants are held against: the model before unlearning, and one that never saw the
+# forget classes
+REFERENCES = ("original", "retrained")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +33,10 @@ class Variant:
         label: its name for people, such as `Ours, proxy`.
         model: of its trials.
         is_original: nothing is unlearned: the reference of the others.
+        is_reference: the original, or the model that never saw the forget classes: no contender.
         default: the finished trial at the variant's defaults, where there is one.
-        best: the finished trial of the highest validation objective among the feasible ones.
+        best: the finished trial of the highest validation objective among the feasible ones; one
+            that repeats a chosen trial under another seed is none of them.
         finished: all finished trials.
         trials: all that are recorded, in any state.
     """
@@ -39,6 +45,7 @@ class Variant:
     label: str
     model: str
     is_original: bool
+    is_reference: bool
     default: Row | None
     best: Row | None
     finished: tuple[Row, ...]
@@ -60,12 +67,13 @@ def variants(rows: Iterable[Row], order: Sequence[str] = ()) -> list[Variant]:
 
 def _variant(group: str, trials: Sequence[Row]) -> Variant:
     finished = tuple(row for row in trials if row["state"] == "finished")
-    feasible = [row for row in finished if is_feasible(row)]
+    feasible = [row for row in finished if is_feasible(row) and row["kind"] != "replicate"]
     return Variant(
         group=group,
         label=label(group),
         model=trials[0]["model"],
         is_original=trials[0]["method"] == "original",
+        is_reference=trials[0]["method"] in REFERENCES,
         default=next((row for row in finished if row["kind"] == "default"), None),
         best=max(feasible, key=lambda row: float(row["val/objective"]), default=None),
         finished=finished,

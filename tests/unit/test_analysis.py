@@ -251,7 +251,7 @@ def test_debug_shows_where_an_error_comes_from(tmp_path, capsys):
 
 
 def test_a_fault_of_the_program_is_status_1(recorded, capsys, monkeypatch):
-    monkeypatch.setattr(tables, "_markdown", lambda *_: 1 / 0)
+    monkeypatch.setattr(tables, "markdown", lambda *_: 1 / 0)
     assert run(tables, recorded.storage) == 1
     assert capsys.readouterr().err == (
         "error: ZeroDivisionError: division by zero (--debug shows where)\n"

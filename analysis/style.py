@@ -1,0 +1,56 @@
+"""How variants are drawn in every figure: one colour, marker and line each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axis import Axis
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from platform.tracking import Variant
+
+
+@dataclass(frozen=True)
+class Style:
+    """Of one variant.
+
+    Attributes:
+        colour: of Okabe and Ito's palette.
+        marker: tells variants apart where there is no colour.
+        line: as the marker, of a curve; Matplotlib's.
+    """
+
+    colour: str
+    marker: str
+    line: Any
+
+
+INK, GRID = "#404040", "#e6e6e6"
+_STYLES = (
+    Style("#D55E00", "o", "-"),
+    Style("#0072B2", "s", "--"),
+    Style("#009E73", "^", "-."),
+    Style("#CC79A7", "D", ":"),
+    Style("#E69F00", "v", (0, (6, 1))),
+    Style("#56B4E9", "P", (0, (3, 1, 1, 1))),
+    Style("#000000", "X", (0, (1, 1))),
+    Style("#8A8A00", "*", (0, (8, 2, 2, 2))),
+)
+
+
+def styles(variants: Iterable[Variant]) -> dict[str, Style]:
+    """Group to style: of the variants of one model that unlearn, in their order."""
+    groups = [variant.group for variant in variants if not variant.is_reference]
+    return {group: _STYLES[at % len(_STYLES)] for at, group in enumerate(groups)}
+
+
+def log_ticks(axis: Axis) -> None:
+    """Plain numbers at 1, 2 and 5 of each decade; evenly within half a decade."""
+    low, high = axis.get_view_interval()
+    # there a logarithm's own ticks are one or none
+    few = high < 4 * low
+    axis.set_major_locator(MaxNLocator(5) if few else LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
