@@ -63,6 +63,11 @@ class Axis:
         found = list(dict.fromkeys(value for line in self.lines for value in line.values))
         return sorted(found) if is_numeric(found) else found
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether a figure says more than the table: not of two names and one variant."""
+        return is_numeric(self.values) or len(self.values) > 2 or len(self.lines) > 1
+
 
 def is_numeric(values: Sequence[Any]) -> bool:
     """Whether values have places on an axis of numbers."""
@@ -209,7 +214,6 @@ def axis_table(axis: Axis, named: Named) -> Table:
         for value in axis.values
         if value in line.values
     ]
-    fid = named.labels["fid"]
     return Table(
         name=axis.stem,
         caption=axis.title,
@@ -219,11 +223,11 @@ def axis_table(axis: Axis, named: Named) -> Table:
                 key="value", heading=axis.name, kind="number" if numeric else "text", form=".4g"
             ),
             Column(key="seeds", heading="seeds", kind="integer"),
-            Column(key="retain_fd", heading=f"retain {fid} ↓", kind="estimate"),
-            Column(key="forget_fd", heading=f"forget {fid} ↑", kind="estimate"),
+            Column(key="retain_fd", heading=f"retain {named.fid} ↓", kind="estimate"),
+            Column(key="forget_fd", heading=f"forget {named.fid} ↑", kind="estimate"),
         ),
         rows=rows,
-        notes=(axis.note,),
+        notes=(axis.note, named.networks),
     )
 
 
@@ -240,7 +244,7 @@ def axis_figure(axis: Axis, named: Named) -> Figure:
             _draw(panel, line, dict(sorted(found.items())), joined=numeric)
         good = "lower" if role == "retain" else "higher"
         panel.set_title(f"{role} images ({good} is better)", fontsize=11)
-        panel.set_ylabel(f"{role} {named.labels['fid']}")
+        panel.set_ylabel(f"{role} {named.fid}")
         panel.set_xlabel(axis.name)
         panel.set_yscale("log")
         log_ticks(panel.yaxis)

@@ -28,6 +28,25 @@ class Named:
     tolerance: float
     has_kernel: bool = False
 
+    @property
+    def fid(self) -> str:
+        """The Frechet distance in a heading; by which network, `networks` says."""
+        return self.short("fid")
+
+    def short(self, name: str) -> str:
+        """A label without its network."""
+        return self.labels[name].partition(" (")[0]
+
+    @property
+    def networks(self) -> str:
+        """A line on what the figures are made by."""
+        return f"Figures: {', '.join(self.labels.values())}."
+
+
+def percent(share: float) -> str:
+    """Such as `10 %`."""
+    return f"{100 * share:g} %"
+
 
 def chosen(entrant: Entrant, tolerance: float) -> Point | None:
     """The point of the highest validation forget distance that kept the validation retain set."""
@@ -43,9 +62,10 @@ def main_table(contest: Contest, named: Named) -> Table:
     retrained = contest.reference("retrained") is not None
     notes = [
         "Mean over seeds [95 % interval by Student's t over seeds]; one seed has no interval.",
+        named.networks,
         "IS: mean ± standard deviation over its splits, which is no interval over seeds.",
-        f"Chosen: highest forget {named.labels['fid']} on validation images among the trials whose "
-        f"retain {named.labels['fid']} there is at most {1 + named.tolerance:.2f} of the "
+        f"Chosen: highest forget {named.fid} on validation images among the trials whose "
+        f"retain {named.fid} there is at most {1 + named.tolerance:.2f} of the "
         "original's. All figures are of test images.",
         "Rank: of the chosen trials, by forget distance, the highest first"
         + ("; and by its gap to the retrained model's, the smallest first." if retrained else "."),
@@ -69,7 +89,7 @@ def main_table(contest: Contest, named: Named) -> Table:
 
 
 def _columns(named: Named, *, retrained: bool) -> tuple[Column, ...]:
-    fid, score, cosine = (named.labels[name] for name in ("fid", "is", "clip"))
+    fid, score, cosine = (named.short(name) for name in ("fid", "is", "clip"))
     measured = [
         Column(key="retain_fd", heading=f"retain {fid} ↓", kind="estimate"),
         Column(key="forget_fd", heading=f"forget {fid} ↑", kind="estimate"),
@@ -174,7 +194,6 @@ def against_ours(contest: Contest, named: Named) -> Table | None:
                 )
     if not rows:
         return None
-    fid = named.labels["fid"]
     gap = [Column(key="gap", heading="Δ gap to retrained", kind="estimate")] if retrained else []
     return Table(
         name=f"{contest.stem}_against_ours",
@@ -183,8 +202,8 @@ def against_ours(contest: Contest, named: Named) -> Table | None:
             Column(key="variant", heading="Variant"),
             Column(key="trial", heading="Trials"),
             Column(key="seeds", heading="common seeds", kind="integer"),
-            Column(key="retain_fd", heading=f"Δ retain {fid}", kind="estimate", form="+.2f"),
-            Column(key="forget_fd", heading=f"Δ forget {fid}", kind="estimate", form="+.2f"),
+            Column(key="retain_fd", heading=f"Δ retain {named.fid}", kind="estimate", form="+.2f"),
+            Column(key="forget_fd", heading=f"Δ forget {named.fid}", kind="estimate", form="+.2f"),
             *gap,
         ),
         rows=rows,
@@ -223,14 +242,13 @@ def choices(contest: Contest, named: Named) -> Table:
     rows = []
     for tolerance in TOLERANCES:
         for entrant in contest.contenders:
-            start = {"tolerance": f"{tolerance:.0%}", "variant": entrant.variant.label}
+            start = {"tolerance": percent(tolerance), "variant": entrant.variant.label}
             point = chosen(entrant, tolerance)
             if point is None:
                 rows.append(start | {"trial": f"none of {len(entrant.candidates)}"})
             else:
                 rows.append(start | {"trial": point.first.row["name"]} | _chosen(point))
     gap = contest.reference("retrained") is not None
-    fid = named.labels["fid"]
     return Table(
         name=f"{contest.stem}_choices",
         caption=f"{contest.title}: choice under retain constraints",
@@ -242,8 +260,8 @@ def choices(contest: Contest, named: Named) -> Table:
             Column(key="val_forget", heading="validation forget / original", kind="number"),
             Column(key="seeds", heading="seeds", kind="integer"),
             Column(key="test_retain", heading="test retain / original", kind="number"),
-            Column(key="retain_fd", heading=f"test retain {fid} ↓", kind="estimate"),
-            Column(key="forget_fd", heading=f"test forget {fid} ↑", kind="estimate"),
+            Column(key="retain_fd", heading=f"test retain {named.fid} ↓", kind="estimate"),
+            Column(key="forget_fd", heading=f"test forget {named.fid} ↑", kind="estimate"),
             *([Column(key="gap", heading="gap to retrained ↓", kind="estimate")] if gap else []),
         ),
         rows=rows,
@@ -283,7 +301,6 @@ def by_seed(contest: Contest, named: Named) -> Table | None:
             ]
     if not rows:
         return None
-    fid = named.labels["fid"]
     return Table(
         name=f"{contest.stem}_seeds",
         caption=f"{contest.title}: each seed on test images",
@@ -291,8 +308,8 @@ def by_seed(contest: Contest, named: Named) -> Table | None:
             Column(key="variant", heading="Variant"),
             Column(key="trial", heading="Trial"),
             Column(key="seed", heading="seed", kind="integer"),
-            Column(key="retain_fd", heading=f"retain {fid} ↓", kind="number"),
-            Column(key="forget_fd", heading=f"forget {fid} ↑", kind="number"),
+            Column(key="retain_fd", heading=f"retain {named.fid} ↓", kind="number"),
+            Column(key="forget_fd", heading=f"forget {named.fid} ↑", kind="number"),
         ),
         rows=rows,
     )

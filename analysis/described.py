@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from analysis.comparison import Named
+from analysis.comparison import Named, percent
 from analysis.formats import Column, Table
 from analysis.measured import Contest
 from platform.tracking import RecordError, Row, Sweep, Variant, read_table
@@ -34,13 +34,16 @@ def plan_facts(
         ("Study", f"{plan.get('study', 'not recorded')}, sweep {sweep.name}"),
         ("Settings", _listed(plan.get("settings", ())) or "as the study has them"),
         ("Models", _listed(variant.model for variant in variants)),
-        ("Variants", _listed(variant.label for variant in variants)),
+        ("Variants", "; ".join(dict.fromkeys(variant.label for variant in variants))),
         *_axes(rows),
         ("Search space", _space(plan)),
         ("Search", _pairs(plan.get("search", {}))),
         ("Budget of a trial", _budget(rows, plan)),
         ("Seeds", _seeds(rows)),
-        ("Tolerance", f"{named.tolerance:.0%} above the original's validation retain distance"),
+        (
+            "Tolerance",
+            f"{percent(named.tolerance)} above the original's validation retain distance",
+        ),
         *(("Test task", _listed(f"{row['test_task']}" for row in rows)),),
         ("Data", _data(sweep, configs)),
         ("Measured by", _pairs(measured)),
@@ -129,30 +132,27 @@ def data_table(sweep: Sweep) -> Table | None:
     manifest = read_table(path)
     if not {"role", "split", "class"} <= set(manifest.column_names):
         raise RecordError(f"{path} is no manifest: it lacks role, split or class")
-    grouped = manifest.group_by(["role", "split"]).aggregate(
-        [("class", "count"), ("class", "count_distinct")]
-    )
-    classes = manifest.group_by("role").aggregate([("class", "distinct")])
-    names = {row["role"]: sorted(row["class_distinct"]) for row in classes.to_pylist()}
+    counted = manifest.group_by(["role", "split"]).aggregate([("class", "count")]).to_pylist()
+    images = {(row["role"], row["split"]): row["class_count"] for row in counted}
+    classes = manifest.group_by("role").aggregate([("class", "distinct")]).to_pylist()
+    splits = [split for split in ("train", "val", "test") if any(s == split for _, s in images)]
     rows = [
         {
             "role": row["role"],
-            "split": row["split"],
-            "images": row["class_count"],
-            "classes": row["class_count_distinct"],
-            "names": _shortened(names[row["role"]]),
+            "names": _shortened(sorted(row["class_distinct"])),
+            "classes": len(row["class_distinct"]),
+            **{split: images.get((row["role"], split), 0) for split in splits},
         }
-        for row in sorted(grouped.to_pylist(), key=lambda row: (row["role"], row["split"]))
+        for row in sorted(classes, key=lambda row: str(row["role"]))
     ]
     return Table(
         name="data",
         caption="Images by role and split",
         columns=(
             Column(key="role", heading="Role"),
-            Column(key="split", heading="Split"),
-            Column(key="names", heading="Classes of the role"),
+            Column(key="names", heading="Classes"),
             Column(key="classes", heading="classes", kind="integer"),
-            Column(key="images", heading="images", kind="integer"),
+            *(Column(key=split, heading=f"{split} images", kind="integer") for split in splits),
         ),
         rows=rows,
     )

@@ -136,8 +136,9 @@ def _values(column: Column, row: Mapping[str, Any]) -> list[tuple[str, Any]]:
     value = row.get(column.key)
     values = [value]
     if column.kind == "estimate":
-        known = isinstance(value, Estimate)
-        values = [value.mean, value.low, value.high] if known else [None, None, None]
+        values = [None, None, None]
+        if isinstance(value, Estimate):
+            values = [value.mean, value.low, value.high]
     if column.spread:
         values.append(row.get(column.spread))
     return list(zip(_names(column), values, strict=True))

@@ -101,6 +101,7 @@ def importance_figure(table: Table) -> Figure:
     for axes, role in zip(sides, _ROLES, strict=True):
         _bars(axes, role, table.rows, variants, fields)
         axes.set_title("forgetting" if role == "forget" else "retaining", fontsize=11)
+    sides[0].invert_yaxis()  # the panels share it
     handles, labels = sides[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.suptitle(table.caption, fontsize=11)
@@ -132,5 +133,4 @@ def _bars(
         start = start + widths
     axes.set_xlim(0.0, 1.0)
     axes.set_xlabel("share of variance explained")
-    axes.invert_yaxis()
     axes.grid(visible=True, axis="x", color=GRID, linewidth=0.6)

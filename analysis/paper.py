@@ -101,10 +101,10 @@ def paper_table(published: Sequence[Published], contests: Sequence[Contest], nam
             entrants.setdefault((contest.model, variant_name(entrant.variant)), entrant)
     rows = []
     for each in published:
-        entrant = entrants.get((each.model, each.variant))
-        default = None if entrant is None else entrant.default
-        reference = entrant is None or entrant.variant.is_reference
-        best = None if entrant is None or reference else chosen(entrant, named.tolerance)
+        own = entrants.get((each.model, each.variant))
+        default = None if own is None else own.default
+        unlearns = own is not None and not own.variant.is_reference
+        best = chosen(own, named.tolerance) if own is not None and unlearns else None
         rows.append(
             {
                 "model": each.model,

@@ -177,7 +177,7 @@ class _Report:
                 front_figure(contest, self.named),
                 f"{contest.stem}_front",
                 f"Scatter of forget against retain distance of {contest.title}, by variant",
-                f"{contest.title}: lower right is good for neither; upper left is good for both.",
+                f"{contest.title}: upper left is better in both.",
             )
             yield self.writer.table(front_table(contest))
 
@@ -205,12 +205,13 @@ class _Report:
         if not any(axis.lines for axis in found):
             yield Text(text="No field was enumerated within a variant, and one task was tested.")
         for axis in (axis for axis in found if axis.lines):
-            yield self.writer.figure(
-                axis_figure(axis, self.named),
-                axis.stem,
-                f"Retain and forget distance, {axis.title}",
-                f"{axis.title}. Bars: 95 % interval over seeds, where there are several.",
-            )
+            if axis.is_drawn:
+                yield self.writer.figure(
+                    axis_figure(axis, self.named),
+                    axis.stem,
+                    f"Retain and forget distance, {axis.title}",
+                    f"{axis.title}. Bars: 95 % interval over seeds, where there are several.",
+                )
             yield self.writer.table(axis_table(axis, self.named))
 
     def importance(self) -> Iterator[Block]:

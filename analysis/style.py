@@ -47,10 +47,10 @@ def styles(variants: Iterable[Variant]) -> dict[str, Style]:
 
 
 def log_ticks(axis: Axis) -> None:
-    """Plain numbers at 1, 2 and 5 of each decade; evenly within half a decade."""
+    """Plain numbers at 1, 2 and 5 of each decade; more within one, evenly within half of one."""
     low, high = axis.get_view_interval()
-    # there a logarithm's own ticks are one or none
-    few = high < 4 * low
-    axis.set_major_locator(MaxNLocator(5) if few else LogLocator(subs=(1.0, 2.0, 5.0)))
+    subs = (1.0, 2.0, 5.0) if high > 12 * low else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+    # within half a decade a logarithm's own ticks are one or none
+    axis.set_major_locator(MaxNLocator(5) if high < 4 * low else LogLocator(subs=subs))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.comparison import Named, chosen, difference
+from analysis.comparison import Named, chosen, difference, percent
 from analysis.measured import Contest, Entrant, Point
 
 Kept = list[tuple[Entrant, Point]]
@@ -41,7 +41,7 @@ def _of_contest(contest: Contest, named: Named) -> tuple[bool, str]:
     if not kept:
         return False, (
             f"None of the {len(found)} variants kept the retain set within "
-            f"{named.tolerance:.0%} of the original's on validation: none is better than another."
+            f"{percent(named.tolerance)} of the original's on validation: none is better than another."
         )
     if ours is None:
         return False, f"Ours was not run. {_leader(kept)}"
