@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from analysis.comparison import Named, chosen
+from analysis.choice import Named, chosen
 from analysis.formats import Column, Table
 from analysis.measured import Contest, Entrant, Point, Trial
 from analysis.settings import SEEDS
@@ -154,14 +154,14 @@ def task_axes(contest: Contest, named: Named) -> list[Axis]:
     drawn = styles(entrant.variant for entrant in contest.entrants)
     tasks: dict[str, dict[float, str]] = {}
     for entrant in contest.entrants:
-        for name in entrant.trials[0].row:
+        for name in entrant.row:
             task, _, rest = name.partition("/")
             match = _TASK.fullmatch(task)
             if match and rest == "retain/fid":
                 tasks.setdefault(match["kind"], {})[float(match["ratio"])] = f"{task}/"
     if not tasks:
         return []
-    usual = _TASK.fullmatch(str(contest.entrants[0].trials[0].row["test_task"]))
+    usual = _TASK.fullmatch(str(contest.entrants[0].row["test_task"]))
     if usual:  # the task that all trials are measured on
         tasks.setdefault(usual["kind"], {})[float(usual["ratio"])] = ""
     return [

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from analysis.comparison import Named, percent
+from analysis.choice import Named, percent
 from analysis.formats import Column, Table
 from analysis.measured import Contest
 from platform.tracking import RecordError, Row, Sweep, Variant, read_table

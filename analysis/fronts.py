@@ -6,7 +6,7 @@ import math
 
 from matplotlib.figure import Figure
 
-from analysis.comparison import Named
+from analysis.choice import Named
 from analysis.formats import Column, Table
 from analysis.measured import Contest, Entrant
 from analysis.statistics import Place, hypervolume, pareto

@@ -102,11 +102,16 @@ class Entrant:
 
     Attributes:
         variant: in the whole sweep.
-        trials: its finished trials in this contest.
+        trials: its finished trials in this contest; none where none of the variant's finished.
     """
 
     variant: Variant
     trials: tuple[Trial, ...]
+
+    @property
+    def row(self) -> Row:
+        """The one that says what the variant is."""
+        return self.trials[0].row if self.trials else self.variant.trials[0]
 
     @cached_property
     def points(self) -> tuple[Point, ...]:
@@ -145,7 +150,8 @@ class Contest:
         model: of all of them.
         title: the model, and what tells this contest from the model's others.
         stem: the same as the beginning of a file's name.
-        entrants: in the order of the plan, the references among them.
+        entrants: in the order of the plan, the references among them; in a model's first contest
+            also those of which no trial finished.
         config: of its first trial.
     """
 
@@ -163,18 +169,17 @@ class Contest:
     @property
     def ours(self) -> Entrant | None:
         """The method of the paper with real retain images; without them, in another form."""
-        own = [each for each in self.contenders if each.trials[0].row["method"] == "ours"]
+        own = [each for each in self.contenders if each.row["method"] == "ours"]
         usual = [
             each
             for each in own
-            if (each.trials[0].row["retain_source"], each.trials[0].row["variant"])
-            == ("real", "paper")
+            if (each.row["retain_source"], each.row["variant"]) == ("real", "paper")
         ]
         return next(iter([*usual, *own]), None)
 
     def reference(self, method: str) -> Entrant | None:
-        """The original or the retrained model, where it was run."""
-        named = (each for each in self.entrants if each.trials[0].row["method"] == method)
+        """The original or the retrained model, where it has finished."""
+        named = (each for each in self.entrants if each.trials and each.row["method"] == method)
         return next(named, None)
 
 
@@ -231,13 +236,17 @@ def _of_model(
             )
             for variant in variants
         ]
-        present = tuple(entrant for entrant in entrants if entrant.trials)
+        present = tuple(
+            entrant
+            for entrant in entrants
+            if entrant.trials or (not at and not entrant.variant.finished)
+        )
         yield Contest(
             model=model,
             title=title,
             stem=f"{model}_{at + 1}" if at else model,
             entrants=present,
-            config=present[0].trials[0].config,
+            config=next(each for each in present if each.trials).trials[0].config,
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.comparison import Named, chosen
+from analysis.choice import Named, chosen
 from analysis.formats import Column, Table
 from analysis.measured import Contest, Entrant, Point
 from platform.tracking import Row, UserError, Variant

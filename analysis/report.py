@@ -15,7 +15,8 @@ from pathlib import Path
 
 from analysis import ablation, described, samples, shell, tsne
 from analysis.axes import axis_figure, axis_table, enumerated_axes, task_axes
-from analysis.comparison import Named, against_ours, by_seed, choices, main_table
+from analysis.choice import Named, choices
+from analysis.comparison import against_ours, by_seed, main_table
 from analysis.formats import write_provenance
 from analysis.fronts import front_figure, front_table
 from analysis.importance import LEAST, importance_figure, importance_table

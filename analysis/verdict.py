@@ -4,132 +4,143 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.comparison import Named, chosen, difference, percent
+from analysis.choice import Named, chosen, percent
+from analysis.comparison import difference
 from analysis.measured import Contest, Entrant, Point
 
-Kept = list[tuple[Entrant, Point]]
+Kept = Sequence[tuple[Entrant, Point]]
+_ONE_SEED = "One common seed gives no interval: the difference may be chance."
 
 
 def verdict(contests: Sequence[Contest], named: Named) -> list[str]:
-    """First the answer over all models, then a line a contest."""
-    lines = [_of_contest(contest, named) for contest in contests]
+    """First the answer, over all contests where there are several; then what it rests on."""
+    answers = [_answer(contest, named) for contest in contests]
     criterion = (
-        f"Criterion: the highest test forget {named.labels['fid']} of the trial that each variant "
-        f"is chosen by on validation images, where the retain {named.labels['fid']} may be at most "
-        f"{1 + named.tolerance:.2f} of the original's."
+        "Criterion: each variant's trial is chosen on validation images, as the one of the "
+        f"highest forget {named.fid} among those whose retain {named.fid} is at most "
+        f"{1 + named.tolerance:.2f} of the original's; compared is its forget {named.fid} on test "
+        f"images. {named.networks}"
     )
     if len(contests) == 1:
-        return [lines[0][1], criterion]
-    won = sum(wins for wins, _ in lines)
-    head = f"Ours beats every baseline in {won} of {len(contests)} comparisons."
-    told = [f"{contest.title}: {text}" for contest, (_, text) in zip(contests, lines, strict=True)]
+        return [answers[0][1], criterion]
+    won = sum(beats for beats, _ in answers)
+    head = f"Ours beats the baselines in {won} of {len(contests)} comparisons."
+    told = [
+        f"{contest.title}: {text}" for contest, (_, text) in zip(contests, answers, strict=True)
+    ]
     return [head, *told, criterion]
 
 
-def _of_contest(contest: Contest, named: Named) -> tuple[bool, str]:
-    """Whether Ours beats every baseline, and what is to be said."""
-    found = [(entrant, chosen(entrant, named.tolerance)) for entrant in contest.contenders]
+def _answer(contest: Contest, named: Named) -> tuple[bool, str]:
+    """Whether Ours beats the baselines, and what is to be said."""
+    judged = [entrant for entrant in contest.contenders if entrant.candidates]
+    found = [(entrant, chosen(entrant, named.tolerance)) for entrant in judged]
     kept = [(entrant, point) for entrant, point in found if point is not None]
-    ours = contest.ours
-    if not found:
-        return False, "No method was run that unlearns."
-    if not any(entrant.candidates for entrant, _ in found):
-        return False, (
-            "No answer: no original has finished beside the variants, so nothing tells whether "
-            "they kept the retain set."
-        )
+    lost = [each.variant.label for each in contest.contenders if not each.trials]
+    ended = f" No trial of {' and of '.join(lost)} finished." if lost else ""
+    if not contest.contenders:
+        return False, "No answer: no method that unlearns was run."
+    if not judged:
+        reason = "no original finished" if not contest.reference("original") else "none finished"
+        return False, f"No answer: {reason}, so nothing tells who kept the retain set.{ended}"
     if not kept:
         return False, (
-            f"None of the {len(found)} variants kept the retain set within "
-            f"{percent(named.tolerance)} of the original's on validation: none is better than another."
+            f"None of {len(judged)} variants kept the retain set within {percent(named.tolerance)} "
+            f"of the original's on validation, so none is better than another.{ended}"
         )
-    if ours is None:
-        return False, f"Ours was not run. {_leader(kept)}"
-    mine = next((point for entrant, point in kept if entrant is ours), None)
-    others = [
-        (entrant, point) for entrant, point in kept if entrant.variant.group not in _forms(contest)
-    ]
-    if mine is None:
-        text = f"{ours.variant.label} did not keep the retain set and does not beat the baselines."
-        return False, f"{text} {_leader(kept)}"
-    wins, text = _compare(ours, mine, others, contest)
-    return wins, f"{text}{_by_gap(kept)}"
+    beats, text = _compare(contest, judged, kept)
+    return beats, f"{text}{_nearest(kept)}{ended}"
 
 
-def _forms(contest: Contest) -> set[str]:
-    """The groups of the paper's method in any form: none of them is a baseline."""
-    return {
-        entrant.variant.group
-        for entrant in contest.contenders
-        if entrant.trials[0].row["method"] == "ours"
-    }
+def _compare(contest: Contest, judged: Sequence[Entrant], kept: Kept) -> tuple[bool, str]:
+    """Ours against the baselines.
 
-
-def _compare(ours: Entrant, mine: Point, others: Kept, contest: Contest) -> tuple[bool, str]:
+    Args:
+        contest: of all of them.
+        judged: the variants that were measured.
+        kept: those with a chosen point.
+    """
+    ours = contest.ours
+    leader = f"Of the others, {_told(_first(kept))} forgets most."
+    if ours is None or not ours.candidates:
+        return False, f"No answer: Ours has no finished trial. {leader}"
     name = ours.variant.label
-    baselines = len(contest.contenders) - len(_forms(contest))
+    mine = next((pair for pair in kept if pair[0] is ours), None)
+    if mine is None:
+        return (
+            False,
+            f"{name} does not beat the baselines: it did not keep the retain set. {leader}",
+        )
+    baselines = [entrant for entrant in judged if entrant.row["method"] != "ours"]
+    others = [pair for pair in kept if pair[0] in baselines]
     if not baselines:
-        return False, f"No baseline was run beside {name}."
+        return False, f"No answer: no baseline was measured beside {name}."
     if not others:
-        return True, f"{name} alone kept the retain set; none of the {baselines} baselines did."
-    above = [pair for pair in others if _mean(pair[1]) >= _mean(mine)]
-    gaps = [difference(mine, point, "forget/fid") for _, point in others]
-    several = [gap for gap in gaps if gap is not None and gap.low is not None]
-    if above:
-        best, point = max(above, key=lambda pair: _mean(pair[1]))
-        text = (
-            f"{name} does not beat the baselines: {best.variant.label} forgets most, "
-            f"{_figures(point)}; {name} {_figures(mine)}."
-        )
-        gap = difference(mine, point, "forget/fid")
-        if gap is not None and gap.low is not None and gap.high is not None:
-            shown = "is beyond chance" if gap.high < 0 else "is not shown to be more than chance"
-            return False, f"{text} Over {gap.n} common seeds the difference {shown}."
-        return False, f"{text} One common seed: no interval, so chance is not ruled out."
-    best, point = max(others, key=lambda pair: _mean(pair[1]))
-    behind = f"{name} {_figures(mine)}, the best baseline {best.variant.label} {_figures(point)}."
-    if len(several) < len(others):
         return True, (
-            f"{name} forgets more than each of the {len(others)} baselines that kept the retain "
-            f"set: {behind} One common seed: no interval, so chance is not ruled out."
+            f"{name} beats the baselines: of {len(baselines)} measured none kept the retain set; "
+            f"{_told(mine)}."
         )
-    sure = sum(gap.low is not None and gap.low > 0 for gap in several)
+    return _against(mine, others)
+
+
+def _against(mine: tuple[Entrant, Point], others: Kept) -> tuple[bool, str]:
+    """Ours against baselines that kept the retain set, as it did."""
+    name, best = mine[0].variant.label, _first(others)
+    told = (
+        f"{_told(mine)} against {_told(best)}, the best of {len(others)} that kept the retain set"
+    )
+    gap = difference(mine[1], best[1], "forget/fid")
+    if _mean(best[1]) >= _mean(mine[1]):
+        text = f"{name} does not beat the baselines: {told}."
+        if gap is None or gap.low is None or gap.high is None:
+            return False, f"{text} {_ONE_SEED}"
+        return False, (
+            f"{text} Over {gap.n} common seeds the difference, {gap.mean:+.1f} [{gap.low:+.1f}, "
+            f"{gap.high:+.1f}], {'is beyond chance' if gap.high < 0 else 'may be chance'}."
+        )
+    gaps = [difference(mine[1], point, "forget/fid") for _, point in others]
+    lows = [each.low for each in gaps if each is not None and each.low is not None]
+    if len(lows) < len(others):
+        return True, f"{name} beats the baselines in this run: {told}. {_ONE_SEED}"
+    sure = sum(low > 0 for low in lows)
     if sure == len(others):
-        return True, f"{name} beats each baseline that kept the retain set beyond chance: {behind}"
+        return True, f"{name} beats the baselines, each beyond chance: {told}."
     return False, (
         f"{name} has the highest mean, but beats only {sure} of {len(others)} baselines beyond "
-        f"chance: {behind}"
+        f"chance: {told}."
     )
 
 
-def _leader(kept: Kept) -> str:
-    best, point = max(kept, key=lambda pair: _mean(pair[1]))
-    return f"Of the variants that did, {best.variant.label} forgets most: {_figures(point)}."
+def _first(pairs: Kept) -> tuple[Entrant, Point]:
+    return max(pairs, key=lambda pair: _mean(pair[1]))
 
 
-def _by_gap(kept: Kept) -> str:
+def _told(pair: tuple[Entrant, Point]) -> str:
+    """Such as `Ours (forget 8.0, 4.2 times the original's; retain 1.08 times)`."""
+    entrant, point = pair
+    parts = []
+    for role in ("forget", "retain"):
+        own = point.estimate(f"{role}/fid")
+        original = point.first.original.get(f"{role}/fid")
+        if own is not None:
+            times = f", {own.mean / original:.2f} times the original's" if original else ""
+            parts.append(f"{role} {own.mean:.1f}{times}")
+    return f"{entrant.variant.label} ({'; '.join(parts)})"
+
+
+def _nearest(kept: Kept) -> str:
     """Who is nearest to the retrained model, where there is one."""
-    known = [
-        (entrant, gap) for entrant, point in kept if (gap := point.estimate("gap")) is not None
-    ]
+    gaps = [(entrant, point.estimate("gap")) for entrant, point in kept]
+    known = [(gap.mean, entrant.variant.label) for entrant, gap in gaps if gap is not None]
     if not known:
         return ""
-    nearest, gap = min(known, key=lambda pair: pair[1].mean)
+    gap, nearest = min(known)
     return (
-        f" Nearest to the model retrained without the forget classes is {nearest.variant.label}, "
-        f"{gap.mean:.1f} away."
+        f" By the distance of its forget figure to that of the model retrained without the forget "
+        f"classes, {nearest} is best, {gap:.1f} away."
     )
 
 
 def _mean(point: Point) -> float:
     estimate = point.estimate("forget/fid")
     return float("-inf") if estimate is None else estimate.mean
-
-
-def _figures(point: Point) -> str:
-    own = point.estimate("forget/fid")
-    if own is None:
-        return "not measured"
-    original = point.first.original.get("forget/fid")
-    times = f" ({own.mean / original:.1f} times the original's)" if original else ""
-    return f"{own.mean:.1f}{times}"
