@@ -91,9 +91,9 @@ def _draw(axes: Axes, metric: str, variants: Sequence[Variant]) -> None:
         axes.scatter(across, up, s=48, marker=marker, facecolors=face, edgecolors=colour, zorder=3)
         axes.scatter([], [], s=48, color=colour, marker=marker, label=variant.label)  # the legend
     for variant in variants:
-        if variant.is_original and variant.default is not None:
-            level = variant.default[metric]
-            axes.axhline(level, color=INK, linestyle="--", linewidth=1.2, label=variant.label)
+        if variant.is_reference and variant.default is not None:
+            level, line = variant.default[metric], drawn[variant.group].line
+            axes.axhline(level, color=INK, linestyle=line, linewidth=1.2, label=variant.label)
     axes.set_xscale("log")
     axes.set_yscale("log")
     log_ticks(axes.xaxis)

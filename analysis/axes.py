@@ -15,7 +15,7 @@ from analysis.formats import Column, Table
 from analysis.measured import Contest, Entrant, Point, Trial
 from analysis.settings import SEEDS
 from analysis.statistics import Estimate
-from analysis.style import GRID, INK, Style, log_ticks, styles
+from analysis.style import GRID, Style, log_ticks, styles
 
 _ENUMERATED = ("default", "grid", "point")
 _TASK = re.compile(
@@ -30,12 +30,12 @@ class Line:
 
     Attributes:
         label: its name for people.
-        style: how it is drawn; None for a reference.
+        style: how it is drawn.
         values: value of the axis to the estimates of `retain/fid` and `forget/fid`.
     """
 
     label: str
-    style: Style | None
+    style: Style
     values: Mapping[Any, tuple[Estimate | None, Estimate | None]]
 
 
@@ -107,7 +107,7 @@ def enumerated_axes(model: str, contests: Sequence[Contest]) -> list[Axis]:
 
 def _families(
     contests: Sequence[Contest], drawn: Mapping[str, Style]
-) -> Iterator[tuple[str, Style | None, list[Trial]]]:
+) -> Iterator[tuple[str, Style, list[Trial]]]:
     """The enumerated trials of each method in each form, whatever their retain images."""
     found: dict[Hashable, list[tuple[Entrant, Trial]]] = {}
     for contest in contests:
@@ -119,7 +119,7 @@ def _families(
     for pairs in found.values():
         pairs.sort(key=lambda pair: pair[1].row["kind"] != "default")
         variant = pairs[0][0].variant
-        yield variant.label, drawn.get(variant.group), [trial for _, trial in pairs]
+        yield variant.label, drawn[variant.group], [trial for _, trial in pairs]
 
 
 def _value(trial: Trial, name: str) -> Any:
@@ -128,7 +128,7 @@ def _value(trial: Trial, name: str) -> Any:
 
 
 def _line(
-    label: str, style: Style | None, trials: Sequence[Trial], name: str, varied: Sequence[str]
+    label: str, style: Style, trials: Sequence[Trial], name: str, varied: Sequence[str]
 ) -> Line | None:
     others = [other for other in varied if other != name]
     usual = [_value(trials[0], other) for other in others]
@@ -196,7 +196,7 @@ def _task_line(
     if not any(any(pair) for pair in values.values()):
         return None
     star = "" if best or variant.is_reference else " *"
-    return Line(label=variant.label + star, style=drawn.get(variant.group), values=values)
+    return Line(label=variant.label + star, style=drawn[variant.group], values=values)
 
 
 def axis_table(axis: Axis, named: Named) -> Table:
@@ -261,7 +261,6 @@ def axis_figure(axis: Axis, named: Named) -> Figure:
 
 
 def _draw(panel: Any, line: Line, found: Mapping[float, Any], *, joined: bool) -> None:
-    style = line.style or Style(INK, ".", "-")
     means = [estimate.mean for estimate in found.values()]
     bars = [0.0 if each.low is None else each.mean - each.low for each in found.values()]
     panel.errorbar(
@@ -269,9 +268,9 @@ def _draw(panel: Any, line: Line, found: Mapping[float, Any], *, joined: bool) -
         means,
         # an interval below 0 has no place on a logarithmic axis
         yerr=[[min(bar, 0.95 * mean) for bar, mean in zip(bars, means, strict=True)], bars],
-        color=style.colour,
-        marker=style.marker,
-        linestyle=style.line if joined else "none",
+        color=line.style.colour,
+        marker=line.style.marker,
+        linestyle=line.style.line if joined else "none",
         linewidth=1.6,
         capsize=3,
         label=line.label,

@@ -52,6 +52,9 @@ def _columns(named: Named, *, retrained: bool) -> tuple[Column, ...]:
     ]
     if retrained:
         measured.append(Column(key="gap", heading="gap to retrained ↓", kind="estimate"))
+    measured.append(Column(key="rank_forget", heading="rank, forget", kind="integer"))
+    if retrained:
+        measured.append(Column(key="rank_gap", heading="rank, gap", kind="integer"))
     if named.has_kernel:
         measured += [
             Column(key=f"{role}_kid", heading=f"{role} KID {good}", kind="estimate", form=".4f")
@@ -67,9 +70,6 @@ def _columns(named: Named, *, retrained: bool) -> tuple[Column, ...]:
     for role, good in (("retain", "↑"), ("forget", "↓")):
         heading = f"{role} {cosine} {good}"
         measured.append(Column(key=f"{role}_cosine", heading=heading, kind="estimate", form=".4f"))
-    places = [Column(key="rank_forget", heading="rank, forget", kind="integer")]
-    if retrained:
-        places.append(Column(key="rank_gap", heading="rank, gap", kind="integer"))
     return (
         Column(key="variant", heading="Variant"),
         Column(key="trial", heading="Trial"),
@@ -77,7 +77,6 @@ def _columns(named: Named, *, retrained: bool) -> tuple[Column, ...]:
         Column(key="lr", heading="rate", kind="number", form=".2g"),
         Column(key="seeds", heading="seeds", kind="integer"),
         *measured,
-        *places,
     )
 
 
@@ -131,7 +130,7 @@ def against_ours(contest: Contest, named: Named) -> Table | None:
                 )
     if not rows:
         return None
-    gap = [Column(key="gap", heading="Δ gap to retrained", kind="estimate")] if retrained else []
+    gap = Column(key="gap", heading="Δ gap to retrained", kind="estimate", form="+.2f")
     return Table(
         name=f"{contest.stem}_against_ours",
         caption=f"{contest.title}: paired differences to {ours.variant.label} on test images",
@@ -141,12 +140,13 @@ def against_ours(contest: Contest, named: Named) -> Table | None:
             Column(key="seeds", heading="common seeds", kind="integer"),
             Column(key="retain_fd", heading=f"Δ retain {named.fid}", kind="estimate", form="+.2f"),
             Column(key="forget_fd", heading=f"Δ forget {named.fid}", kind="estimate", form="+.2f"),
-            *gap,
+            *([gap] if retrained else []),
         ),
         rows=rows,
         notes=(
             f"The variant minus {ours.variant.label}, seed by seed: mean [95 % interval by "
-            "Student's t]. Where an interval holds 0, no difference is shown.",
+            "Student's t]. Where an interval holds 0, no difference is shown. The intervals are "
+            "not widened for the number of comparisons.",
             *(
                 ["One common seed: a difference, and no interval."]
                 if any(row["seeds"] == 1 for row in rows)

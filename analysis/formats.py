@@ -24,7 +24,14 @@ _LATEX = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "±": r"$\pm$", "–": "--", "|": r"\textbar{}"}
-    | {"−": "$-$", "×": r"$\times$", "Δ": r"$\Delta$", "<": r"\textless{}", ">": r"\textgreater{}"}
+    | {
+        "−": "$-$",
+        "×": r"$\times$",
+        "Δ": r"$\Delta$",
+        "α": r"$\alpha$",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+    }
     | {"\n": " "}
 )
 

@@ -86,11 +86,11 @@ def front_figure(contest: Contest, named: Named) -> Figure:
             drawstyle="steps-post",
             label=entrant.variant.label,
         )
-    axes.plot([1.0], [1.0], "+", color=INK, markersize=14, markeredgewidth=2, label="Original")
-    retrained = contest.reference("retrained")
-    for place in places(retrained)[:1] if retrained is not None else ():
-        at = [[math.exp(value)] for value in place]
-        axes.plot(*at, "x", color=INK, markersize=11, markeredgewidth=2, label="Retrained")
+    for entrant in (each for each in contest.entrants if each.variant.is_reference):
+        for place in places(entrant)[:1]:
+            marker, label = drawn[entrant.variant.group].marker, entrant.variant.label
+            at = [[math.exp(value)] for value in place]
+            axes.plot(*at, marker, color=INK, markersize=12, markeredgewidth=2, label=label)
     most = 1.0 + named.tolerance
     axes.axvline(most, color=INK, linewidth=1.0, linestyle=":")
     axes.annotate(

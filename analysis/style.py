@@ -38,12 +38,19 @@ _STYLES = (
     Style("#000000", "X", (0, (1, 1))),
     Style("#8A8A00", "*", (0, (8, 2, 2, 2))),
 )
+# references are grey crosses
+_ORIGINAL, _RETRAINED = Style(INK, "+", (0, (8, 4))), Style(INK, "x", (0, (1, 3)))
 
 
 def styles(variants: Iterable[Variant]) -> dict[str, Style]:
-    """Group to style: of the variants of one model that unlearn, in their order."""
-    groups = [variant.group for variant in variants if not variant.is_reference]
-    return {group: _STYLES[at % len(_STYLES)] for at, group in enumerate(groups)}
+    """Group to style, of the variants of one model in their order."""
+    every = list(variants)
+    contenders = dict.fromkeys(each.group for each in every if not each.is_reference)
+    drawn = {group: _STYLES[at % len(_STYLES)] for at, group in enumerate(contenders)}
+    for each in every:
+        if each.is_reference:
+            drawn[each.group] = _ORIGINAL if each.is_original else _RETRAINED
+    return drawn
 
 
 def log_ticks(axis: Axis) -> None:

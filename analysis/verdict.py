@@ -15,6 +15,8 @@ _ONE_SEED = "One common seed gives no interval: the difference may be chance."
 def verdict(contests: Sequence[Contest], named: Named) -> list[str]:
     """First the answer, over all contests where there are several; then what it rests on."""
     answers = [_answer(contest, named) for contest in contests]
+    more = [(contest, _more(contest, named)) for contest in contests]
+    further = [f"{_start(contest, contests)}{text}" for contest, text in more if text]
     criterion = (
         "Criterion: each variant's trial is chosen on validation images, as the one of the "
         f"highest forget {named.fid} among those whose retain {named.fid} is at most "
@@ -22,13 +24,17 @@ def verdict(contests: Sequence[Contest], named: Named) -> list[str]:
         f"images. {named.networks}"
     )
     if len(contests) == 1:
-        return [answers[0][1], criterion]
+        return [answers[0][1], *further, criterion]
     won = sum(beats for beats, _ in answers)
     head = f"Ours beats the baselines in {won} of {len(contests)} comparisons."
     told = [
         f"{contest.title}: {text}" for contest, (_, text) in zip(contests, answers, strict=True)
     ]
-    return [head, *told, criterion]
+    return [head, *told, *further, criterion]
+
+
+def _start(contest: Contest, contests: Sequence[Contest]) -> str:
+    return f"{contest.title}: " if len(contests) > 1 else ""
 
 
 def _answer(contest: Contest, named: Named) -> tuple[bool, str]:
@@ -36,20 +42,26 @@ def _answer(contest: Contest, named: Named) -> tuple[bool, str]:
     judged = [entrant for entrant in contest.contenders if entrant.candidates]
     found = [(entrant, chosen(entrant, named.tolerance)) for entrant in judged]
     kept = [(entrant, point) for entrant, point in found if point is not None]
-    lost = [each.variant.label for each in contest.contenders if not each.trials]
-    ended = f" No trial of {' and of '.join(lost)} finished." if lost else ""
     if not contest.contenders:
         return False, "No answer: no method that unlearns was run."
     if not judged:
         reason = "no original finished" if not contest.reference("original") else "none finished"
-        return False, f"No answer: {reason}, so nothing tells who kept the retain set.{ended}"
+        return False, f"No answer: {reason}, so nothing tells who kept the retain set."
     if not kept:
         return False, (
             f"None of {len(judged)} variants kept the retain set within {percent(named.tolerance)} "
-            f"of the original's on validation, so none is better than another.{ended}"
+            f"of the original's on validation, so none is better than another."
         )
-    beats, text = _compare(contest, judged, kept)
-    return beats, f"{text}{_nearest(kept)}{ended}"
+    return _compare(contest, judged, kept)
+
+
+def _more(contest: Contest, named: Named) -> str:
+    """What the answer leaves out: the other criterion, and variants without a trial."""
+    found = [(entrant, chosen(entrant, named.tolerance)) for entrant in contest.contenders]
+    kept = [(entrant, point) for entrant, point in found if point is not None]
+    lost = [entrant.variant.label for entrant in contest.contenders if not entrant.trials]
+    ended = f"No trial of {' and of '.join(lost)} finished." if lost else ""
+    return " ".join(filter(None, [_nearest(kept), ended]))
 
 
 def _compare(contest: Contest, judged: Sequence[Entrant], kept: Kept) -> tuple[bool, str]:
@@ -136,8 +148,8 @@ def _nearest(kept: Kept) -> str:
         return ""
     gap, nearest = min(known)
     return (
-        f" By the distance of its forget figure to that of the model retrained without the forget "
-        f"classes, {nearest} is best, {gap:.1f} away."
+        "By the other criterion, how near the forget distance comes to that of the model retrained "
+        f"without the forget classes, {nearest} is best, {gap:.1f} away."
     )
 
 
