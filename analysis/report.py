@@ -15,17 +15,17 @@ from pathlib import Path
 
 from analysis import ablation, described, samples, shell, tsne
 from analysis.axes import axis_figure, axis_table, enumerated_axes, task_axes
-from analysis.choice import Named, choices
+from analysis.choice import Named, choices, chosen
 from analysis.comparison import against_ours, by_seed, main_table
 from analysis.formats import write_provenance
 from analysis.fronts import front_figure, front_table
 from analysis.importance import LEAST, importance_figure, importance_table
-from analysis.measured import Contest, contests
+from analysis.measured import Contest, Point, contests
 from analysis.page import Block, Facts, Heading, Section, Text, render
 from analysis.paper import paper_table, read_published
 from analysis.verdict import verdict
 from analysis.writer import Writer
-from platform.tracking import RecordError, metric_labels
+from platform.tracking import RecordError, Row, metric_labels, publish
 
 _MOST_CONTESTS = 4  # of one model; along more, the axes say more
 
@@ -71,6 +71,9 @@ def write_report(request: shell.Request) -> list[Path]:
     listed = request.out / "provenance.json"
     files = [page, *dict.fromkeys(report.writer.files)]
     write_provenance(listed, request.source, files)
+    if request.options.get("publish"):
+        uri = request.options.get("tracking_uri")
+        publish(request.sweep, request.out, uri, report.registered())
     return [page, listed]
 
 
@@ -105,6 +108,16 @@ class _Report:
     def of_model(self, model: str) -> list[Contest]:
         """The contests of a model."""
         return [contest for contest in self.every if contest.model == model]
+
+    def registered(self) -> list[Row]:
+        """The trial of each variant whose model is kept as its best."""
+        points: dict[str, Point] = {}
+        for contest in self.every:
+            for entrant in contest.contenders:
+                point = chosen(entrant, self.named.tolerance)
+                if point is not None:
+                    points.setdefault(entrant.variant.group, point)
+        return [point.first.row for point in points.values()]
 
     def sections(self) -> Iterator[tuple[str, str, Iterator[Block]]]:
         """Title, anchor and blocks of each section."""
