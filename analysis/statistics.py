@@ -80,7 +80,7 @@ def hypervolume(points: Sequence[Place], reference: Place) -> float:
     right, floor = reference
     inside = [point for point in points if point[0] < right and point[1] > floor]
     front = [inside[at] for at in pareto(inside)]
-    ends = [x for x, _ in front[1:]] + [right]
+    ends = [*(x for x, _ in front[1:]), right][: len(front)]
     return math.fsum((end - x) * (y - floor) for (x, y), end in zip(front, ends, strict=True))
 
 
