@@ -9,19 +9,13 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from analysis import shell
+from analysis.style import GRID, INK, log_ticks, styles
 from platform.tracking import RecordError, Row, Variant, is_feasible, metric_labels
-from trainables.figures import save_figure
 
 POINT_COLUMNS = ("model", "group", "name", "kind", "forget_alpha", "lr", "seed", "retain_source")
 METRICS = ("retain/fid", "forget/fid", "val/objective", "val/violation")
-# Okabe and Ito's palette; the marker tells variants apart where there is no colour.
-_STYLES = (
-    *(("#D55E00", "o"), ("#0072B2", "s"), ("#009E73", "^"), ("#CC79A7", "D")),
-    *(("#E69F00", "v"), ("#56B4E9", "P"), ("#000000", "X"), ("#8A8A00", "*")),
-)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,9 +45,7 @@ def write_curves(request: shell.Request) -> list[Path]:
             for row in _points(variant):
                 writer.writerow([row.get(name) for name in (*POINT_COLUMNS, *METRICS)])
     for model, variants in models.items():
-        paths = [request.out / f"{model}_ablation.{suffix}" for suffix in ("png", "pdf")]
-        save_figure(_figure(request, model, variants), paths)
-        written += paths
+        written += request.save(_figure(request, model, variants), f"{model}_ablation")
     return written
 
 
@@ -86,32 +78,28 @@ def _figure(request: shell.Request, model: str, variants: Sequence[Variant]) -> 
 
 
 def _draw(axes: Axes, metric: str, variants: Sequence[Variant]) -> None:
-    unlearned = [variant for variant in variants if _points(variant)]
-    for (colour, marker), variant in zip(_STYLES * len(unlearned), unlearned, strict=False):
+    drawn = styles(variants)
+    for variant in (variant for variant in variants if _points(variant)):
+        colour, marker = drawn[variant.group].colour, drawn[variant.group].marker
         rows = _points(variant)
         across = [row["forget_alpha"] for row in rows]
         up = [row[metric] for row in rows]
         # A line between trials of different rates would show a curve that nobody measured.
-        line = "-" if len({row["lr"] for row in rows}) == 1 else "none"
+        line = drawn[variant.group].line if len({row["lr"] for row in rows}) == 1 else "none"
         axes.plot(across, up, color=colour, linestyle=line, linewidth=0.8)
         face = [colour if is_feasible(row) else "none" for row in rows]
         axes.scatter(across, up, s=48, marker=marker, facecolors=face, edgecolors=colour, zorder=3)
         axes.scatter([], [], s=48, color=colour, marker=marker, label=variant.label)  # the legend
     for variant in variants:
         if variant.is_reference and variant.default is not None:
-            level, line = variant.default[metric], "--" if variant.is_original else ":"
-            axes.axhline(level, color="#404040", linestyle=line, linewidth=1.2, label=variant.label)
+            level, line = variant.default[metric], drawn[variant.group].line
+            axes.axhline(level, color=INK, linestyle=line, linewidth=1.2, label=variant.label)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    for axis in (axes.xaxis, axes.yaxis):
-        low, high = axis.get_view_interval()
-        # within half a decade a logarithm's own ticks are one or none
-        few = high < 4 * low
-        axis.set_major_locator(MaxNLocator(5) if few else LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())
+    log_ticks(axes.xaxis)
+    log_ticks(axes.yaxis)
     axes.set_xlabel("forget_alpha")
-    axes.grid(visible=True, color="#e6e6e6", linewidth=0.6)
+    axes.grid(visible=True, color=GRID, linewidth=0.6)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from analysis import shell
 from platform.tracking import RecordError, Row
@@ -48,8 +49,10 @@ def write_pictures(request: shell.Request) -> list[Path]:
         )
         stem = f"{model}_samples_best" if request.best else f"{model}_samples"
         png, pdf = request.out / f"{stem}.png", request.out / f"{stem}.pdf"
-        picture.save(png)
-        _save_pdf(picture, pdf)
+        described = PngInfo()
+        described.add_text("Description", request.source.line)
+        picture.save(png, pnginfo=described)
+        _save_pdf(picture, pdf, request.source.line)
         written += [png, pdf]
     return written
 
@@ -89,14 +92,14 @@ def _pictures(request: shell.Request, row: Row) -> Pictures:
     }
 
 
-def _save_pdf(picture: Image.Image, path: Path) -> None:
+def _save_pdf(picture: Image.Image, path: Path, about: str) -> None:
     """Without loss: Pillow's own PDF would store the enlarged pixels as JPEG."""
     width, height = picture.size
     figure = Figure(figsize=(width / _PIXELS_AN_INCH, height / _PIXELS_AN_INCH))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     axes.imshow(picture, interpolation="none")
-    save_figure(figure, [path])
+    save_figure(figure, [path], about)
 
 
 if __name__ == "__main__":

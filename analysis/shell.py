@@ -5,11 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from analysis.formats import Provenance, provenance
 from platform.tracking import RecordError, Row, Sweep, UserError, Variant, read_sweep, variants
+from trainables.figures import save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Shown = tuple[Variant, Row]
 
@@ -22,11 +29,24 @@ class Request:
         sweep: the recorded sweep.
         out: the folder to write to; it exists.
         best: show each variant's best feasible trial in place of its default.
+        options: the values of further options, by their names.
     """
 
     sweep: Sweep
     out: Path
     best: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def source(self) -> Provenance:
+        """Where the numbers come from."""
+        return provenance(self.sweep)
+
+    def save(self, figure: Figure, stem: str) -> list[Path]:
+        """Writes `STEM.png` and `.pdf`; each says in its metadata where it comes from."""
+        paths = [self.out / f"{stem}.{suffix}" for suffix in ("png", "pdf")]
+        save_figure(figure, paths, about=self.source.line)
+        return paths
 
     def variants(self) -> list[Variant]:
         """The sweep's variants, in the order of its plan."""
@@ -68,6 +88,7 @@ def run(
     argv: Sequence[str] | None,
     *,
     offers_best: bool = False,
+    add_options: Callable[[argparse.ArgumentParser], None] | None = None,
 ) -> int:
     """Parses the command line, does the work and prints the paths it wrote.
 
@@ -77,6 +98,7 @@ def run(
         work: writes files and returns their paths.
         argv: arguments; None for those of the process.
         offers_best: whether there is an option `--best`.
+        add_options: adds further options, whose values are in the request.
 
     Returns:
         The exit status: 0, 1 for a fault of the program, 2 for the user's mistake.
@@ -89,6 +111,8 @@ def run(
     if offers_best:
         text = "show each variant's best feasible trial in place of its default"
         parser.add_argument("--best", action="store_true", help=text)
+    if add_options is not None:
+        add_options(parser)
     try:
         options = parser.parse_args(argv)
     except SystemExit as stop:  # argparse has printed the help or the fault
@@ -97,7 +121,8 @@ def run(
         sweep = read_sweep(options.storage, options.name)
         out = options.out or sweep.folder / "analysis"
         out.mkdir(parents=True, exist_ok=True)
-        request = Request(sweep=sweep, out=out, best=getattr(options, "best", False))
+        best = getattr(options, "best", False)
+        request = Request(sweep=sweep, out=out, best=best, options=vars(options))
         for path in work(request):
             sys.stdout.write(f"{path}\n")
     except Exception as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import shell
+from analysis.formats import latex, markdown
 from platform.tracking import RecordError, Variant, failures, metric_labels
 
 ROLES = ("retain", "forget")
@@ -36,12 +37,6 @@ _FIGURES = {
     "clip": ("clip", "", 4),
 }
 _NETWORKS = ("fid_extractor", "is_extractor", "clip_model")
-_MARKDOWN = str.maketrans({"|": "\\|"})
-_LATEX = str.maketrans(
-    {character: f"\\{character}" for character in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "±": r"$\pm$", "–": "--"}
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +79,10 @@ def write_tables(request: shell.Request) -> list[Path]:
         _write_csv(clip, CLIP_HEADER, CLIP_METRICS, rows)
         written += [fid, clip]
     headings, body, notes = _table(request)
+    texts = headings.index("Trial") + 1
     for path, text in (
-        (request.out / "table.md", _markdown(headings, body, notes)),
-        (request.out / "table.tex", _latex(headings, body, notes)),
+        (request.out / "table.md", markdown(headings, body, notes, texts)),
+        (request.out / "table.tex", latex(headings, body, notes, texts)),
     ):
         path.write_text(text, "utf-8")
         written.append(path)
@@ -197,35 +193,6 @@ def _cells(
 
 def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _markdown(headings: Sequence[str], body: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
-    texts = headings.index("Trial") + 1
-    rules = ["---"] * texts + ["---:"] * (len(headings) - texts)
-    lines = [
-        f"| {' | '.join(cell.translate(_MARKDOWN) for cell in cells)} |"
-        for cells in (headings, rules, *body)
-    ]
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes), ""])
-
-
-def _latex(headings: Sequence[str], body: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
-    texts = headings.index("Trial") + 1
-    lines = [f"{' & '.join(cell.translate(_LATEX) for cell in cells)} \\\\" for cells in body]
-    return "\n".join(
-        [
-            "% needs \\usepackage{booktabs}",
-            f"\\begin{{tabular}}{{{'l' * texts}{'r' * (len(headings) - texts)}}}",
-            "\\toprule",
-            f"{' & '.join(cell.translate(_LATEX) for cell in headings)} \\\\",
-            "\\midrule",
-            *lines,
-            "\\bottomrule",
-            "\\end{tabular}",
-            *(f"% {note}" for note in notes),
-            "",
-        ]
-    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis import shell
-from trainables.figures import GROUPS, save_figure, tsne_panel
+from trainables.figures import GROUPS, tsne_panel
 
 _COLUMNS = 4
 
@@ -31,9 +31,7 @@ def write_figures(request: shell.Request) -> list[Path]:
     for model, variants in request.by_model().items():
         shown = request.shown(variants)
         stem = f"{model}_tsne_best" if request.best else f"{model}_tsne"
-        paths = [request.out / f"{stem}.pdf", request.out / f"{stem}.png"]
-        save_figure(_figure(request, model, shown), paths)
-        written += paths
+        written += request.save(_figure(request, model, shown), stem)
     return written
 
 

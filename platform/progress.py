@@ -206,7 +206,9 @@ class Progress:
         return now - self._began.pop(trial.name, now)
 
     def _consider(self, entry: Entry) -> None:
-        if entry.state != "finished" or not entry.trial.config.unlearns:
+        if entry.state != "finished" or entry.trial.kind == "replicate":
+            return
+        if not entry.trial.config.unlearns:
             return
         if self._best is None or rank(entry) > rank(self._best):
             self._best = entry

@@ -106,7 +106,7 @@ def _source(commit: str) -> dict[str, str]:
 def _description(plan: Plan, page: str) -> str:
     commands = "\n".join(
         f"    python -m analysis.{name} {plan.name} --storage {plan.storage}"
-        for name in ("tables", "samples", "tsne", "ablation")
+        for name in ("report", "tables", "samples", "tsne", "ablation")
     )
     return f"""**Question.** {plan.question}
 

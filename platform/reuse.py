@@ -21,6 +21,7 @@ from platform.results import write_json
 from trainables.data import Dataset
 from trainables.sealed import read_sealed, seal
 
+MARK = "reused.json"  # in the folder of a trial that was taken over: whose it was
 _RESULT = "result.json"
 
 
@@ -52,7 +53,7 @@ def take_over(plan: Plan, ledger: Ledger, datasets: Mapping[str, Dataset]) -> li
             if found is None:
                 continue
             with contextlib.suppress(OSError, ValueError):  # that sweep is being removed
-                _copy(found, plan.trial_folder(trial))
+                _copy(found, plan.trial_folder(trial), plan.storage)
                 result = read_result(plan.trial_folder(trial))
                 ledger.take_in(trial, result)
                 taken.append(trial)
@@ -91,9 +92,12 @@ def _identity(plan: Plan, trial: PlannedTrial, dataset: Dataset) -> Mapping[str,
     return identity(trial.config, context, dataset)
 
 
-def _copy(source: Path, target: Path) -> None:
-    """The files of a finished trial; the result, by which it counts as one, last."""
+def _copy(source: Path, target: Path, storage: Path) -> None:
+    """The files of a finished trial, and whose they were; the result, by which it counts, last."""
     target.mkdir(parents=True, exist_ok=True)
+    first = source / MARK  # what was taken over before came from elsewhere
+    if not first.is_file():
+        write_json(target / MARK, {"from": source.relative_to(storage).as_posix()})
     names = sorted(path.name for path in source.iterdir() if path.is_file())
     for name in [*(each for each in names if each != _RESULT), _RESULT]:
         if not name.startswith("."):

@@ -118,6 +118,7 @@ def commands(plan: Plan, tracking_uri: str, page: str) -> list[str]:
     python = interpreter()
     where = "" if plan.storage == Path("runs") else f" --storage {shlex.quote(str(plan.storage))}"
     analyses = {
+        "report": "one page on all of it; --publish puts it into the record",
         "tables": "the paper's CSV files, Markdown, LaTeX",
         "samples": "the variants side by side on the same images",
         "tsne": "embeddings of forget and retain images",

@@ -12,21 +12,33 @@ import math
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from platform import publish as publishing
 from platform import record
 from platform.delivery import Delivery, Event
 from platform.environment import git_state
+from platform.importance import importances
+from platform.publish import Published
 from platform.results import (
     RecordError,
     Sweep,
     read_sweep,
+    read_table,
     write_json,
 )
-from platform.variants import Row, Variant, failures, is_feasible, metric_labels, variants
-from trainables.config import to_dict
+from platform.variants import (
+    Row,
+    Variant,
+    failures,
+    is_feasible,
+    label,
+    metric_labels,
+    variants,
+)
+from trainables.config import REFERENCES, to_dict
 from trainables.errors import UserError
 from trainables.sealed import read_sealed, seal
 
@@ -37,6 +49,8 @@ if TYPE_CHECKING:
     from platform.plan import Plan, PlannedTrial
 
 __all__ = [
+    "REFERENCES",
+    "Published",
     "RecordError",
     "Recorder",
     "Row",
@@ -44,9 +58,13 @@ __all__ = [
     "UserError",
     "Variant",
     "failures",
+    "importances",
     "is_feasible",
+    "label",
     "metric_labels",
+    "publish",
     "read_sweep",
+    "read_table",
     "variants",
 ]
 
@@ -364,6 +382,35 @@ def experiments(tracking_uri: str) -> int:
         return len(_client(tracking_uri).search_experiments())
     except Exception as error:  # as in `Recorder`
         raise RecordError(record.unusable(tracking_uri, error)) from error
+
+
+def publish(
+    sweep: Sweep,
+    folder: Path,
+    tracking_uri: str | None = None,
+    chosen: Sequence[Row] | None = None,
+) -> Published:
+    """Puts a report and the models that it chose on the sweep's run; twice changes nothing.
+
+    Args:
+        sweep: the recorded sweep.
+        folder: of the report.
+        tracking_uri: of MLflow; by default `mlflow.db` in the sweep's storage.
+        chosen: the trial of each variant to register; by default its best feasible one.
+
+    Raises:
+        RecordError: there is no report, MLflow cannot be used, or it has no run of the sweep.
+    """
+    database = sweep.folder.parent.resolve() / "mlflow.db"
+    uri = tracking_uri or f"sqlite:///{database}"
+    if not tracking_uri and not database.is_file():
+        raise RecordError(f"{database} is missing: --tracking-uri names the MLflow of the sweep")
+    try:
+        return publishing.put(_client(uri), sweep, sweep_identity(sweep.folder), folder, chosen)
+    except RecordError:
+        raise
+    except Exception as error:  # as in `Recorder`
+        raise RecordError(record.unusable(uri, error)) from error
 
 
 def _make_database(path: Path) -> None:

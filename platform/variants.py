@@ -13,13 +13,13 @@ Row = Mapping[str, Any]
 
 _LABELS = {
     "original": "Original",
+    "retrained": "Retrained",
     "max_loss": "Max Loss",
     "noisy_label": "Noisy Label",
     "retain_label": "Retain Label",
     "random_encoder": "Random Encoder",
     "ours": "Ours",
     "ours_proxy": "Ours, proxy",
-    "retrained": "Retrained",
 }
 
 
@@ -34,7 +34,8 @@ class Variant:
         is_original: nothing is unlearned: what the others' figures are divided by.
         is_reference: the original, or what true forgetting looks like: there is nothing to tune.
         default: the finished trial at the variant's defaults, where there is one.
-        best: the finished trial of the highest validation objective among the feasible ones.
+        best: the finished trial of the highest validation objective among the feasible ones; one
+            that repeats a chosen trial under another seed is none of them.
         finished: all finished trials.
         trials: all that are recorded, in any state.
     """
@@ -65,7 +66,7 @@ def variants(rows: Iterable[Row], order: Sequence[str] = ()) -> list[Variant]:
 
 def _variant(group: str, trials: Sequence[Row]) -> Variant:
     finished = tuple(row for row in trials if row["state"] == "finished")
-    feasible = [row for row in finished if is_feasible(row)]
+    feasible = [row for row in finished if is_feasible(row) and row["kind"] != "replicate"]
     return Variant(
         group=group,
         label=label(group),
@@ -117,9 +118,9 @@ def metric_labels(rows: Iterable[Row]) -> dict[str, str]:
 
 
 def failures(rows: Iterable[Row]) -> str:
-    """How many trials did not finish, and why; empty where all did."""
+    """How many trials did not finish, and why; empty where all did or were stopped early."""
     every = list(rows)
-    lost = [row for row in every if row["state"] != "finished"]
+    lost = [row for row in every if row["state"] not in ("finished", "pruned")]
     causes = Counter(str(row["failure"] or row["state"]) for row in lost)
     told = ", ".join(f"{cause} {count}" for cause, count in causes.most_common())
     return f"{len(lost)} of {len(every)} trials did not finish ({told})." if lost else ""

@@ -219,12 +219,21 @@ def tsne_figure(
     save_figure(figure, paths)
 
 
-def save_figure(figure: Figure, paths: Sequence[Path]) -> None:
-    """Writes a figure to each path, its format by the suffix; the same figure, the same bytes."""
+def save_figure(figure: Figure, paths: Sequence[Path], about: str = "") -> None:
+    """Writes a figure to each path, its format by the suffix; the same figure, the same bytes.
+
+    Args:
+        figure: to write.
+        paths: the files.
+        about: where it comes from, for the metadata: a PNG's `Description`, a PDF's `Subject`.
+    """
     import matplotlib as mpl
 
     for path in paths:
-        metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
+        pdf = path.suffix == ".pdf"
+        metadata: dict[str, Any] = {"CreationDate": None} if pdf else {}
+        if about:
+            metadata["Subject" if pdf else "Description"] = about
         with mpl.rc_context({"pdf.fonttype": 42}):
             figure.savefig(path, dpi=120, metadata=metadata)
 

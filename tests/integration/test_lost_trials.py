@@ -88,9 +88,10 @@ def test_a_trial_of_another_sweep_is_taken_over_whole(storage: Path) -> None:
     assert "2 trials, 2 of them done before (2 by other sweeps of " in second.out
     for name in ("original", "ours"):
         one, two = (storage / sweep_name / "trials" / name for sweep_name in ("first", "second"))
-        assert {path.name: path.read_bytes() for path in one.iterdir()} == {
-            path.name: path.read_bytes() for path in two.iterdir()
-        }
+        left = {path.name: path.read_bytes() for path in one.iterdir()}
+        taken = {path.name: path.read_bytes() for path in two.iterdir()}
+        assert json.loads(taken.pop("reused.json")) == {"from": f"first/trials/{name}"}
+        assert taken == left
     insisted = run(sweep(storage, *PAIR, options=["--name", "third", "--no-reuse"]))
     assert insisted.status == 0
     assert "done before" not in insisted.out

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from analysis import ablation, samples, tables, tsne
+from analysis import ablation, report, samples, tables, tsne
 from platform.results import COLUMNS, RecordError, read_sweep, write_results
 from platform.variants import failures, label, metric_labels, variants
 from tests.recorded import plan_of, planned_trials, record_sweep
 
-ALL = (tables, tsne, samples, ablation)
+ALL = (report, tables, tsne, samples, ablation)
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +251,7 @@ def test_debug_shows_where_an_error_comes_from(tmp_path, capsys):
 
 
 def test_a_fault_of_the_program_is_status_1(recorded, capsys, monkeypatch):
-    monkeypatch.setattr(tables, "_markdown", lambda *_: 1 / 0)
+    monkeypatch.setattr(tables, "markdown", lambda *_: 1 / 0)
     assert run(tables, recorded.storage) == 1
     assert capsys.readouterr().err == (
         "error: ZeroDivisionError: division by zero (--debug shows where)\n"
@@ -315,6 +315,7 @@ def test_figures_are_named_by_the_network_that_made_them(networks, expected):
 def test_reading_a_sweep_does_not_import_mlflow_or_torch():
     code = (
         "import sys, analysis.tables, analysis.tsne, analysis.samples, analysis.ablation;"
+        "import analysis.report;"
         "print({'mlflow', 'torch', 'ray', 'optuna', 'sklearn'} & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

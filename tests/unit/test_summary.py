@@ -153,20 +153,21 @@ def test_the_commands_of_the_usual_storage_name_none(plan: Plan) -> None:
     uri = f"sqlite:///{Path.cwd() / 'runs' / 'mlflow.db'}"
     lines = commands(usual, uri, PAGE)
     assert lines[0].startswith("Everything is in runs/quickstart/ ")
-    parts = [shlex.split(line, comments=True) for line in lines[1:6]]
-    for name, words in zip(("tables", "samples", "tsne", "ablation"), parts[:4], strict=True):
+    parts = [shlex.split(line, comments=True) for line in lines[1:7]]
+    names = ("report", "tables", "samples", "tsne", "ablation")
+    for name, words in zip(names, parts[:5], strict=True):
         assert words == [*shlex.split(interpreter()), "-m", f"analysis.{name}", "quickstart"]
-    assert parts[4][1:] == ["-m", "mlflow", "ui", "--backend-store-uri", "sqlite:///runs/mlflow.db"]
-    assert lines[6].strip() == f"http://127.0.0.1:5000/{PAGE}"
+    assert parts[5][1:] == ["-m", "mlflow", "ui", "--backend-store-uri", "sqlite:///runs/mlflow.db"]
+    assert lines[7].strip() == f"http://127.0.0.1:5000/{PAGE}"
 
 
 def test_another_storage_is_quoted(plan: Plan) -> None:
     storage = Path("/data/my runs")
     elsewhere = dataclasses.replace(plan, storage=storage)
     lines = commands(elsewhere, f"sqlite:///{storage / 'mlflow.db'}", PAGE)
-    parts = [shlex.split(line, comments=True) for line in lines[1:6]]
-    assert all(words[-2:] == ["--storage", "/data/my runs"] for words in parts[:4])
-    assert parts[4][-1] == "sqlite:////data/my runs/mlflow.db"
+    parts = [shlex.split(line, comments=True) for line in lines[1:7]]
+    assert all(words[-2:] == ["--storage", "/data/my runs"] for words in parts[:5])
+    assert parts[5][-1] == "sqlite:////data/my runs/mlflow.db"
     assert shlex.split(resume_command(elsewhere, None))[1:] == [
         *("-m", "platform.sweep", "--name", "quickstart", "--resume"),
         *("--storage", "/data/my runs"),

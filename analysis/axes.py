@@ -1,0 +1,277 @@
+"""What changes along a field that a sweep enumerates, and over further test tasks."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from analysis.choice import Named, chosen
+from analysis.formats import Column, Table
+from analysis.measured import Contest, Entrant, Point, Trial
+from analysis.settings import SEEDS
+from analysis.statistics import Estimate
+from analysis.style import GRID, Style, log_ticks, styles
+
+_ENUMERATED = ("default", "grid", "point")
+_TASK = re.compile(
+    r"(?P<kind>centre|random|left|right|up|down|outpaint|box|brush|hybrid)_(?P<ratio>[\d.]+)"
+)
+_NOT_A_FIELD = {*SEEDS, "method", "variant", "model"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A variant along an axis.
+
+    Attributes:
+        label: its name for people.
+        style: how it is drawn.
+        values: value of the axis to the estimates of `retain/fid` and `forget/fid`.
+    """
+
+    label: str
+    style: Style
+    values: Mapping[Any, tuple[Estimate | None, Estimate | None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """One axis of one model.
+
+    Attributes:
+        name: what is varied.
+        stem: the beginning of its files' names.
+        title: of its figure and table.
+        lines: a variant each.
+        note: how it was made.
+    """
+
+    name: str
+    stem: str
+    title: str
+    lines: tuple[Line, ...]
+    note: str
+
+    @property
+    def values(self) -> list[Any]:
+        """Of the axis, in order: numbers by size, others as they come."""
+        found = list(dict.fromkeys(value for line in self.lines for value in line.values))
+        return sorted(found) if is_numeric(found) else found
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether a figure says more than the table: not of two names and one variant."""
+        return is_numeric(self.values) or len(self.values) > 2 or len(self.lines) > 1
+
+
+def is_numeric(values: Sequence[Any]) -> bool:
+    """Whether values have places on an axis of numbers."""
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def enumerated_axes(model: str, contests: Sequence[Contest]) -> list[Axis]:
+    """An axis for each field that differs between the enumerated trials of one variant.
+
+    Args:
+        model: the model's name.
+        contests: all of the model.
+    """
+    drawn = styles(entrant.variant for contest in contests for entrant in contest.entrants)
+    families = list(_families(contests, drawn))
+    varied: dict[str, None] = {}
+    for _, _, trials in families:
+        names = dict.fromkeys(name for trial in trials for name in trial.config)
+        for name in (name for name in names if name not in _NOT_A_FIELD):
+            if len({_value(trial, name) for trial in trials}) > 1:
+                varied[name] = None
+    return [
+        Axis(
+            name=name,
+            stem=f"{model}_axis_{name.replace('.', '_')}",
+            title=f"{model}: along {name}",
+            lines=tuple(
+                line
+                for label, style, trials in families
+                if (line := _line(label, style, trials, name, list(varied))) is not None
+            ),
+            note="Enumerated trials; all other fields as in the variant's default trial.",
+        )
+        for name in varied
+    ]
+
+
+def _families(
+    contests: Sequence[Contest], drawn: Mapping[str, Style]
+) -> Iterator[tuple[str, Style, list[Trial]]]:
+    """The enumerated trials of each method in each form, whatever their retain images."""
+    found: dict[Hashable, list[tuple[Entrant, Trial]]] = {}
+    for contest in contests:
+        for entrant in contest.entrants:
+            for trial in entrant.trials:
+                if trial.row["kind"] in _ENUMERATED:
+                    key = (trial.row["method"], trial.row["variant"])
+                    found.setdefault(key, []).append((entrant, trial))
+    for pairs in found.values():
+        pairs.sort(key=lambda pair: pair[1].row["kind"] != "default")
+        variant = pairs[0][0].variant
+        yield variant.label, drawn[variant.group], [trial for _, trial in pairs]
+
+
+def _value(trial: Trial, name: str) -> Any:
+    value = trial.config.get(name)
+    return json.dumps(value) if isinstance(value, tuple) else value
+
+
+def _line(
+    label: str, style: Style, trials: Sequence[Trial], name: str, varied: Sequence[str]
+) -> Line | None:
+    others = [other for other in varied if other != name]
+    usual = [_value(trials[0], other) for other in others]
+    found: dict[Any, list[Trial]] = {}
+    for trial in trials:
+        if [_value(trial, other) for other in others] == usual:
+            found.setdefault(_value(trial, name), []).append(trial)
+    if len(found) < 2:
+        return None
+    values = {
+        value: (_estimate(same, "retain/fid"), _estimate(same, "forget/fid"))
+        for value, same in found.items()
+    }
+    return Line(label=label, style=style, values=values)
+
+
+def _estimate(trials: Sequence[Trial], metric: str) -> Estimate | None:
+    return Point(trials=tuple(trials)).estimate(metric)
+
+
+def task_axes(contest: Contest, named: Named) -> list[Axis]:
+    """The further test tasks that trials were measured on, a kind an axis over its ratio."""
+    drawn = styles(entrant.variant for entrant in contest.entrants)
+    tasks: dict[str, dict[float, str]] = {}
+    for entrant in contest.entrants:
+        for name in entrant.row:
+            task, _, rest = name.partition("/")
+            match = _TASK.fullmatch(task)
+            if match and rest == "retain/fid":
+                tasks.setdefault(match["kind"], {})[float(match["ratio"])] = f"{task}/"
+    if not tasks:
+        return []
+    usual = _TASK.fullmatch(str(contest.entrants[0].row["test_task"]))
+    if usual:  # the task that all trials are measured on
+        tasks.setdefault(usual["kind"], {})[float(usual["ratio"])] = ""
+    return [
+        Axis(
+            name="ratio",
+            stem=f"{contest.stem}_tasks_{kind}",
+            title=f"{contest.title}: test task {kind}",
+            lines=tuple(
+                line
+                for entrant in contest.entrants
+                if (line := _task_line(entrant, ratios, drawn, named)) is not None
+            ),
+            note="Each variant's chosen trial, or its default where none kept the retain set "
+            "(marked *); test images.",
+        )
+        for kind, ratios in tasks.items()
+    ]
+
+
+def _task_line(
+    entrant: Entrant, ratios: Mapping[float, str], drawn: Mapping[str, Style], named: Named
+) -> Line | None:
+    variant = entrant.variant
+    best = None if variant.is_reference else chosen(entrant, named.tolerance)
+    point = best or entrant.default
+    if point is None:
+        return None
+    values = {
+        ratio: (point.estimate(f"{start}retain/fid"), point.estimate(f"{start}forget/fid"))
+        for ratio, start in sorted(ratios.items())
+    }
+    if not any(any(pair) for pair in values.values()):
+        return None
+    star = "" if best or variant.is_reference else " *"
+    return Line(label=variant.label + star, style=drawn[variant.group], values=values)
+
+
+def axis_table(axis: Axis, named: Named) -> Table:
+    """A row a variant and value."""
+    numeric = is_numeric(axis.values)
+    rows = [
+        {
+            "variant": line.label,
+            "value": value if numeric else str(value),
+            "seeds": max((each.n for each in line.values[value] if each is not None), default=0),
+            "retain_fd": line.values[value][0],
+            "forget_fd": line.values[value][1],
+        }
+        for line in axis.lines
+        for value in axis.values
+        if value in line.values
+    ]
+    return Table(
+        name=axis.stem,
+        caption=axis.title,
+        columns=(
+            Column(key="variant", heading="Variant"),
+            Column(
+                key="value", heading=axis.name, kind="number" if numeric else "text", form=".4g"
+            ),
+            Column(key="seeds", heading="seeds", kind="integer"),
+            Column(key="retain_fd", heading=f"retain {named.fid} ↓", kind="estimate"),
+            Column(key="forget_fd", heading=f"forget {named.fid} ↑", kind="estimate"),
+        ),
+        rows=rows,
+        notes=(axis.note, named.networks),
+    )
+
+
+def axis_figure(axis: Axis, named: Named) -> Figure:
+    """Retain and forget distance along the axis, a line a variant; bars are intervals."""
+    figure = Figure(figsize=(10.5, 4.8), layout="constrained")
+    sides = figure.subplots(1, 2)
+    values = axis.values
+    numeric = is_numeric(values)
+    where = {value: value if numeric else at for at, value in enumerate(values)}
+    for side, (panel, role) in enumerate(zip(sides, ("retain", "forget"), strict=True)):
+        for line in axis.lines:
+            found = {where[value]: pair[side] for value, pair in line.values.items() if pair[side]}
+            _draw(panel, line, dict(sorted(found.items())), joined=numeric)
+        good = "lower" if role == "retain" else "higher"
+        panel.set_title(f"{role} images ({good} is better)", fontsize=11)
+        panel.set_ylabel(f"{role} {named.fid}")
+        panel.set_xlabel(axis.name)
+        panel.set_yscale("log")
+        log_ticks(panel.yaxis)
+        if not numeric:
+            panel.set_xticks(list(where.values()), [str(value) for value in values])
+        elif min(values) > 0 and max(values) >= 10 * min(values):
+            panel.set_xscale("log")
+            log_ticks(panel.xaxis)
+        panel.grid(visible=True, color=GRID, linewidth=0.6)
+    handles, labels = sides[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.suptitle(axis.title, fontsize=11)
+    return figure
+
+
+def _draw(panel: Any, line: Line, found: Mapping[float, Any], *, joined: bool) -> None:
+    means = [estimate.mean for estimate in found.values()]
+    bars = [0.0 if each.low is None else each.mean - each.low for each in found.values()]
+    panel.errorbar(
+        list(found),
+        means,
+        # an interval below 0 has no place on a logarithmic axis
+        yerr=[[min(bar, 0.95 * mean) for bar, mean in zip(bars, means, strict=True)], bars],
+        color=line.style.colour,
+        marker=line.style.marker,
+        linestyle=line.style.line if joined else "none",
+        linewidth=1.6,
+        capsize=3,
+        label=line.label,
+    )

@@ -1,0 +1,136 @@
+"""How much each searched field matters to forgetting and to retaining, variant by variant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis.formats import Column, Table
+from analysis.measured import Contest, Entrant, Trial
+from analysis.style import GRID
+from platform.tracking import Sweep, importances
+
+LEAST = 8  # finished search trials, below which a share would be noise
+_ROLES = ("forget", "retain")
+
+
+def importance_table(contest: Contest, sweep: Sweep) -> Table | None:
+    """Shares of the variance that each field explains; None where no variant was searched enough.
+
+    Args:
+        contest: whose variants.
+        sweep: for the search spaces of its plan.
+    """
+    rows: list[dict[str, Any]] = []
+    for entrant in contest.contenders:
+        space = _space(entrant, sweep.plan)
+        found = [trial for trial in entrant.trials if trial.row["kind"] == "search"]
+        usable = [
+            (point, place)
+            for trial in found
+            if (place := trial.place("val/")) is not None
+            and (point := _params(trial, space)) is not None
+        ]
+        if not space or len(usable) < LEAST:
+            continue
+        shares = {
+            role: importances(
+                space,
+                [point for point, _ in usable],
+                [place[1] if role == "forget" else place[0] for _, place in usable],
+            )
+            for role in _ROLES
+        }
+        rows += [
+            {
+                "variant": entrant.variant.label,
+                "field": name,
+                "trials": len(usable),
+                **{role: shares[role].get(name) for role in _ROLES},
+            }
+            for name in space
+        ]
+    if not rows:
+        return None
+    return Table(
+        name=f"{contest.stem}_importance",
+        caption=f"{contest.title}: importance of hyperparameters",
+        columns=(
+            Column(key="variant", heading="Variant"),
+            Column(key="field", heading="Field"),
+            Column(key="trials", heading="search trials", kind="integer"),
+            Column(key="forget", heading="share for forgetting", kind="number"),
+            Column(key="retain", heading="share for retaining", kind="number"),
+        ),
+        rows=rows,
+        notes=(
+            "Share of the variance, over the search space, of log(validation distance / "
+            "original's) that the field alone or with others explains, by fANOVA (Optuna's).",
+            f"Variants of at least {LEAST} finished search trials; of few trials it is a hint.",
+        ),
+    )
+
+
+def _space(entrant: Entrant, plan: Mapping[str, Any]) -> dict[str, str]:
+    """Of the first group of the variant that has one: groups of one variant share it."""
+    spaces = (
+        group.get("space", {})
+        for group in plan.get("groups", ())
+        if group["label"] == entrant.variant.group
+    )
+    return next((dict(space) for space in spaces if space), {})
+
+
+def _params(trial: Trial, space: Mapping[str, str]) -> dict[str, Any] | None:
+    """The searched fields' values; None where one is not known."""
+    recorded = json.loads(trial.row["params"]) if trial.row.get("params") else {}
+    point = {name: recorded.get(name, trial.config.get(name)) for name in space}
+    return None if None in point.values() else point
+
+
+def importance_figure(table: Table) -> Figure:
+    """The shares as bars: a panel for forgetting, one for retaining."""
+    variants = list(dict.fromkeys(row["variant"] for row in table.rows))
+    fields = list(dict.fromkeys(row["field"] for row in table.rows))
+    figure = Figure(figsize=(9.6, 1.6 + 0.42 * len(variants) * 1.2), layout="constrained")
+    sides = figure.subplots(1, 2, sharey=True)
+    for axes, role in zip(sides, _ROLES, strict=True):
+        _bars(axes, role, table.rows, variants, fields)
+        axes.set_title("forgetting" if role == "forget" else "retaining", fontsize=11)
+    sides[0].invert_yaxis()  # the panels share it
+    handles, labels = sides[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.suptitle(table.caption, fontsize=11)
+    return figure
+
+
+def _bars(
+    axes: Any,
+    role: str,
+    rows: Sequence[Mapping[str, Any]],
+    variants: Sequence[str],
+    fields: Sequence[str],
+) -> None:
+    known = {(row["variant"], row["field"]): row[role] or 0.0 for row in rows}
+    start = np.zeros(len(variants))
+    looks = (("#0072B2", ""), ("#E69F00", "//"), ("#009E73", ".."), ("#CC79A7", "xx"))
+    for at, field in enumerate(fields):
+        colour, hatch = looks[at % len(looks)]
+        widths = np.array([known.get((variant, field), 0.0) for variant in variants])
+        axes.barh(
+            variants,
+            widths,
+            left=start,
+            color=colour,
+            hatch=hatch,
+            edgecolor="white",
+            label=field,
+        )
+        start = start + widths
+    axes.set_xlim(0.0, 1.0)
+    axes.set_xlabel("share of variance explained")
+    axes.grid(visible=True, axis="x", color=GRID, linewidth=0.6)

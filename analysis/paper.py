@@ -1,0 +1,145 @@
+"""Published numbers, given in a file, beside those of a sweep."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.choice import Named, chosen
+from analysis.formats import Column, Table
+from analysis.measured import Contest, Entrant, Point
+from platform.tracking import Row, UserError, Variant
+
+COLUMNS = ("model", "variant", "metric", "value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """One published number.
+
+    Attributes:
+        model: of the sweep.
+        variant: such as `ours_proxy`.
+        metric: such as `forget/fid`.
+        value: finite.
+    """
+
+    model: str
+    variant: str
+    metric: str
+    value: float
+
+
+def read_published(path: Path, variants: Sequence[Variant], rows: Sequence[Row]) -> list[Published]:
+    """Published numbers from a CSV file of the columns model, variant, metric, value.
+
+    Args:
+        path: the file.
+        variants: of the sweep.
+        rows: of the sweep, whose metrics are known.
+
+    Raises:
+        UserError: the file cannot be read, lacks a column, or names what the sweep has not.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise UserError(
+                    f"{path} lacks the column {', '.join(missing)}; it needs {','.join(COLUMNS)}"
+                )
+            lines = list(enumerate(reader, 2))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    known = {
+        "model": {variant.model for variant in variants},
+        "variant": {variant_name(variant) for variant in variants},
+        "metric": {name for row in rows for name, value in row.items() if "/" in name},
+    }
+    return [_published(f"{path}, line {number}", line, known) for number, line in lines]
+
+
+def _published(
+    where: str, line: Mapping[str, str | None], known: Mapping[str, set[str]]
+) -> Published:
+    given = {name: (line[name] or "").strip() for name in COLUMNS}
+    for name, values in known.items():
+        if given[name] not in values:
+            listed = ", ".join(sorted(values)[:12])
+            raise UserError(f"{where}: unknown {name} {given[name]!r}; the sweep has {listed}")
+    try:
+        value = float(given["value"])
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"{where}: value {given['value']!r} is not a finite number")
+    return Published(
+        model=given["model"], variant=given["variant"], metric=given["metric"], value=value
+    )
+
+
+def variant_name(variant: Variant) -> str:
+    """A group without its model: `mage_tiny/ours_proxy` is `ours_proxy`."""
+    return variant.group.rpartition("/")[2]
+
+
+def paper_table(published: Sequence[Published], contests: Sequence[Contest], named: Named) -> Table:
+    """Each published number beside that of the variant's default and of its chosen trial.
+
+    Args:
+        published: by `read_published`.
+        contests: of the sweep; the first of a model is its defaults'.
+        named: what the sweep asks of its variants.
+    """
+    entrants: dict[tuple[str, str], Entrant] = {}
+    for contest in contests:
+        for entrant in contest.entrants:
+            entrants.setdefault((contest.model, variant_name(entrant.variant)), entrant)
+    rows = []
+    for each in published:
+        own = entrants.get((each.model, each.variant))
+        default = None if own is None else own.default
+        unlearns = own is not None and not own.variant.is_reference
+        best = chosen(own, named.tolerance) if own is not None and unlearns else None
+        rows.append(
+            {
+                "model": each.model,
+                "variant": each.variant,
+                "metric": each.metric,
+                "paper": each.value,
+                **_beside("default", default, each),
+                **_beside("chosen", best, each),
+            }
+        )
+    return Table(
+        name="paper",
+        caption="The paper's numbers beside ours",
+        columns=(
+            *(Column(key=key, heading=key.capitalize()) for key in ("model", "variant", "metric")),
+            Column(key="paper", heading="paper", kind="number"),
+            Column(key="default", heading="ours, default", kind="estimate"),
+            Column(key="default_deviation", heading="deviation", kind="number", form="+.2f"),
+            Column(key="default_relative", heading="relative", kind="number", form="+.1%"),
+            Column(key="chosen", heading="ours, chosen", kind="estimate"),
+            Column(key="chosen_deviation", heading="deviation", kind="number", form="+.2f"),
+            Column(key="chosen_relative", heading="relative", kind="number", form="+.1%"),
+        ),
+        rows=rows,
+        notes=(
+            "Deviation: ours minus the paper's. Numbers are comparable only where data, networks "
+            "and budget are the paper's; the plan says what they were here.",
+        ),
+    )
+
+
+def _beside(key: str, point: Point | None, published: Published) -> dict[str, object]:
+    estimate = None if point is None else point.estimate(published.metric)
+    if estimate is None:
+        return {}
+    deviation = estimate.mean - published.value
+    relative = deviation / abs(published.value) if published.value else None
+    return {key: estimate, f"{key}_deviation": deviation, f"{key}_relative": relative}

@@ -1,0 +1,292 @@
+"""`python -m analysis.report NAME`: one page on a sweep, with its figures and tables.
+
+The page is a single HTML file without any address to load from. Beside it lie every figure (PNG,
+PDF) and table (CSV, Markdown, LaTeX, Parquet), and `provenance.json`, which names each file with
+its SHA-256.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from analysis import ablation, described, samples, shell, tsne
+from analysis.axes import axis_figure, axis_table, enumerated_axes, task_axes
+from analysis.choice import Named, choices, chosen
+from analysis.comparison import against_ours, by_seed, main_table
+from analysis.formats import write_provenance
+from analysis.fronts import front_figure, front_table
+from analysis.importance import LEAST, importance_figure, importance_table
+from analysis.measured import Contest, Point, contests
+from analysis.page import Block, Facts, Heading, Section, Text, render
+from analysis.paper import paper_table, read_published
+from analysis.verdict import verdict
+from analysis.writer import Writer
+from platform.tracking import RecordError, Row, metric_labels, publish
+
+_MOST_CONTESTS = 4  # of one model; along more, the axes say more
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit status."""
+    text = "One HTML page on a sweep, with every figure and table of it."
+    return shell.run("analysis.report", text, write_report, argv, add_options=_add_options)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--paper", type=Path, metavar="FILE", help="CSV of model,variant,metric,value to compare")
+    add("--publish", action="store_true", help="also put the report on the sweep's run in MLflow")
+    add("--tracking-uri", metavar="URI", help="of MLflow; default: mlflow.db in the storage")
+
+
+def write_report(request: shell.Request) -> list[Path]:
+    """Writes `report.html`, its figures and tables, and `provenance.json`, which names them all.
+
+    Returns:
+        The page and `provenance.json`.
+
+    Raises:
+        RecordError: no trial has finished.
+        UserError: the file of published numbers names what the sweep has not.
+    """
+    report = _Report(request)
+    sections = [
+        Section(title=title, anchor=anchor, blocks=list(blocks))
+        for title, anchor, blocks in report.sections()
+    ]
+    page = request.out / "report.html"
+    page.write_text(
+        render(
+            f"Sweep {request.sweep.name}",
+            str(request.sweep.plan.get("question", "")),
+            sections,
+            request.source.line,
+        ),
+        "utf-8",
+    )
+    listed = request.out / "provenance.json"
+    files = [page, *dict.fromkeys(report.writer.files)]
+    write_provenance(listed, request.source, files)
+    if request.options.get("publish"):
+        uri = request.options.get("tracking_uri")
+        publish(request.sweep, request.out, uri, report.registered())
+    return [page, listed]
+
+
+class _Report:
+    """The sections of one report, in their order."""
+
+    def __init__(self, request: shell.Request) -> None:
+        self.request, self.sweep = request, request.sweep
+        self.writer = Writer(request)
+        self.rows = request.sweep.rows()
+        self.variants = request.variants()
+        finished = [row for row in self.rows if row["state"] == "finished"]
+        if not finished:
+            raise RecordError(f"sweep {request.sweep.name!r} has no finished trial to report")
+        self.every = contests(request.sweep, self.variants)
+        tolerances = (contest.config.get("evaluation.retain_tolerance") for contest in self.every)
+        self.named = Named(
+            labels=metric_labels(self.rows),
+            tolerance=next((float(each) for each in tolerances if each is not None), 0.10),
+            has_kernel=any(row.get("retain/kid_mean") is not None for row in finished),
+        )
+        self.shown = [
+            contest
+            for model in request.by_model()
+            for contest in self.of_model(model)[
+                : None if len(self.of_model(model)) <= _MOST_CONTESTS else 1
+            ]
+        ]
+        paper = request.options.get("paper")
+        self.published = None if paper is None else read_published(paper, self.variants, self.rows)
+
+    def of_model(self, model: str) -> list[Contest]:
+        """The contests of a model."""
+        return [contest for contest in self.every if contest.model == model]
+
+    def registered(self) -> list[Row]:
+        """The trial of each variant whose model is kept as its best."""
+        points: dict[str, Point] = {}
+        for contest in self.every:
+            for entrant in contest.contenders:
+                point = chosen(entrant, self.named.tolerance)
+                if point is not None:
+                    points.setdefault(entrant.variant.group, point)
+        return [point.first.row for point in points.values()]
+
+    def sections(self) -> Iterator[tuple[str, str, Iterator[Block]]]:
+        """Title, anchor and blocks of each section."""
+        yield "The question and the verdict", "verdict", self.verdict()
+        yield "The plan", "plan", self.plan()
+        yield "Variants compared", "comparison", self.comparison()
+        yield "Forget against retain distance", "front", self.front()
+        yield "Choice under retain constraints", "choice", self.choice()
+        yield "The weight of the forget term", "alpha", self.alpha()
+        yield "Along what was enumerated", "axes", self.axes()
+        yield "Importance of hyperparameters", "importance", self.importance()
+        yield "t-SNE of embeddings", "tsne", self.tsne()
+        yield "Completions side by side", "samples", self.samples()
+        yield "Failures", "failures", self.failures()
+        yield "Environment", "environment", self.environment()
+        yield "The paper's numbers", "paper", self.paper()
+
+    def verdict(self) -> Iterator[Block]:
+        """What was asked, and the answer that the data give."""
+        yield Text(text=f"Question: {self.sweep.plan.get('question') or 'not recorded'}")
+        lines = verdict(self.shown, self.named)
+        yield Text(text=lines[0], strong=True)
+        for line in lines[1:]:
+            yield Text(text=line)
+        yield Text(
+            text="What is reported was chosen on validation images and measured on test images. "
+            "The spread of an Inception Score is over its splits; intervals are over seeds."
+        )
+        if any(contest.config.get("data.source") == "photos" for contest in self.every):
+            yield Text(
+                text="The data are crops of a few photographs a role: they compare methods on "
+                "these photographs and support no claim about classes in general."
+            )
+
+    def plan(self) -> Iterator[Block]:
+        """What was run."""
+        facts = described.plan_facts(self.sweep, self.variants, self.every, self.named)
+        yield Facts(items=facts)
+        data = described.data_table(self.sweep)
+        if data is not None:
+            yield self.writer.table(data)
+
+    def comparison(self) -> Iterator[Block]:
+        """The main table of each model, and what Ours differs by."""
+        for contest in self.shown:
+            tables = (
+                main_table(contest, self.named),
+                against_ours(contest, self.named),
+                by_seed(contest, self.named),
+            )
+            yield Heading(title=contest.title)
+            yield from (self.writer.table(table) for table in tables if table is not None)
+        if len(self.shown) < len(self.every):
+            yield Text(
+                text=f"{len(self.every) - len(self.shown)} more settings of the measuring were "
+                "run; what changes along them is shown below, under what was enumerated."
+            )
+
+    def front(self) -> Iterator[Block]:
+        """What each variant trades."""
+        yield Text(
+            text="Every finished trial is a point; a variant's line joins those that none of its "
+            "own beats in both. The fronts are drawn on test images and describe; nothing is "
+            "chosen by them."
+        )
+        for contest in self.shown:
+            if not any(trial.place() for entrant in contest.contenders for trial in entrant.trials):
+                yield Text(text=f"{contest.title}: no original to hold trials against.")
+                continue
+            yield self.writer.figure(
+                front_figure(contest, self.named),
+                f"{contest.stem}_front",
+                f"Scatter of forget against retain distance of {contest.title}, by variant",
+                f"{contest.title}: upper left is better in both.",
+            )
+            yield self.writer.table(front_table(contest))
+
+    def choice(self) -> Iterator[Block]:
+        """Which trial each variant is chosen by at three limits."""
+        yield from (self.writer.table(choices(contest, self.named)) for contest in self.shown)
+
+    def alpha(self) -> Iterator[Block]:
+        """`analysis.ablation`."""
+        yield from self.writer.made_by(
+            ablation.write_curves,
+            self.request,
+            "forget_alpha against retain and forget distance",
+            "A point a finished trial; filled where it kept the retain set on validation.",
+        )
+
+    def axes(self) -> Iterator[Block]:
+        """Along enumerated fields, and over further test tasks."""
+        found = [
+            axis
+            for model in self.request.by_model()
+            for axis in enumerated_axes(model, self.of_model(model))
+        ]
+        found += [axis for contest in self.shown for axis in task_axes(contest, self.named)]
+        if not any(axis.lines for axis in found):
+            yield Text(text="No field was enumerated within a variant, and one task was tested.")
+        for axis in (axis for axis in found if axis.lines):
+            if axis.is_drawn:
+                yield self.writer.figure(
+                    axis_figure(axis, self.named),
+                    axis.stem,
+                    f"Retain and forget distance, {axis.title}",
+                    f"{axis.title}. Bars: 95 % interval over seeds, where there are several.",
+                )
+            yield self.writer.table(axis_table(axis, self.named))
+
+    def importance(self) -> Iterator[Block]:
+        """Of what was searched."""
+        tables = [importance_table(contest, self.sweep) for contest in self.shown]
+        if not any(tables):
+            yield Text(text=f"No variant has {LEAST} finished search trials.")
+        for table in (table for table in tables if table is not None):
+            yield self.writer.figure(
+                importance_figure(table),
+                table.name,
+                f"Shares of variance that each field explains: {table.caption}",
+                f"{table.caption}.",
+            )
+            yield self.writer.table(table)
+
+    def tsne(self) -> Iterator[Block]:
+        """`analysis.tsne`."""
+        yield from self.writer.made_by(
+            tsne.write_figures,
+            self.request,
+            "t-SNE of embeddings by variant",
+            "Hollow: the original's completions; filled: the unlearned model's. Distances between "
+            "panels mean nothing.",
+        )
+
+    def samples(self) -> Iterator[Block]:
+        """`analysis.samples`, at the defaults and as chosen."""
+        tuned = dataclasses.replace(self.request, best=True)
+        for request, text in (
+            (self.request, "Trials at the defaults."),
+            (tuned, "Each variant's best feasible trial; a variant without one is left out."),
+        ):
+            yield from self.writer.made_by(
+                samples.write_pictures, request, "Completions of the same test images", text
+            )
+
+    def failures(self) -> Iterator[Block]:
+        """What did not finish, and why."""
+        table = described.failures_table(self.rows)
+        if table is None:
+            yield Text(text=f"All {len(self.rows)} trials finished.")
+        else:
+            yield self.writer.table(table)
+
+    def environment(self) -> Iterator[Block]:
+        """What the sweep ran on."""
+        if self.sweep.environment:
+            yield self.writer.table(described.environment_table(self.sweep.environment))
+        else:
+            yield Text(text="The sweep has no environment.json.")
+
+    def paper(self) -> Iterator[Block]:
+        """Published numbers beside ours."""
+        if self.published is None:
+            yield Text(
+                text="None were given: --paper FILE takes a CSV of model,variant,metric,value."
+            )
+        else:
+            yield self.writer.table(paper_table(self.published, self.every, self.named))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""Intervals, fronts and choices of the report, against values that are known."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.statistics import Estimate, choose, hypervolume, interval, paired, pareto, ranks
+
+
+def test_an_interval_is_students():
+    found = interval([4.0, 5.0, 6.0, 7.0, 8.0])
+    # t(0.975, 4) = 2.776445, s = sqrt(2.5), sqrt(n) = sqrt(5)
+    assert found.mean == 6.0
+    assert found.high - found.mean == pytest.approx(2.776445 * math.sqrt(2.5 / 5), rel=1e-6)
+    assert (found.mean - found.low, found.n) == (pytest.approx(found.high - found.mean), 5)
+
+
+def test_an_interval_is_scipys():
+    values = list(np.random.default_rng(0).normal(3.0, 2.0, size=7))
+    low, high = stats.t.interval(0.95, 6, loc=np.mean(values), scale=stats.sem(values))
+    found = interval(values)
+    assert (found.low, found.high) == pytest.approx((low, high))
+
+
+def test_95_of_100_intervals_hold_the_mean():
+    draws = np.random.default_rng(1).normal(10.0, 3.0, size=(4000, 3))
+    held = [found.low <= 10.0 <= found.high for found in map(interval, draws.tolist())]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.01)
+
+
+def test_one_value_has_no_interval_and_none_has_no_mean():
+    assert interval([2.5]) == Estimate(mean=2.5, low=None, high=None, n=1)
+    assert interval([]) is None
+
+
+def test_differences_are_paired_over_common_seeds():
+    found = paired({0: 5.0, 1: 7.0, 2: 9.0}, {1: 6.0, 2: 7.0, 3: 100.0})
+    assert (found.mean, found.n) == (1.5, 2)
+    # differences 1 and 2: s / sqrt(n) = 0.5, t(0.975, 1) = 12.7062
+    assert found.high - found.mean == pytest.approx(12.7062 * 0.5, rel=1e-5)
+    assert paired({0: 1.0}, {1: 1.0}) is None
+
+
+def test_pairing_removes_what_seeds_have_in_common():
+    seeds = {seed: 10.0 * seed for seed in range(3)}
+    first = {seed: value + 1.0 + 0.01 * seed for seed, value in seeds.items()}
+    assert paired(first, seeds).low > 0.9
+    assert interval(list(first.values())).low < 0.0
+
+
+@pytest.mark.parametrize(
+    ("points", "front"),
+    [
+        ([(0.0, 1.0), (1.0, 2.0), (2.0, 3.0)], [0, 1, 2]),
+        ([(2.0, 3.0), (0.0, 1.0), (1.0, 0.5), (1.0, 2.0)], [1, 3, 0]),
+        ([(0.0, 5.0), (1.0, 4.0), (-1.0, 5.0)], [2]),
+        ([(1.0, 1.0), (1.0, 1.0), (1.0, 2.0)], [2]),
+        ([(1.0, 1.0), (1.0, 1.0)], [0]),
+        ([], []),
+    ],
+)
+def test_a_front_holds_what_nothing_beats(points, front):
+    assert pareto(points) == front
+
+
+def test_a_hypervolume_is_the_area_below_the_stairs():
+    assert hypervolume([(0.0, 1.0), (0.5, 2.0)], (1.0, 0.0)) == pytest.approx(0.5 * 1 + 0.5 * 2)
+    # a beaten point, and points outside of the reference, add nothing
+    more = [(0.0, 1.0), (0.5, 2.0), (0.6, 1.5), (2.0, 9.0), (0.1, -1.0)]
+    assert hypervolume(more, (1.0, 0.0)) == pytest.approx(1.5)
+    assert hypervolume([(-1.0, 1.0)], (1.0, 0.0)) == pytest.approx(2.0)
+    assert hypervolume([], (1.0, 0.0)) == 0.0
+    assert hypervolume([(1.0, 1.0)], (1.0, 0.0)) == 0.0
+
+
+def test_a_hypervolume_is_what_counting_gives():
+    points = np.random.default_rng(2).uniform(size=(30, 2))
+    steps = (np.arange(400) + 0.5) / 400
+    x, y = np.meshgrid(steps, steps)
+    beaten = np.zeros_like(x, dtype=bool)
+    for across, up in points:
+        beaten |= (x >= across) & (y <= up)
+    found = hypervolume([tuple(point) for point in points.tolist()], (1.0, 0.0))
+    assert found == pytest.approx(beaten.mean(), abs=0.005)
+
+
+def test_a_choice_is_the_most_forgetful_within_the_limit():
+    points = [(0.0, 1.0), (math.log(1.05), 2.0), (math.log(1.1), 3.0), (math.log(1.2001), 9.0)]
+    assert [choose(points, tolerance) for tolerance in (0.05, 0.10, 0.20)] == [1, 2, 2]
+    assert choose(points, 0.21) == 3
+    assert choose(points[3:], 0.1) is None
+    assert choose([], 0.1) is None
+
+
+def test_equal_values_share_a_rank():
+    values = [3.0, None, 7.0, 3.0, 1.0]
+    assert ranks(values, highest_first=True) == [2, None, 1, 2, 4]
+    assert ranks(values, highest_first=False) == [2, None, 4, 2, 1]
