@@ -40,7 +40,7 @@ class Request(argparse.Namespace):
         sync: of a sweep.
         max_failures, time_budget, trials: see `--help`.
         limits: what those three say, once they are read.
-        list, fields, dry_run, resume, retry_failed, no_reuse, strict, debug: flags.
+        list, fields, dry_run, resume, retry_failed, no_reuse, no_report, strict, debug: flags.
     """
 
     study: str | None = None
@@ -60,6 +60,7 @@ class Request(argparse.Namespace):
     limits: Limits | None = None
     retry_failed: bool = False
     no_reuse: bool = False
+    no_report: bool = False
     list: bool = False
     fields: bool = False
     dry_run: bool = False

@@ -60,7 +60,8 @@ def sweep(storage: Path, *settings: str, options: Sequence[str] = ()) -> list[st
     named = {text.partition("=")[0] for text in settings}
     usual = [text for text in TINY if text.partition("=")[0] not in named]
     given = [part for text in (*usual, *settings) for part in ("--set", text)]
-    return [sys.executable, "-m", "platform.sweep", "--storage", str(storage), *given, *options]
+    program = [sys.executable, "-m", "platform.sweep", "--storage", str(storage), "--no-report"]
+    return [*program, *given, *options]
 
 
 def run(command: Sequence[str]) -> Ended:
