@@ -52,7 +52,7 @@ _NOT_ALONE = ("data.proxy_source", "data.store", "data.augment", "unlearn.token_
 
 _OTHERS = {
     "data.source": "photos",
-    "method": "max_loss",  # a checkpoint is given too, which cannot be retrained
+    "method": "random_encoder",  # not retrained, which a checkpoint excludes
     "retain_source": "1:3",
     "data.image_size": "64",
     "pretrain.tasks": "centre:0.25,random:0.75",
