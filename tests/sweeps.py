@@ -56,11 +56,16 @@ class Ended:
 
 
 def sweep(storage: Path, *settings: str, options: Sequence[str] = ()) -> list[str]:
-    """The command of a tiny sweep, whose own settings the given ones replace."""
-    named = {text.partition("=")[0] for text in settings}
-    usual = [text for text in TINY if text.partition("=")[0] not in named]
-    given = [part for text in (*usual, *settings) for part in ("--set", text)]
+    """The command of a tiny sweep; of settings of one name the last counts."""
+    named = {text.partition("=")[0]: text for text in (*TINY, *settings)}
+    given = [part for text in named.values() for part in ("--set", text)]
     return [sys.executable, "-m", "platform.sweep", "--storage", str(storage), *given, *options]
+
+
+def resumed(storage: Path, name: str, *options: str) -> list[str]:
+    """The command that goes on with a sweep."""
+    program = [sys.executable, "-m", "platform.sweep", "--storage", str(storage)]
+    return [*program, "--name", name, "--resume", *options]
 
 
 def run(command: Sequence[str]) -> Ended:

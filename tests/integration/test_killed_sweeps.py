@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.reliability import killed_and_resumed
+from tests.reliability.kills import killed_and_resumed
 from tests.sweeps import PAIR, run, sweep
 
 
