@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from platform import cluster, resources, runner
+from platform import cluster, estimate, resources, runner
 from platform.ledger import Ledger
 from platform.life import Watch
 from platform.limits import Limits
@@ -140,28 +140,24 @@ def _record(figures: Figures, plan: Plan) -> float:
 def _together(figures: Figures, plan: Plan) -> float:
     """What the runner does as a trial comes and goes, and the end of the sweep."""
     run = _run(plan)
+    left = {trial.key: _leave(plan, trial) for trial in plan.trials}
     seconds = []
-    while True:
-        began = time.perf_counter()
-        trial = run.next()
-        if trial is None:
-            break
+    began = time.perf_counter()
+    while (trial := run.next()) is not None:
+        result = left.get(trial.key) or _leave(plan, trial)
+        since = time.perf_counter()
         run.order(trial)
-        spent = time.perf_counter() - began
-        result = _leave(plan, trial)
-        began = time.perf_counter()
         run.started(trial.key)
         for report in _history(result):
             run.reported(trial.key, report)
         run.ended(trial.key, None)
-        seconds.append(spent + time.perf_counter() - began)
-    began = time.perf_counter()
+        seconds.append(time.perf_counter() - since)
     rest = _close(run)
     figures.tell(
         f"  {_course(seconds)}, without waiting for MLflow; it had all {rest:.2f} s after the last"
     )
     assert run.ledger.outstanding() == 0
-    return (sum(seconds) + time.perf_counter() - began) / plan.total
+    return (time.perf_counter() - began) / plan.total
 
 
 def _by_ray(figures: Figures, plan: Plan) -> float:
@@ -191,9 +187,21 @@ def _nothing(config: dict[str, Any]) -> None:
         tune.report(report)
 
 
+class _Terminal(io.StringIO):
+    """Where the progress is told at every step, not once a trial."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def _run(plan: Plan) -> runner._Run:
     ledger, recorder = Ledger.create(plan), Recorder(plan)
-    progress = Progress(plan, io.StringIO(), at_once=2, trial_s=lambda trial: 1.0)
+    progress = Progress(
+        plan,
+        _Terminal(),
+        at_once=2,
+        trial_s=lambda trial: estimate.trial_seconds(trial.config, plan),
+    )
     return runner._Run(plan, ledger, recorder, progress, Limits(), Phases("all"), Watch())
 
 

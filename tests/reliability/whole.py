@@ -150,9 +150,12 @@ def _faults_of_points(record: sqlite3.Connection, run: str, trial: Path) -> list
     history = json.loads((trial / "history.json").read_text())
     last = {"step": history[-1]["step"], **read_sealed(trial / "result.json")["metrics"]}
     for report in (*history, last):
-        for name in (each for each in report if "/" in each):
-            if found.get((name, report["step"]), [None])[0] != report[name]:
-                wrong.append(f"{trial.name}: point {name} at {report['step']}")
+        step = report["step"]
+        wrong += [
+            f"{trial.name}: point {name} at {step}"
+            for name in (each for each in report if "/" in each)
+            if found.get((name, step), [None])[0] != report[name]
+        ]
     return wrong
 
 

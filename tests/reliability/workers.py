@@ -24,7 +24,7 @@ from trainables.sealed import read_sealed
 
 # found within this after a process's last sign of life, which it may have given just before
 _FOUND_WITHIN_S = LOST_AFTER_S + 15.0
-_LATEST_S = 4.0
+_LATEST_S = 3.0
 
 
 @dataclass
@@ -68,7 +68,7 @@ class _Strikes:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Of the command line."""
     parser.add_argument("--times", type=int, default=10, help="trials struck by each signal")
-    parser.add_argument("--steps", type=int, default=1000, help="of each trial's unlearning")
+    parser.add_argument("--steps", type=int, default=300, help="of each trial's unlearning")
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -78,7 +78,7 @@ def measure(options: argparse.Namespace) -> int:
     steps = (f"unlearn.steps={options.steps}", f"unlearn.eval_every={options.steps // 2}")
     # one trial more than is struck: a strike may come too late
     search = (f"search.trials={options.times}", f"search.sobol_trials={options.times}")
-    settings = (*PAIR, *steps, "unlearn.save_every=10", *search)
+    settings = (*PAIR, *steps, "unlearn.save_every=20", *search)
     with tempfile.TemporaryDirectory() as folder:
         storage = Path(folder)
         command = sweep(storage, *settings, options=["--name", "undisturbed"])
