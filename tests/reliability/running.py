@@ -104,3 +104,17 @@ class Running:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self.lines.append((time.monotonic(), line))
+
+
+def lasting(command: Sequence[str]) -> float:
+    """Runs a sweep to its end; its seconds from its first line on, by which a machine is known.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    with Running(command) as running:
+        status = running.end()
+        over = time.monotonic()
+    if status:
+        raise RuntimeError(running.out)
+    return over - (running.when("Sweep ") or over)

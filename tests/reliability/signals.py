@@ -1,6 +1,7 @@
 """Sweeps stopped by Ctrl-C and by SIGTERM at random moments, each of which goes on.
 
-SIGTERM is sent to the driver alone or, as by service managers, to every process of its group.
+Ctrl-C reaches every process of a terminal. SIGTERM is sent to the driver alone or, as by service
+managers, to every process of its group.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from pathlib import Path
 
 from tests.reliability import whole
 from tests.reliability.figures import Figures
-from tests.reliability.running import Running
+from tests.reliability.running import Running, lasting
 from tests.sweeps import resumed, run, sweep, times, with_cache_of
 
 SETTINGS = ("method=original,ours", "search.trials=4")
-_EARLIEST_S, _LATEST_S = 1.0, 35.0
+# of the time that an undisturbed sweep takes; the second signal meets one that was resumed
+_EARLIEST, _LATEST = 0.02, 0.5
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,13 +35,15 @@ def measure(options: argparse.Namespace) -> int:
     hit = dict.fromkeys((signal.SIGINT, signal.SIGTERM), 0)
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder, "base")
-        ended = run(sweep(base, *SETTINGS, options=["--name", "a"]))
-        figures.hold("exit status of the sweep that builds the shared work", ended.status, 0)
+        usual_s = lasting(sweep(base, *SETTINGS, options=["--name", "a"]))
+        figures.tell(f"undisturbed, a sweep takes {usual_s:.0f} s from its first line on")
         for number in range(options.times):
             storage = with_cache_of(base, Path(folder, f"{number}"))
             command = sweep(storage, *SETTINGS, options=["--name", "a"])
             for each in (signal.SIGINT, signal.SIGTERM):
-                hit[each] += _stopped(figures, storage, command, each, chance)
+                moment = usual_s * chance.uniform(_EARLIEST, _LATEST)
+                group = each is signal.SIGINT or chance.random() < 0.5
+                hit[each] += _stopped(figures, storage, command, each, moment, group=group)
                 command = resumed(storage, "a")
             before = times(storage / "a")
             figures.hold("exit status of --resume", run(command).status, 0)
@@ -60,12 +64,11 @@ def _stopped(
     storage: Path,
     command: list[str],
     number: signal.Signals,
-    chance: random.Random,
+    moment: float,
+    *,
+    group: bool,
 ) -> bool:
-    """A sweep that is signalled at a random moment; whether it was still running by then."""
-    moment, group = chance.uniform(_EARLIEST_S, _LATEST_S), chance.random() < 0.5
-    # a terminal signals all that runs in it
-    group = group or number is signal.SIGINT
+    """A sweep that is signalled some seconds after its first line; whether it still ran by then."""
     with Running(command) as running:
         running.wait_for("Sweep a")
         time.sleep(moment)
