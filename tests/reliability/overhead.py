@@ -77,14 +77,15 @@ def measure(options: argparse.Namespace) -> int:
         found = []
         for size in options.sizes:
             with tempfile.TemporaryDirectory() as folder:
-                found.append(seconds_of(_plan(Path(folder), size, by_tpe=options.tpe)))
+                found.append(seconds_of(plan_of(Path(folder), size, by_tpe=options.tpe)))
             figures.tell(f"{part}: {size} trials, {1000 * found[-1]:.1f} ms a trial")
         sizes = f"{options.sizes[-1]} trials over {options.sizes[0]}"
         figures.at_most(f"{part}: a trial of {sizes}", found[-1] / found[0], options.most)
     return figures.verdict()
 
 
-def _plan(storage: Path, size: int, *, by_tpe: bool) -> Plan:
+def plan_of(storage: Path, size: int, *, by_tpe: bool = False) -> Plan:
+    """A sweep of so many trials, with a folder that holds its plan."""
     searched = size - 2
     sobol = 10 if by_tpe else searched
     settings = (
@@ -102,7 +103,7 @@ def _ledger(figures: Figures, plan: Plan) -> float:
     ledger = Ledger.create(plan)
     seconds = []
     while (trial := ledger.next()) is not None:
-        result = _result(trial)
+        result = _result_of(trial.key)
         began = time.perf_counter()
         ledger.finish(trial, result)
         seconds.append(time.perf_counter() - began)
@@ -138,13 +139,32 @@ def _record(figures: Figures, plan: Plan) -> float:
 
 
 def _together(figures: Figures, plan: Plan) -> float:
-    """What the runner does as a trial comes and goes, and the end of the sweep."""
+    """What the runner does as trials come and go, and the end of the sweep."""
     run = _run(plan)
-    left = {trial.key: _leave(plan, trial) for trial in plan.trials}
-    seconds = []
+    for trial in plan.trials:
+        _leave(plan, trial)
     began = time.perf_counter()
+    seconds = _drive(run)
+    rest = _close(run)
+    figures.tell(
+        f"  {_course(seconds)}, without waiting for MLflow; it had all {rest:.2f} s after the last"
+    )
+    assert run.ledger.outstanding() == 0
+    return (time.perf_counter() - began) / plan.total
+
+
+def driven(plan: Plan) -> None:
+    """A sweep of trials that do nothing, from its start to its end, without Ray."""
+    run = _run(plan)
+    _drive(run)
+    _close(run)
+
+
+def _drive(run: runner._Run) -> list[float]:
+    """Hands every trial out and takes its end in; seconds of each."""
+    seconds = []
     while (trial := run.next()) is not None:
-        result = left.get(trial.key) or _leave(plan, trial)
+        result = _leave(run.plan, trial)
         since = time.perf_counter()
         run.order(trial)
         run.started(trial.key)
@@ -152,12 +172,7 @@ def _together(figures: Figures, plan: Plan) -> float:
             run.reported(trial.key, report)
         run.ended(trial.key, None)
         seconds.append(time.perf_counter() - since)
-    rest = _close(run)
-    figures.tell(
-        f"  {_course(seconds)}, without waiting for MLflow; it had all {rest:.2f} s after the last"
-    )
-    assert run.ledger.outstanding() == 0
-    return (time.perf_counter() - began) / plan.total
+    return seconds
 
 
 def _by_ray(figures: Figures, plan: Plan) -> float:
@@ -230,18 +245,16 @@ def _leave(plan: Plan, trial: PlannedTrial) -> dict[str, Any]:
 
 
 def _leave_files(folder: Path, key: str) -> dict[str, Any]:
+    result = _result_of(key)
+    if folder.exists():
+        return result
     folder.mkdir(parents=True)
     noise = np.random.default_rng(0)
     for name, size in _FILES.items():
         (folder / name).write_bytes(noise.bytes(size))
-    result = _result_of(key)
     (folder / "history.json").write_text(json.dumps(_history(result)))
     (folder / "result.json").write_text(json.dumps(seal(result)))
     return result
-
-
-def _result(trial: PlannedTrial) -> dict[str, Any]:
-    return _result_of(trial.key)
 
 
 def _result_of(key: str) -> dict[str, Any]:

@@ -146,7 +146,11 @@ def _faults_of_points(record: sqlite3.Connection, run: str, trial: Path) -> list
     found: dict[tuple[str, int], list[float]] = {}
     for key, step, value in rows.fetchall():
         found.setdefault((key, step), []).append(value)
-    wrong = [f"{trial.name}: {key} twice" for key, values in found.items() if len(values) > 1]
+    wrong = [
+        f"{trial.name}: point {name} at {step} twice"
+        for (name, step), values in found.items()
+        if len(values) > 1
+    ]
     history = json.loads((trial / "history.json").read_text())
     last = {"step": history[-1]["step"], **read_sealed(trial / "result.json")["metrics"]}
     for report in (*history, last):
