@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Of the command line."""
     parser.add_argument("--rounds", type=int, default=1, help="of both sweeps")
     parser.add_argument("--away", type=float, default=60.0, help="seconds")
-    parser.add_argument("--search", type=int, default=9, help="search trials; 2 in all run beside")
+    parser.add_argument("--search", type=int, default=24, help="search trials")
     parser.add_argument("--steps", type=int, default=400, help="of each trial's unlearning")
     parser.add_argument("--most", type=float, default=5.0, help="slowdown in percent")
 
@@ -57,9 +57,12 @@ def _one(
 ) -> float:
     """One sweep with a server of its own; its seconds from start to end."""
     server, storage = Server(folder), with_cache_of(base, folder / "runs")
-    settings = (*PAIR, f"search.trials={options.search}", f"unlearn.steps={options.steps}")
-    settings = (*settings, f"unlearn.eval_every={options.steps // 4}")
-    command = sweep(storage, *settings, options=["--name", "a", "--tracking-uri", server.uri])
+    settings = (
+        *(f"search.trials={options.search}", f"search.sobol_trials={options.search}"),
+        *(f"unlearn.steps={options.steps}", f"unlearn.eval_every={options.steps // 4}"),
+    )
+    named = ["--name", "a", "--tracking-uri", server.uri]
+    command = sweep(storage, *PAIR, *settings, options=named)
     server.start()
     try:
         began = time.monotonic()
