@@ -55,7 +55,9 @@ class Progress:
                 self._took += entry.duration_s
                 self._thought += trial_s(entry.trial)
         ended = {entry.trial.key for entry in entries if entry.state != "interrupted"}
-        self._waiting = {each.key: each for each in plan.trials if each.key not in ended}
+        # asked once a trial: in a long sweep every look at the clock would ask it of thousands
+        self._each = sum(map(trial_s, plan.trials)) / max(len(plan.trials), 1)
+        self._waiting = {t.key: trial_s(t) for t in plan.trials if t.key not in ended}
         self._stages: dict[str, tuple[float, int, float]] = {}
         self._done = sum(entry.state in ("finished", "pruned") for entry in entries)
         self._failed = sum(entry.state == "failed" for entry in entries)
@@ -150,7 +152,7 @@ class Progress:
             cause: why, and what follows, one line.
         """
         self._ended(trial)
-        self._waiting[trial.key] = trial
+        self._waiting[trial.key] = self._trial_s(trial)
         self._line(f"{self._count()} {trial.name} stopped: {cause}{self._left()}")
         self._refresh()
 
@@ -181,10 +183,9 @@ class Progress:
 
     def seconds_left(self) -> float:
         """By the trials so far: those under way have on average half of theirs to go."""
-        known = sum(map(self._trial_s, self._waiting.values()))
+        known = sum(self._waiting.values())
         later = self._total() - self._done - self._failed - len(self._began) - len(self._waiting)
-        each = sum(map(self._trial_s, self._plan.trials)) / max(len(self._plan.trials), 1)
-        thought = known + max(0, later) * each + sum(self._running.values()) / 2
+        thought = known + max(0, later) * self._each + sum(self._running.values()) / 2
         pace = self._took / self._thought if self._thought else 1.0
         return pace * thought / self._at_once
 
