@@ -81,7 +81,7 @@ def retrained_material(config: TrialConfig, dataset: Dataset, context: Context) 
     shipped = shipped_retrained(config)
     if shipped:
         return {"model": config.model, "shipped": file_hash(shipped, context.cache)}
-    return _training_material(retraining(config), dataset, context)
+    return {**_training_material(retraining(config), dataset, context), "without": "forget"}
 
 
 def _training_material(config: TrialConfig, dataset: Dataset, context: Context) -> dict[str, Any]:

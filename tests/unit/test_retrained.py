@@ -24,11 +24,11 @@ from trainables.base_models import (
     retrained_model,
 )
 from trainables.checkpoints import load_weights, save_weights
-from trainables.config import ModelName, TrialConfig
+from trainables.config import ModelName, TrialConfig, to_dict
 from trainables.context import Context
 from trainables.data import Dataset, load
 from trainables.data.splits import PHOTOGRAPHS
-from trainables.overrides import apply_overrides
+from trainables.overrides import apply_overrides, flatten
 from trainables.shipped import FOLDER, RECIPES, recipe, retraining, shipped_retrained
 from trainables.stages import prepare, stage_keys
 from trainables.trial import identity
@@ -254,21 +254,42 @@ def test_the_command_makes_its_three_files(
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_what_is_shipped_forgets_and_keeps(name: str, cache: Path) -> None:
+def test_what_is_shipped_is_as_its_record_says(name: str, cache: Path) -> None:
     told, original = (
         json.loads((FOLDER / f"{each}.json").read_text())
         for each in (name, name.removesuffix("_retrained"))
     )
-    assert told["recipe"] == original["recipe"]
+    made, now = flatten(told["recipe"]), flatten(to_dict(recipe(told["recipe"]["model"])))
+    assert made.pop("tasks") == original["recipe"]["tasks"]
+    assert made == {field: now[field] for field in made}
     assert told["data"] == original["data"] == load(TrialConfig().data, cache).fingerprint
     measured, before = told["metrics"], original["metrics"]
-    assert measured["forget/fid"] > 1.5 * before["forget/fid"]
-    assert measured["retain/fid"] < 1.5 * before["retain/fid"]
+    # it may well complete what it never met; what it did meet it completes as the original does
+    assert measured["retain/fid"] < 1.2 * before["retain/fid"]
+    assert measured["grey/forget/fid"] == pytest.approx(before["grey/forget/fid"], rel=0.05)
     config = TrialConfig(model=told["recipe"]["model"], method="retrained")
     assert shipped_retrained(config) == FOLDER / f"{name}.safetensors"
     own = new_model(config)
     load_weights(own, FOLDER / f"{name}.safetensors")
     assert (FOLDER / f"{name}.safetensors").stat().st_size < 6 * 10**6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MADE)
+def test_the_recorded_figures_are_met(name: str, cache: Path, tmp_path: Path) -> None:
+    for each in FOLDER.glob(f"{name}.*"):
+        (tmp_path / each.name).write_bytes(each.read_bytes())
+    recorded = json.loads((FOLDER / f"{name}.json").read_text())
+    config = recipe(recorded["recipe"]["model"])
+    originals.make(config, tmp_path, cache, train=False, without_forget=True)
+    again = json.loads((tmp_path / f"{name}.json").read_text())
+    assert again["training"] == recorded["training"]
+    assert again["metrics"] == pytest.approx(recorded["metrics"], rel=0.05)
+
+
+def test_the_photographs_come_with_one_for_the_usual_trial() -> None:
+    path = shipped_retrained(TrialConfig(method="retrained"))
+    assert path == FOLDER / "mae_tiny_retrained.safetensors"
 
 
 @pytest.mark.parametrize("name", MADE)
