@@ -38,7 +38,7 @@ RETRAINED_FORGET = 40.0
 # of each variant: how strongly it forgets, and how much of that it takes from the retain set
 _STRENGTH = dict(zip(VARIANTS, (2.4, 1.6, 1.8, 1.4, 2.0, 2.2), strict=True))
 _HARM = dict(zip(VARIANTS, (0.35, 0.12, 0.06, 0.08, 0.03, 0.5), strict=True))
-_STATES = {7: ("failed", "non-finite"), 11: ("pruned", None), 13: ("interrupted", None)}
+_STATES = {31: ("failed", "non-finite"), 47: ("pruned", None), 63: ("interrupted", None)}
 
 
 def record_large(storage: Path, trials: int = 1000, *, files: bool = True) -> Plan:
