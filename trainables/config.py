@@ -239,6 +239,7 @@ class TrialConfig(Checked):
             retain_source="real",
             forget_alpha=0.0,
             seed=0,
+            train_task=TrialConfig().train_task,
             unlearn=UnlearnConfig(),
         )
 
