@@ -51,8 +51,8 @@ _NOT_ALONE = ("data.proxy_source", "data.store", "data.augment", "unlearn.token_
 
 
 _OTHERS = {
-    "method": "max_loss",  # retrained takes no checkpoint
     "data.source": "photos",
+    "method": "random_encoder",  # not retrained, which a checkpoint excludes
     "retain_source": "1:3",
     "data.image_size": "64",
     "pretrain.tasks": "centre:0.25,random:0.75",
