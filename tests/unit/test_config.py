@@ -251,8 +251,9 @@ def test_values_out_of_range_are_refused_by_their_whole_name(name: str, value: f
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0, -0.5, 2.0])
 def test_a_task_removes_a_part_and_keeps_a_part(ratio: float) -> None:
-    [line] = problems({"test_task.ratio": ratio})
-    assert f"ratio={ratio} is outside (0, 1)" in line
+    for task in ("train_task", "test_task"):
+        [line] = problems({f"{task}.ratio": ratio})
+        assert line == f"{task}.ratio={ratio} is outside (0, 1)"
 
 
 def test_a_class_has_one_role_and_a_folder_has_a_root() -> None:
