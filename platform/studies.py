@@ -74,7 +74,7 @@ def _read(path: Path) -> Study:
 def study_faults(study: Study) -> list[str]:
     """What of a study is of another type than its fields say, a line each.
 
-    Python takes a single value in parentheses for the value itself, so that is told with its remedy.
+    A single value in parentheses is no tuple to Python: that is told with its remedy.
     """
     faults = [
         f"{name} is no {wanted.__name__}(...)"
