@@ -47,7 +47,9 @@ def problems(overrides: Mapping[str, Any]) -> list[str]:
 
 
 # refused beside the other defaults: of the published sets, or of a noise bank
-_NOT_ALONE = ("data.proxy_source", "data.store", "data.augment", "unlearn.token_cache")
+_NOT_ALONE = (
+    *("data.root", "data.proxy_source", "data.store", "data.augment", "unlearn.token_cache"),
+)
 
 
 _OTHERS = {
@@ -269,6 +271,17 @@ def test_a_class_has_one_role_and_a_folder_has_a_root() -> None:
     assert any("data.root" in line for line in found)
     assert any("forget and data.retain" in line and "'b'" in line for line in found)
     assert any("forget and data.proxy" in line and "'a'" in line for line in found)
+
+
+def test_a_root_is_refused_where_no_source_reads_it() -> None:
+    [line] = problems({"data.root": "/photos"})
+    assert "data.root=/photos is not read by data.source=photos" in line
+    assert "--set data.source=folder" in line
+    one, other = (
+        apply_overrides(TrialConfig(), {"data.source": "folder", "data.root": root})
+        for root in ("/one", "/other")
+    )
+    assert one.key() != other.key()
 
 
 def test_retain_label_needs_retain_rows() -> None:
