@@ -137,6 +137,21 @@ def _value(name: str, text: str) -> Any:
     return parse_value(name, text)
 
 
+def search_faults(search: SearchConfig) -> list[str]:
+    """What of a study's search is not as its fields ask, a line each."""
+    faults = []
+    for name, hint in get_type_hints(SearchConfig).items():
+        value = getattr(search, name)
+        choices = get_args(hint)
+        if choices and value not in choices:
+            faults.append(f"search.{name}={value!r} is not one of {', '.join(choices)}")
+        elif not choices and type(value) is not hint:
+            faults.append(f"search.{name}={value!r} is not of type {hint.__name__}")
+        elif name in _LEAST and value < _LEAST[name]:
+            faults.append(f"search.{name}={value} is below {_LEAST[name]}")
+    return faults
+
+
 def _take_search(settings: Settings, name: str, text: str) -> list[str]:
     try:
         value = parse_text(f"{_SEARCH}{name}", get_type_hints(SearchConfig)[name], text)

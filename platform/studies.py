@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from search_spaces import STUDIES, Study
+from optuna.distributions import BaseDistribution
+
+from platform.settings import search_faults
+from search_spaces import STUDIES, SearchConfig, Study
+from trainables.config import TrialConfig
 from trainables.errors import ConfigError, UserError
 from trainables.overrides import close_names
 
@@ -59,4 +65,40 @@ def _read(path: Path) -> Study:
         raise StudyError(f"{path} holds no STUDY = Study(...) of search_spaces.study")
     if not NAME.fullmatch(study.name):
         raise StudyError(f"{path}: name={study.name!r} is no name for a sweep: {NAMES}")
+    faults = study_faults(study)
+    if faults:
+        raise StudyError(f"{path}: {'; '.join(faults)}")
     return study
+
+
+def study_faults(study: Study) -> list[str]:
+    """What of a study is of another type than its fields say, a line each.
+
+    A single value in parentheses is no tuple to Python: that is told with its remedy.
+    """
+    faults = [
+        f"{name} is no {wanted.__name__}(...)"
+        for name, wanted in (("base", TrialConfig), ("search", SearchConfig))
+        if not isinstance(getattr(study, name), wanted)
+    ]
+    for name in ("variants", "points"):
+        value = getattr(study, name)
+        if not _is_list(value) or not all(isinstance(each, Mapping) for each in value):
+            faults.append(f'{name}={value!r} is not a tuple such as ({{"method": "ours"}},)')
+    if not study.variants:
+        faults.append("variants is empty: it names what is compared")
+    faults += [
+        f"axes: {name}={values!r} is not a tuple; one value is written ({values!r},)"
+        for name, values in study.axes.items()
+        if not _is_list(values)
+    ]
+    faults += [
+        f"space: {name}={axis!r} is no distribution of optuna.distributions"
+        for name, axis in study.space.items()
+        if not isinstance(axis, BaseDistribution)
+    ]
+    return faults or search_faults(study.search)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, tuple | list)

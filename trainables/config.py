@@ -73,12 +73,9 @@ __all__ = [
     "to_dict",
 ]
 
-# what originals of each family learn to complete, unless told otherwise
-_PRETRAINING_TASKS: dict[str, tuple[str, ...]] = {
-    "mae": ("random:0.5", "centre:0.5"),
-    "mage": ("random:0.5", "centre:0.5"),
-    "palette": ("hybrid:0.3", "centre:0.5"),
-}
+# what originals learn to complete, unless told otherwise, and the families that learn otherwise
+_USUAL_PRETRAINING = ("random:0.5", "centre:0.5")
+_PRETRAINING_TASKS: dict[str, tuple[str, ...]] = {"palette": ("hybrid:0.3", "centre:0.5")}
 
 
 def retain_share(source: str) -> float | None:
@@ -239,13 +236,15 @@ class TrialConfig(Checked):
             retain_source="real",
             forget_alpha=0.0,
             seed=0,
+            train_task=TrialConfig().train_task,
             unlearn=UnlearnConfig(),
         )
 
     def pretraining_tasks(self) -> tuple[TaskConfig, ...]:
         """What the original learns to complete, in turn step by step."""
         family = self.model.partition("_")[0]
-        return tuple(map(parse_task, self.pretrain.tasks or _PRETRAINING_TASKS[family]))
+        usual = _PRETRAINING_TASKS.get(family, _USUAL_PRETRAINING)
+        return tuple(map(parse_task, self.pretrain.tasks or usual))
 
     def key(self) -> str:
         """Twelve hexadecimal digits: equal configurations, equal keys, on every machine."""

@@ -134,6 +134,12 @@ def _typed(name: str, value: Any) -> Any:
     return value
 
 
+def _told_of(name: str, line: str) -> str:
+    """A fault of a section that is there twice, `task.`, under the name that it has here."""
+    kind = "task."
+    return f"{name}.{line.removeprefix(kind)}" if line.startswith(kind) else line
+
+
 def _replace(config: Any, values: Mapping[str, Any], prefix: str) -> Any:
     changes: dict[str, Any] = {}
     problems: list[str] = []
@@ -146,7 +152,7 @@ def _replace(config: Any, values: Mapping[str, Any], prefix: str) -> Any:
                 try:
                     changes[each.name] = _replace(current, below, name + ".")
                 except ConfigError as error:
-                    problems += error.problems
+                    problems += [_told_of(name, line) for line in error.problems]
         elif name in values:
             changes[each.name] = values[name]
     try:

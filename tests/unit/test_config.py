@@ -47,7 +47,9 @@ def problems(overrides: Mapping[str, Any]) -> list[str]:
 
 
 # refused beside the other defaults: of the published sets, or of a noise bank
-_NOT_ALONE = ("data.proxy_source", "data.store", "data.augment", "unlearn.token_cache")
+_NOT_ALONE = (
+    *("data.root", "data.proxy_source", "data.store", "data.augment", "unlearn.token_cache"),
+)
 
 
 _OTHERS = {
@@ -251,8 +253,9 @@ def test_values_out_of_range_are_refused_by_their_whole_name(name: str, value: f
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0, -0.5, 2.0])
 def test_a_task_removes_a_part_and_keeps_a_part(ratio: float) -> None:
-    [line] = problems({"test_task.ratio": ratio})
-    assert f"ratio={ratio} is outside (0, 1)" in line
+    for task in ("train_task", "test_task"):
+        [line] = problems({f"{task}.ratio": ratio})
+        assert line == f"{task}.ratio={ratio} is outside (0, 1)"
 
 
 def test_a_class_has_one_role_and_a_folder_has_a_root() -> None:
@@ -268,6 +271,17 @@ def test_a_class_has_one_role_and_a_folder_has_a_root() -> None:
     assert any("data.root" in line for line in found)
     assert any("forget and data.retain" in line and "'b'" in line for line in found)
     assert any("forget and data.proxy" in line and "'a'" in line for line in found)
+
+
+def test_a_root_is_refused_where_no_source_reads_it() -> None:
+    [line] = problems({"data.root": "/photos"})
+    assert "data.root=/photos is not read by data.source=photos" in line
+    assert "--set data.source=folder" in line
+    one, other = (
+        apply_overrides(TrialConfig(), {"data.source": "folder", "data.root": root})
+        for root in ("/one", "/other")
+    )
+    assert one.key() != other.key()
 
 
 def test_retain_label_needs_retain_rows() -> None:
@@ -415,7 +429,13 @@ def test_equal_configurations_have_equal_keys() -> None:
     assert whole.key() == exact.key()
 
 
-IGNORED = {"forget_alpha": 0.9, "retain_source": "proxy", "variant": "released", "unlearn.lr": 0.01}
+IGNORED = {
+    "forget_alpha": 0.9,
+    "retain_source": "proxy",
+    "variant": "released",
+    "unlearn.lr": 0.01,
+    "train_task.ratio": 0.75,
+}
 
 
 @pytest.mark.parametrize("name", IGNORED)

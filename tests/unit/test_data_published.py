@@ -16,7 +16,7 @@ from tests import published as trees
 from trainables.batches import Batches, Pool
 from trainables.config import LoaderConfig, TrialConfig, UnlearnConfig
 from trainables.data import Dataset, load, splits
-from trainables.data.__main__ import main
+from trainables.data.__main__ import _measurable, main
 from trainables.data.availability import training_rows
 from trainables.data.decoding import open_image
 from trainables.data.layouts import paper_split
@@ -334,6 +334,23 @@ def settings(**fields: Any) -> list[str]:
     return [f"--set=data.{name}={value}" for name, value in fields.items()]
 
 
+@pytest.mark.parametrize(
+    ("fewest", "told"),
+    [
+        (9, ["too few to be measured: 9 test images of the forget classes"]),
+        (10, ["320 by the small network, 10240 by Inception; of test there are 10"]),
+        (320, [": 10240 by Inception; of test there are 320"]),
+        (10240, []),
+    ],
+)
+def test_check_tells_how_many_images_measuring_wants(fewest: int, told: list[str]) -> None:
+    many = 20000
+    counts = {(role, split): many for role in ("retain", "forget") for split in ("val", "test")}
+    found = _measurable({**counts, ("forget", "test"): fewest, ("proxy", "test"): 0})
+    assert len(found) == len(told)
+    assert all(part in line for part, line in zip(told, found, strict=True))
+
+
 ROLES = settings(
     forget=",".join(trees.FORGET), retain=",".join(trees.RETAIN), image_size=16, **SIZES
 )
@@ -352,6 +369,7 @@ def test_check_counts_names_the_unusable_and_writes_the_manifest(
     assert "no proxy images" in out
     assert "1 classes have fewer test images than asked for: n09835506 (2 of 3)" in out
     assert "unusable, left out: val/n09835506/ILSVRC2012_val_00020001.JPEG: corrupt" in out
+    assert "too few to be measured: 2 val images of the retain classes; a sweep wants 10" in out
     assert out.endswith("usable\n")
     manifest = pq.read_table(tmp_path / "runs" / "imagenet.parquet")
     assert manifest.num_rows == 26

@@ -10,7 +10,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from platform.planning import make_plan
-from platform.studies import StudyError, find_study
+from platform.studies import StudyError, find_study, study_faults
 from search_spaces import STUDIES, Study
 from search_spaces.paper import ALPHAS, FULL, TINY
 from tests.command import Captured, called, planned, refused, setting
@@ -138,6 +138,17 @@ def test_a_plan_knows_the_file_of_its_study(own: Path, tmp_path: Path) -> None:
             + "\nBASE = TrialConfig(forget_alpha=-1.0)\n",
             "forget_alpha=-1.0 is below 0",
         ),
+        (OWN.replace("variants=(", "variants=() and ("), "variants is empty"),
+        (OWN.replace('{"method": "original"}, ', "").replace("0.7},)", "0.7})"), "not a tuple"),
+        (OWN.replace("search=", 'axes={"seed": (1)},\n    search='), "is written (1,)"),
+        (OWN.replace("search=", 'space={"seed": (1, 2)},\n    search='), "is no distribution"),
+        (OWN.replace("search=", 'base={"seed": 1},\n    search='), "base is no TrialConfig(...)"),
+        (OWN.replace("trials=0", "trials=-1"), "search.trials=-1 is below 0"),
+        (
+            OWN.replace("trials=0", 'goal="best"'),
+            "search.goal='best' is not one of feasible, front",
+        ),
+        (OWN.replace("trials=0", "asha=1"), "search.asha=1 is not of type bool"),
     ],
 )
 def test_a_file_that_holds_no_study_is_refused_in_a_line(
@@ -161,6 +172,11 @@ def test_a_variant_that_cannot_be_is_refused(own: Path, capsys: Captured) -> Non
 def test_an_absent_file_is_refused(tmp_path: Path, capsys: Captured) -> None:
     (line,) = refused(capsys, str(tmp_path / "no.py"))
     assert f"{tmp_path}/no.py is not a file" in line
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=list(STUDIES))
+def test_the_products_own_studies_are_as_a_users_must_be(study: Study) -> None:
+    assert study_faults(study) == []
 
 
 def test_all_studies_are_listed(capsys: Captured) -> None:

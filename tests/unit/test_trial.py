@@ -270,7 +270,7 @@ def test_a_method_moves_its_part_of_the_model_alone(
 
 
 def test_methods_lead_to_different_models(trials: Mapping[str, Ran]) -> None:
-    assert ENCODER_ONLY == ["random_encoder", "ours"]
+    assert {"random_encoder", "ours"} <= set(ENCODER_ONLY)
     values = {trial.result["metrics"]["forget/fid"] for trial in trials.values()}
     assert len(values) == len(METHODS)
 

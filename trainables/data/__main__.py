@@ -13,12 +13,20 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from trainables.config import COCO, PAPER_SIZES, PUBLISHED, DataConfig, TrialConfig
+from trainables.config import (
+    COCO,
+    PAPER_SIZES,
+    PUBLISHED,
+    DataConfig,
+    EvaluationConfig,
+    ExtractorConfig,
+    TrialConfig,
+)
 from trainables.data.dataset import ROLES, SPLITS, Dataset
 from trainables.data.layouts import EXPECTED, guess_source, open_tree, paper_split
 from trainables.data.splits import class_folders, problems
@@ -28,6 +36,9 @@ from trainables.overrides import apply_overrides, parse_value
 _TELL_EVERY_S = 5.0
 _NAMED = 10
 _SOURCES = (*PUBLISHED, COCO, "folder")
+# a covariance of D features wants so many times D images; D is the small network's, and Inception's
+_TIMES = 5
+_WIDTHS = {"the small network": ExtractorConfig().dim, "Inception": 2048}
 
 
 class _Progress:
@@ -183,7 +194,27 @@ def _report(dataset: Dataset, source: str, config: DataConfig) -> list[str]:
             shown = ", ".join(few[:_NAMED]) + (", ..." if few[_NAMED:] else "")
             lines.append(f"{len(few)} classes have fewer {split} images than asked for: {shown}")
     lines += [f"unusable, left out: {each.path}: {each.reason}" for each in dataset.refused]
-    return [*lines, "usable"]
+    return [*lines, *(_measurable(counts) if source != COCO else ()), "usable"]
+
+
+def _measurable(counts: Mapping[tuple[str, str], int]) -> list[str]:
+    """A line where the measured images are too few to be measured, or to be measured well."""
+    measured = {(r, s): counts[r, s] for s in ("val", "test") for r in ("retain", "forget")}
+    (role, split), least = min(measured.items(), key=lambda each: each[1])
+    splits = EvaluationConfig().is_splits
+    if least < splits:
+        return [
+            f"too few to be measured: {least} {split} images of the {role} classes; a sweep wants "
+            f"{splits}, or a lower evaluation.is_splits"
+        ]
+    short = {name: _TIMES * width for name, width in _WIDTHS.items() if least < _TIMES * width}
+    if not short:
+        return []
+    wanted = ", ".join(f"{count} by {name}" for name, count in short.items())
+    return [
+        f"a Frechet distance wants so many {role} images a split: {wanted}; of {split} there are "
+        f"{least}. With fewer it comes out too high, for every variant alike"
+    ]
 
 
 if __name__ == "__main__":

@@ -105,6 +105,11 @@ class DataConfig(Checked):
         only = f"needs data.source={' or '.join(PUBLISHED)}"
         return [
             (self.source != "photos" and not self.root, f"source={self.source} needs data.root"),
+            (
+                self.source == "photos" and bool(self.root),
+                f"root={self.root} is not read by data.source=photos: --set data.source=folder, "
+                f"{' or '.join(PUBLISHED)}",
+            ),
             (coco and not published, f"proxy_source=coco {only}"),
             (coco and not self.proxy_root, "proxy_source=coco needs data.proxy_root"),
             (coco and bool(self.proxy), "proxy_source=coco takes the place of data.proxy"),
