@@ -78,12 +78,20 @@ def execute(order: Order, report: Report, callbacks: list[Any] | None = None) ->
     except Exception as error:
         failure = diagnose(error)
         with contextlib.suppress(OSError):  # the disk may be what failed
-            (folder / "error.txt").write_text(traceback.format_exc())
-            if failure.cause == "non-finite":
-                # from there it would fail again
-                (folder / SNAPSHOT).unlink(missing_ok=True)
+            _leave_failure(folder, failure)
         return failure
     return None
+
+
+def _leave_failure(folder: Path, failure: Failure) -> None:
+    """Leaves the traceback, and of the trial's own files what another attempt can use."""
+    if failure.cause == "disk":
+        # what was cut short looks like a file, and takes room
+        _clear(folder, SNAPSHOT)
+    if failure.cause == "non-finite":
+        # from there it would fail again
+        (folder / SNAPSHOT).unlink(missing_ok=True)
+    (folder / "error.txt").write_text(traceback.format_exc())
 
 
 def _clear(folder: Path, kept: str) -> None:

@@ -150,6 +150,23 @@ def test_a_failure_is_named_and_its_trace_kept(config: TrialConfig, tmp_path: Pa
     assert "Traceback" in (Path(given.folder) / "error.txt").read_text()
 
 
+def test_a_full_disk_leaves_no_half_files_and_the_snapshot(
+    config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(order: launch.Order, report: launch.Report) -> None:
+        for name in (SNAPSHOT, "config.json"):
+            Path(order.folder, name).write_text("{")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(launch, "_inline", fill)
+    given = order(config, tmp_path, "full", 1)
+    failure = launch.execute(given, lambda metrics: None)
+    assert failure is not None
+    assert failure.cause == "disk"
+    left = {path.name for path in Path(given.folder).iterdir()}
+    assert left == {SNAPSHOT, "error.txt"}
+
+
 def test_diagnosis_finds_the_cause_inside_what_ray_wraps() -> None:
     class Wrapped(Exception):
         cause = OSError(28, "No space left on device")

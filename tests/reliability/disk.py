@@ -90,6 +90,8 @@ def _filled(figures: Figures, storage: Path, moment: float) -> bool:
     figures.hold("exit status", status, 130)
     figures.hold("says why and how to go on", _says_how(running.out), 1)
     figures.hold("tracebacks", running.out.count("Traceback"), 0)
+    if "Traceback" in running.out:
+        figures.tell(running.out)
     figures.hold("processes left", len(left), 0)
     _no_fault(figures, "corrupt files", whole.broken_files(storage))
     before = times(storage / "a")
