@@ -113,4 +113,4 @@ def _draw_reference(axes: Axes, found: Sequence[Place], style: Style, label: str
     """Every trial of a reference: its seeds."""
     across, up = ([math.exp(value) for value in side] for side in zip(*found, strict=True))
     look: dict[str, Any] = {"marker": style.marker, "linestyle": "none", "label": label}
-    axes.plot(across, up, color=style.colour, markersize=12, markeredgewidth=2, **look)
+    axes.plot(across, up, color=style.colour, markersize=12, markeredgewidth=2, zorder=5, **look)
