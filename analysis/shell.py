@@ -60,7 +60,7 @@ class Request:
             RecordError: none has such a trial.
         """
         trials = [
-            (variant, variant.best if self.best and not variant.is_original else variant.default)
+            (variant, variant.best if self.best and not variant.is_reference else variant.default)
             for variant in variants
         ]
         found = [(variant, row) for variant, row in trials if row is not None]

@@ -1,7 +1,7 @@
 """`python -m analysis.tables NAME`: the paper's two CSV files, and a table in Markdown and LaTeX.
 
-The CSV files hold every finished trial, a row a checkpoint and test configuration; the table holds
-each variant at its defaults and its best feasible trial.
+The CSV files hold every finished trial, a row a checkpoint and test configuration, further test
+tasks among these; the table holds each variant at its defaults and its best feasible trial.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,21 @@ _FIGURES = {
 _NETWORKS = ("fid_extractor", "is_extractor", "clip_model")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tested:
+    """A finished trial on one test task.
+
+    Attributes:
+        row: the trial's.
+        task: such as `centre_0.5`.
+        prefix: of the metrics of that task, empty for the trial's own.
+    """
+
+    row: Mapping[str, Any]
+    task: str
+    prefix: str = ""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
     return shell.run("analysis.tables", "The tables of a sweep.", write_tables, argv)
@@ -52,10 +68,10 @@ def write_tables(request: shell.Request) -> list[Path]:
     finished = [row for row in request.sweep.rows() if row["state"] == "finished"]
     if not finished:
         raise RecordError(f"sweep {request.sweep.name!r} has no finished trial to tabulate")
-    modes: dict[str, list[Mapping[str, Any]]] = {}
-    for row in finished:
-        outside = row["test_task"].startswith("outpaint")
-        modes.setdefault("outpaint" if outside else "inpaint", []).append(row)
+    modes: dict[str, list[Tested]] = {}
+    for tested in (each for row in finished for each in _tested(row)):
+        outside = tested.task.startswith("outpaint")
+        modes.setdefault("outpaint" if outside else "inpaint", []).append(tested)
     written = []
     for mode, rows in modes.items():
         fid, clip = (request.out / f"{name}_{mode}.csv" for name in ("fid_is_eval", "clip_cosine"))
@@ -73,15 +89,29 @@ def write_tables(request: shell.Request) -> list[Path]:
     return written
 
 
+def _tested(row: Mapping[str, Any]) -> list[Tested]:
+    """A trial on its test task, and on each further one, whose metrics follow the task's name."""
+    further = [
+        name.removesuffix("/retain/fid")
+        for name, value in row.items()
+        if name.endswith("/retain/fid") and value is not None
+    ]
+    tasks = [task for task in further if "_" in task and "/" not in task]
+    return [
+        Tested(row=row, task=row["test_task"]),
+        *(Tested(row=row, task=task, prefix=f"{task}/") for task in tasks),
+    ]
+
+
 def _write_csv(
-    path: Path, header: Sequence[str], metrics: Sequence[str], rows: Sequence[Mapping[str, Any]]
+    path: Path, header: Sequence[str], metrics: Sequence[str], rows: Sequence[Tested]
 ) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
-        for row in rows:
-            place = f"{row['name']}/{row['test_task']}"
-            writer.writerow([place, *(row.get(metric) for metric in metrics)])
+        for each in rows:
+            figures = (each.row.get(each.prefix + metric) for metric in metrics)
+            writer.writerow([f"{each.row['name']}/{each.task}", *figures])
 
 
 def _table(request: shell.Request) -> tuple[list[str], list[list[str]], list[str]]:
@@ -124,8 +154,8 @@ def _names(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def _variant_rows(variant: Variant, names: Iterable[str]) -> list[list[str]]:
     start = [variant.model, variant.label]
-    if variant.is_original:
-        return [_cells(start, "reference", variant.default, names)]
+    if variant.is_reference:
+        return [_cells(start, "reference", variant.default, names, tuned=False)]
     lost = [row["failure"] or row["state"] for row in variant.trials if row["kind"] == "default"]
     failed = "" if variant.default else f": {', '.join(lost) or 'not run'}"
     rows = [_cells(start, f"default{failed}", variant.default, names)]
@@ -139,13 +169,18 @@ def _variant_rows(variant: Variant, names: Iterable[str]) -> list[list[str]]:
 
 
 def _cells(
-    start: Sequence[str], trial: str, row: Mapping[str, Any] | None, names: Iterable[str]
+    start: Sequence[str],
+    trial: str,
+    row: Mapping[str, Any] | None,
+    names: Iterable[str],
+    *,
+    tuned: bool = True,
 ) -> list[str]:
     shown = [(role, *_FIGURES[name]) for role in ROLES for name in names]
     if row is None:
         return [*start, trial, *["–"] * (2 + len(shown))]
     chosen = ["–", "–"]
-    if row["method"] != "original":
+    if tuned:
         chosen = [f"{row['forget_alpha']:.3g}", f"{row['lr']:.2g}"]
     figures = []
     for role, value, spread, digits in shown:

@@ -11,9 +11,16 @@ from typing import Any, Literal
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from platform.plan import Group, PlannedTrial
+from platform.points import generation_of
+from search_spaces.study import SearchConfig
 from trainables.sealed import SEAL, digest
 
-State = Literal["finished", "failed", "interrupted"]
+State = Literal["finished", "failed", "pruned", "interrupted"]
+_FAR = 1e6  # the objectives are logarithms
+_STATED: dict[TrialState, tuple[State, ...]] = {
+    TrialState.COMPLETE: ("finished", "pruned"),
+    TrialState.FAIL: ("failed",),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +29,9 @@ class Entry:
 
     Attributes:
         trial: the trial.
-        state: `interrupted` where it has not ended, whether it had begun or not.
-        result: its `result.json`; empty unless it finished.
+        state: `interrupted` where it has not ended, whether it had begun or not; `pruned` where
+            it was stopped early, as it lay behind others of its variant.
+        result: its `result.json`; of a pruned trial its last metrics and their `step`; else empty.
         cause, message: why it failed; empty unless it did.
         duration_s: from its start to its end, seconds; 0 where it has not ended.
     """
@@ -66,24 +74,42 @@ def rank(entry: Entry) -> tuple[bool, float]:
     return entry.feasible, entry.objective if entry.feasible else -entry.violation
 
 
-def to_optuna(entry: Entry, group: Group) -> FrozenTrial:
-    """An ended trial as Optuna keeps it."""
-    trial, finished = entry.trial, entry.state == "finished"
+def score(metrics: Mapping[str, Any]) -> float:
+    """`rank` of a report as one number: any feasible one above any that is not.
+
+    Args:
+        metrics: with `val/objective` and `val/violation`.
+    """
+    violation = float(metrics["val/violation"])
+    return float(metrics["val/objective"]) if violation <= 0.0 else -_FAR - violation
+
+
+def to_optuna(entry: Entry, group: Group, search: SearchConfig) -> FrozenTrial:
+    """An ended trial as Optuna keeps it.
+
+    A pruned trial is told with the last figures that it had.
+    """
+    trial, measured = entry.trial, entry.state in ("finished", "pruned")
     attributes = {
         "key": trial.key,
         "name": trial.name,
         "kind": trial.kind,
         "number": trial.number,
+        "state": entry.state,
         "duration_s": entry.duration_s,
-        **({"result": entry.result} if finished else {}),
-        **({} if finished else {"cause": entry.cause, "message": entry.message}),
+        **({"result": entry.result} if measured else {}),
+        **({} if measured else {"cause": entry.cause, "message": entry.message}),
     }
     values: dict[str, Any] = {
-        "state": TrialState.COMPLETE if finished else TrialState.FAIL,
-        "value": entry.objective if finished else None,
+        "state": TrialState.COMPLETE if measured else TrialState.FAIL,
+        "values": _values(entry, search) if measured else None,
         "user_attrs": attributes,
-        "constraints": {"retain": entry.violation} if finished else None,
     }
+    if measured and search.goal == "feasible":
+        values["constraints"] = {"retain": entry.violation}
+    if search.sampler == "nsga2":
+        number = trial.number if trial.kind == "search" else 0
+        values["system_attrs"] = generation_of(number, search)
     try:
         frozen = create_trial(params=trial.params, distributions=group.space, **values)
     except ValueError:  # a default outside of what is searched teaches the search nothing
@@ -92,6 +118,13 @@ def to_optuna(entry: Entry, group: Group) -> FrozenTrial:
         seconds = datetime.timedelta(seconds=entry.duration_s)
         frozen.datetime_start = frozen.datetime_complete - seconds
     return frozen
+
+
+def _values(entry: Entry, search: SearchConfig) -> list[float]:
+    """What `DIRECTIONS` are of: the objective, after the retain distance where both count."""
+    if search.goal == "feasible":
+        return [entry.objective]
+    return [math.log(entry.retain_ratio), entry.objective]
 
 
 def sealed(frozen: FrozenTrial, place: int) -> FrozenTrial:
@@ -114,7 +147,7 @@ def unsealed_place(frozen: FrozenTrial) -> int:
 
 def _substance(frozen: FrozenTrial) -> dict[str, Any]:
     attributes = {name: each for name, each in frozen.user_attrs.items() if name != SEAL}
-    return {"state": frozen.state.name, "value": frozen.value, "attributes": attributes}
+    return {"state": frozen.state.name, "values": frozen.values, "attributes": attributes}
 
 
 def from_optuna(frozen: FrozenTrial, known: Mapping[str, PlannedTrial]) -> Entry:
@@ -128,16 +161,22 @@ def from_optuna(frozen: FrozenTrial, known: Mapping[str, PlannedTrial]) -> Entry
         KeyError, TypeError, ValueError: it is none of them, or not as `to_optuna` wrote it.
     """
     attributes = frozen.user_attrs
-    if frozen.state not in (TrialState.COMPLETE, TrialState.FAIL):
-        raise ValueError(f"trial {frozen.number} is {frozen.state.name}")
     entry = Entry(
         trial=known[attributes["key"]],
-        state="finished" if frozen.state == TrialState.COMPLETE else "failed",
+        state=_stated(frozen),
         result=attributes.get("result", {}),
         cause=attributes.get("cause", ""),
         message=attributes.get("message", ""),
         duration_s=float(attributes["duration_s"]),
     )
-    if entry.state == "finished":
+    if frozen.state == TrialState.COMPLETE:
         rank(entry)  # its figures are there
     return entry
+
+
+def _stated(frozen: FrozenTrial) -> State:
+    state = frozen.user_attrs["state"]
+    if state not in _STATED.get(frozen.state, ()):
+        raise ValueError(f"trial {frozen.number} is {frozen.state.name} and {state!r}")
+    found: State = state
+    return found

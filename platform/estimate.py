@@ -2,92 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from platform import resources
+from platform.costs import COSTS
 from platform.plan import Plan
 from platform.progress import duration
-from trainables.config import ModelName, TrialConfig, content_key, to_dict
+from trainables.config import TrialConfig, content_key, to_dict
 from trainables.data.splits import measured_classes
-from trainables.shipped import shipped_weights
+from trainables.shipped import retraining, shipped_retrained, shipped_weights
 
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """Of one size of model, on one core of a 2020s server, in seconds unless said otherwise.
-
-    Attributes:
-        pretrain_row: an image of a pretraining step.
-        unlearn_row: an image of an unlearning step.
-        complete_row: completing and measuring one image.
-        artifacts: pictures, t-SNE and weights of a trial.
-        megabytes: what a trial leaves.
-        sampling_steps: that `complete_row` takes; others take their share of it.
-    """
-
-    pretrain_row: float
-    unlearn_row: float
-    complete_row: float
-    artifacts: float
-    megabytes: float
-    sampling_steps: int = 1
-
-
-# Measured on one core without AVX-512, `benchmarks/RESULTS.md` says how; Palette's completion at
-# the published size by computation. A pretraining row of a published size is an unlearning row.
-COSTS: dict[ModelName, Cost] = {
-    "mae_tiny": Cost(
-        pretrain_row=5e-3, unlearn_row=3.8e-3, complete_row=1.6e-3, artifacts=1.0, megabytes=4.0
-    ),
-    "mae_vit_base_patch16": Cost(
-        pretrain_row=3.1, unlearn_row=3.1, complete_row=1.8, artifacts=10.0, megabytes=480.0
-    ),
-    "mae_vit_large_patch16": Cost(
-        pretrain_row=10.5, unlearn_row=10.5, complete_row=4.6, artifacts=10.0, megabytes=1350.0
-    ),
-    "mage_tiny": Cost(
-        pretrain_row=1.1e-2,
-        unlearn_row=5e-3,
-        complete_row=1.3e-2,
-        artifacts=1.5,
-        megabytes=7.5,
-        sampling_steps=8,
-    ),
-    "mage_vit_base_patch16": Cost(
-        pretrain_row=22.0,
-        unlearn_row=22.0,
-        complete_row=28.0,
-        artifacts=10.0,
-        megabytes=840.0,
-        sampling_steps=20,
-    ),
-    "mage_vit_large_patch16": Cost(
-        pretrain_row=23.0,
-        unlearn_row=23.0,
-        complete_row=38.0,
-        artifacts=10.0,
-        megabytes=1890.0,
-        sampling_steps=20,
-    ),
-    "palette_tiny": Cost(
-        pretrain_row=1.6e-2,
-        unlearn_row=1.4e-2,
-        complete_row=3.7e-2,
-        artifacts=1.5,
-        megabytes=5.5,
-        sampling_steps=10,
-    ),
-    "palette_places2": Cost(
-        pretrain_row=15.0,
-        unlearn_row=15.0,
-        complete_row=28000.0,
-        artifacts=10.0,
-        megabytes=280.0,
-        sampling_steps=2000,
-    ),
-}
 _STARTING = 12.0  # Ray, and the first import of torch in its workers
 _TRAINER = 25.0  # workers of a trial by Ray Train
 # cores that a GPU is worth, roughly: the paper's hours on an A40 make it 20 to 190
@@ -102,11 +29,13 @@ def trial_seconds(config: TrialConfig, plan: Plan) -> float:
     """Seconds of a trial of a plan, on this kind of machine."""
     unlearn, cost = config.unlearn, COSTS[config.model]
     looks, rows = 1, 0
-    if config.method != "original":
+    if config.unlearns:
         looks = -(-unlearn.steps // unlearn.eval_every)
         rows = unlearn.steps * (unlearn.forget_batch + unlearn.retain_batch)
     trainer = _TRAINER if resources.uses_trainer(plan.launch) else 0.0
     training = rows * cost.unlearn_row / _speed(plan.launch.gpus_per_trial)
+    # further tasks are measured on once, at the end
+    looks += len(config.further_tests())
     # one process measures, whoever trains
     measuring = looks * _evaluation(config) / _speed(min(plan.launch.gpus_per_trial, 1.0))
     return training + measuring + cost.artifacts + trainer
@@ -128,8 +57,7 @@ def shared_seconds(plan: Plan) -> float:
     speed = _speed(min(plan.launch.gpus_per_trial, 1.0))
     pretraining = sum(
         COSTS[c.model].pretrain_row * c.pretrain.steps * c.pretrain.batch_size
-        for c in bases.values()
-        if _is_pretrained(c)
+        for c in _pretrained(plan, bases.values())
     )
     measuring = sum(
         _EXTRACTOR_ROW * c.extractor.steps * c.extractor.batch_size for c in extractors.values()
@@ -174,6 +102,18 @@ def _base(config: TrialConfig) -> list[object]:
     return [config.model, config.checkpoint, *map(to_dict, (config.data, config.pretrain))]
 
 
+def _pretrained(plan: Plan, bases: Iterable[TrialConfig]) -> Iterator[TrialConfig]:
+    """A configuration a model that is pretrained here: originals, and those without forget rows."""
+    yield from filter(_is_pretrained, bases)
+    # a model is retrained once for each original that it is held against
+    retrained = {content_key(_base(each)): each for each in _retrained(plan)}
+    yield from (retraining(each) for each in retrained.values() if shipped_retrained(each) is None)
+
+
+def _retrained(plan: Plan) -> list[TrialConfig]:
+    return [trial.config for trial in plan.trials if trial.config.method == "retrained"]
+
+
 def _is_pretrained(config: TrialConfig) -> bool:
     return not config.checkpoint and shipped_weights(config) is None
 
@@ -199,19 +139,14 @@ def describe(plan: Plan, *, resumed: bool = False) -> list[str]:
     launch = plan.launch
     how = "by Ray Train" if resources.uses_trainer(launch) else "each in a process of its own"
     at_once = resources.concurrency(plan)
-    kinds = {kind: sum(t.kind == kind for t in plan.trials) for kind in ("default", "grid")}
-    searched = plan.total - sum(kinds.values())
-    counted = [f"{kinds['default']} at their defaults"]
-    counted += [f"{kinds['grid']} enumerated"] if kinds["grid"] else []
-    counted += [f"{searched} searched"] if searched else []
     gpus = f" and {launch.gpus_per_trial:g} GPU(s)" if launch.gpus_per_trial else ""
     later = plan.total - len(plan.trials)
     return [
         f"{plan.study}: {plan.question}",
         f"sweep {plan.name}, {'resumed' if resumed else 'new'}, in {plan.folder}/",
         *_table(plan),
-        *([f"... and {later} that TPE proposes as the sweep runs"] if later else []),
-        f"{plan.total} trials: {', '.join(counted)}",
+        *([f"... and {later} that follow from the results of these"] if later else []),
+        f"{plan.total} trials: {', '.join(_kinds(plan))}",
         *_spaces(plan),
         *_originals(plan),
         f"a trial takes {resources.cpus_per_trial(launch):g} CPU(s){gpus}, {how}; "
@@ -224,9 +159,28 @@ def describe(plan: Plan, *, resumed: bool = False) -> list[str]:
     ]
 
 
+def _kinds(plan: Plan) -> list[str]:
+    """How many trials there are of each kind, in words."""
+    found: Counter[str] = Counter(trial.kind for trial in plan.trials)
+    for group in plan.groups:
+        found["search"] += max(0, group.trials - plan.search.sobol_trials)
+        found["replicate"] += group.replicates
+    words = {
+        "default": "at their defaults",
+        "grid": "enumerated",
+        "point": "at fixed points",
+        "search": "searched",
+        "replicate": "with further seeds",
+    }
+    return [f"{found[kind]} {told}" for kind, told in words.items() if found[kind]]
+
+
 def _originals(plan: Plan) -> list[str]:
-    """Where the original models come from, a line each."""
-    return sorted({f"original: {_original(trial.config)}" for trial in plan.trials})
+    """Where the original models come from, and those without forget classes, a line each."""
+    return [
+        *sorted({f"original: {_original(trial.config)}" for trial in plan.trials}),
+        *sorted({f"retrained: {_without_forget(config)}" for config in _retrained(plan)}),
+    ]
 
 
 def _original(config: TrialConfig) -> str:
@@ -240,12 +194,23 @@ def _original(config: TrialConfig) -> str:
     )
 
 
+def _without_forget(config: TrialConfig) -> str:
+    if shipped_retrained(config):
+        return f"{config.model} without the forget classes as it comes with the product"
+    steps = retraining(config).pretrain.steps
+    recipe = " by the recipe of the original" if shipped_weights(config) else ""
+    return (
+        f"{config.model} pretrained here without the forget classes{recipe}, {steps} steps, "
+        "unless the cache holds it"
+    )
+
+
 def _table(plan: Plan) -> list[str]:
     heads = ("trial", "key", "model", "alpha", "rate", "steps", "retain rows")
     rows = [heads]
     for trial in plan.trials:
         config = trial.config
-        moved = config.method != "original"
+        moved = config.unlearns
         rows.append(
             (
                 trial.name,

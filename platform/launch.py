@@ -16,6 +16,7 @@ from platform.life import signs_of_life
 from trainables.errors import NonFiniteError, UserError
 from trainables.overrides import from_dict
 from trainables.sealed import read_sealed
+from trainables.sections.names import SNAPSHOT
 
 # Ray's, by name: this module is imported where Ray is not
 _LOST = ("RayActorError", "ActorDiedError", "ActorUnavailableError", "WorkerCrashedError")
@@ -68,7 +69,7 @@ def execute(order: Order, report: Report, callbacks: list[Any] | None = None) ->
     """
     folder = Path(order.folder)
     try:
-        _clear(folder, _snapshot())
+        _clear(folder, SNAPSHOT)
         if order.trainer:
             _by_trainer(order, callbacks or [])
         else:
@@ -80,15 +81,9 @@ def execute(order: Order, report: Report, callbacks: list[Any] | None = None) ->
             (folder / "error.txt").write_text(traceback.format_exc())
             if failure.cause == "non-finite":
                 # from there it would fail again
-                (folder / _snapshot()).unlink(missing_ok=True)
+                (folder / SNAPSHOT).unlink(missing_ok=True)
         return failure
     return None
-
-
-def _snapshot() -> str:
-    from trainables.snapshots import SNAPSHOT
-
-    return SNAPSHOT
 
 
 def _clear(folder: Path, kept: str) -> None:

@@ -1,8 +1,7 @@
 """Which trials are done: the truth about a sweep, in an Optuna storage in the sweep's folder.
 
 One Optuna study a group. A trial is written once, when it ends, with its result or the cause of its
-failure: nothing can be left half done there, and whatever is not there is outstanding. What TPE
-proposes is written before any of it runs, so that a resumed sweep runs the same trials.
+failure: nothing can be left half done there, and whatever is not there is outstanding.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from optuna.storages import RDBStorage
 
 from platform.entries import Entry, from_optuna, rank, sealed, to_optuna, unsealed_place
 from platform.plan import Group, Plan, PlannedTrial
-from platform.planning import search_trial
-from platform.points import tpe_points
+from platform.points import DIRECTIONS
+from platform.proposals import Proposals
 from trainables.errors import UserError
-from trainables.sealed import read_sealed, seal, unseal
+from trainables.sealed import read_sealed
 
 FILE = "ledger.db"
 _UNREADABLE = (
@@ -61,7 +60,7 @@ class Ledger:
         self._running: dict[str, float] = {}
         self._queue: deque[PlannedTrial] = deque()
         self._open: Counter[str] = Counter()
-        self._proposed: Counter[str] = Counter()
+        self._proposals = Proposals(plan, studies)
         self._written = 0
         for trial in plan.trials:
             self._add(trial)
@@ -82,7 +81,7 @@ class Ledger:
         storage = _storage(beside, new=True)
         for group in plan.groups:
             study = optuna.create_study(
-                storage=storage, study_name=group.name, direction="maximize"
+                storage=storage, study_name=group.name, directions=DIRECTIONS[plan.search.goal]
             )
             study.set_user_attr("plan", plan.digest())
         storage.remove_session()
@@ -136,12 +135,15 @@ class Ledger:
         """How many trials have not ended."""
         return len(self._known) - len(self._ended) + self._unproposed()
 
+    def total(self) -> int:
+        """How many trials there are, those that may still be proposed among them."""
+        return len(self._known) + self._unproposed()
+
     def counts(self) -> dict[str, int]:
-        """How many trials are `finished`, `failed`, `running` and `outstanding`."""
+        """How many trials are `finished`, `failed`, `pruned`, `running` and `outstanding`."""
         states = Counter(entry.state for entry in self._ended.values())
         return {
-            "finished": states["finished"],
-            "failed": states["failed"],
+            **{state: states[state] for state in ("finished", "failed", "pruned")},
             "running": len(self._running),
             "outstanding": self.outstanding(),
         }
@@ -179,6 +181,17 @@ class Ledger:
         entry = Entry(trial=trial, state="failed", cause=cause, message=message, duration_s=seconds)
         self._end(entry)
 
+    def prune(self, trial: PlannedTrial, metrics: Mapping[str, float]) -> None:
+        """Records a trial that was stopped early.
+
+        Args:
+            trial: the trial.
+            metrics: its last report, with `step`, `val/objective` and `val/violation`.
+        """
+        result = {"trial_key": trial.key, "metrics": dict(metrics)}
+        entry = Entry(trial=trial, state="pruned", result=result, duration_s=self._seconds(trial))
+        self._end(entry)
+
     def put_back(self, trial: PlannedTrial) -> None:
         """An attempt was lost: the trial is outstanding again, after all that wait."""
         self._running.pop(trial.key, None)
@@ -189,7 +202,7 @@ class Ledger:
         again = [each.trial for each in self._ended.values() if each.state == "failed"]
         for trial in again:
             del self._ended[trial.key]
-            self._open[trial.group_name] += 1
+            self._open[trial.group_name] += _is_told(trial)
             self._queue.append(trial)
         return again
 
@@ -242,14 +255,14 @@ class Ledger:
         """The best finished trial, of a variant or of all.
 
         The feasible one of the highest objective; where none is feasible, that of the least
-        violation. The original is never best: it forgets nothing.
+        violation. The original is never best, as it forgets nothing, nor is a retrained model.
         """
         finished = [
             entry
             for entry in self._ended.values()
             if entry.state == "finished"
             and label in (None, entry.trial.group)
-            and (label is not None or entry.trial.config.method != "original")
+            and (label is not None or entry.trial.config.unlearns)
         ]
         return max(finished, key=rank, default=None)
 
@@ -262,29 +275,29 @@ class Ledger:
         if before is not None and before.state == "finished":
             return
         group = self._groups[entry.trial.group_name]
-        self._studies[group.name].add_trial(sealed(to_optuna(entry, group), self._written))
+        frozen = sealed(to_optuna(entry, group, self.plan.search), self._written)
+        self._studies[group.name].add_trial(frozen)
         self._written += 1
         self._remember(entry)
         self._propose(group)
 
     def _remember(self, entry: Entry) -> None:
         if entry.trial.key not in self._ended:
-            self._open[entry.trial.group_name] -= 1
+            self._open[entry.trial.group_name] -= _is_told(entry.trial)
         self._ended[entry.trial.key] = entry
 
     def _add(self, trial: PlannedTrial) -> None:
         """Trials of equal keys are one trial."""
         if trial.key not in self._known:
             self._known[trial.key] = trial
-            self._open[trial.group_name] += 1
+            self._open[trial.group_name] += _is_told(trial)
             self._queue.append(trial)
 
     def _read(self) -> None:
         """Takes up what the file holds."""
-        for name, study in self._studies.items():
-            group = self._groups[name]
-            while (kept := study.user_attrs.get(self._generation(group))) is not None:
-                self._enqueue(group, unseal(kept)["points"])
+        for name in self._studies:
+            for trial in self._proposals.kept(self._groups[name], self._known):
+                self._add(trial)
         written = [
             (unsealed_place(frozen), from_optuna(frozen, self._known))
             for study in self._studies.values()
@@ -300,37 +313,20 @@ class Ledger:
         for group in self._groups.values():
             self._propose(group)
 
-    def _generation(self, group: Group) -> str:
-        """Under which name the next proposals of a group are kept."""
-        return f"proposed after {self._proposed[group.name]}"
-
     def _unproposed(self) -> int:
-        return sum(self._later(group) for group in self.plan.groups)
-
-    def _later(self, group: Group) -> int:
-        """How many trials TPE has still to propose."""
-        return max(0, group.trials - self.plan.search.sobol_trials - self._proposed[group.name])
+        return sum(map(self._proposals.left, self.plan.groups))
 
     def _propose(self, group: Group) -> None:
-        """Asks TPE for the next generation once all before it have ended."""
-        while self._later(group) and not self._open[group.name]:
-            count = min(self.plan.search.generation, self._later(group))
-            told = sorted(
-                (e for e in self._ended.values() if e.trial.group_name == group.name),
-                key=lambda entry: entry.trial.number,
-            )
-            seed = (self.plan.seed, group.name, self._proposed[group.name])
-            frozen = [to_optuna(e, group) for e in told if e.state == "finished"]
-            points = tpe_points(group.space, frozen, count, seed)
-            kept = seal({"points": points})
-            self._studies[group.name].set_user_attr(self._generation(group), kept)
-            self._enqueue(group, points)
+        """Asks for the next trials of a group once all that they follow from have ended."""
+        while self._proposals.left(group) and not self._open[group.name]:
+            ended = [e for e in self._ended.values() if e.trial.group_name == group.name]
+            for trial in self._proposals.next(group, ended):
+                self._add(trial)
 
-    def _enqueue(self, group: Group, points: list[dict[str, Any]]) -> None:
-        for point in points:
-            self._proposed[group.name] += 1
-            number = self.plan.search.sobol_trials + self._proposed[group.name]
-            self._add(search_trial(group, number, point))
+
+def _is_told(trial: PlannedTrial) -> bool:
+    """Whether what is proposed next depends on the trial."""
+    return trial.kind != "replicate"
 
 
 def _is_of(trial: PlannedTrial, result: Any) -> bool:

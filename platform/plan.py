@@ -24,8 +24,11 @@ from trainables.errors import UserError
 from trainables.overrides import flatten, from_dict
 from trainables.sealed import read_sealed, seal
 
-Kind = Literal["default", "grid", "search"]
+Kind = Literal["default", "grid", "point", "search", "replicate"]
 Launcher = Literal["auto", "inline", "train"]
+
+
+_TEXTS = ("name", "study", "study_file", "question", "storage")
 
 
 class PlanError(UserError):
@@ -40,24 +43,22 @@ class PlannedTrial:
         key: `config.key()`: equal trials have equal keys, on every machine.
         group: the variant's label, such as `ours_proxy`.
         name: short, unique in the sweep, and fit for a file name.
-        kind: a variant's `default`, another enumerated value (`grid`), or a point of its `search`.
-        number: of a search point, from 1; 0 for the others.
+        group_name: the name of the `Group` that it belongs to.
+        kind: a variant's `default`, another enumerated value (`grid`), a fixed `point` of the
+            study, a point of its `search`, or a `replicate`: one of these with another seed.
+        number: from 1, of a kind in its group, or of a trial's replicates; 0 for the first two.
         config: the trial, whole.
         params: the searched fields and their values.
     """
 
     key: str
     group: str
+    group_name: str
     name: str
     kind: Kind
     number: int
     config: TrialConfig
     params: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def group_name(self) -> str:
-        """The name of the `Group` that it is searched in."""
-        return self.name.removesuffix(f"-s{self.number}") if self.kind == "search" else self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,7 @@ class Group:
         config: the trial that search points derive from.
         space: what is searched; empty where nothing is.
         trials: how many search trials; those above the Sobol ones are proposed as the sweep runs.
+        replicates: of what the search chooses, once it has ended.
     """
 
     label: str
@@ -77,6 +79,7 @@ class Group:
     config: TrialConfig
     space: dict[str, BaseDistribution] = field(default_factory=dict)
     trials: int = 0
+    replicates: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +106,7 @@ class Plan:
     Attributes:
         name: of the sweep, and of its folder in the storage.
         study: its name.
+        study_file: the user's own file that it is from; empty for one of the product's.
         question: what the study answers.
         storage: the folder that holds sweeps, their cache and their record.
         seed: of the search.
@@ -115,6 +119,7 @@ class Plan:
 
     name: str
     study: str
+    study_file: str = ""
     question: str
     storage: Path
     seed: int
@@ -136,8 +141,11 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """All trials, those that TPE proposes later among them."""
-        later = sum(max(0, group.trials - self.search.sobol_trials) for group in self.groups)
+        """The most trials there can be, those among them that follow from others' results."""
+        later = sum(
+            max(0, group.trials - self.search.sobol_trials) + group.replicates
+            for group in self.groups
+        )
         return len(self.trials) + later
 
     def trial_folder(self, trial: PlannedTrial) -> Path:
@@ -149,6 +157,7 @@ class Plan:
         return {
             "name": self.name,
             "study": self.study,
+            "study_file": self.study_file,
             "question": self.question,
             "storage": str(self.storage),
             "seed": self.seed,
@@ -162,6 +171,7 @@ class Plan:
                     "config": to_dict(group.config),
                     "space": {n: distribution_to_json(axis) for n, axis in group.space.items()},
                     "trials": group.trials,
+                    "replicates": group.replicates,
                 }
                 for group in self.groups
             ],
@@ -169,6 +179,7 @@ class Plan:
                 {
                     "key": trial.key,
                     "group": trial.group,
+                    "group_name": trial.group_name,
                     "name": trial.name,
                     "kind": trial.kind,
                     "number": trial.number,
@@ -187,14 +198,16 @@ class Plan:
             PlanError: something is missing, of another type, or unknown to this version.
         """
         try:
-            _typed(values, dict.fromkeys(("name", "study", "question", "storage"), str))
+            _typed(values, dict.fromkeys(_TEXTS, str))
             _typed(values, {"seed": int, **dict.fromkeys(("settings", "groups", "trials"), list)})
             _typed(values["launch"], {"workers": int, "gpus_per_trial": float | int})
             _typed(values["launch"], {"launcher": str, "max_concurrent": int | None})
-            _typed(values["search"], dict.fromkeys(values["search"], int))
+            usual = asdict(SearchConfig())
+            _typed(values["search"], {n: type(usual[n]) for n in values["search"]})
             return cls(
                 name=values["name"],
                 study=values["study"],
+                study_file=values["study_file"],
                 question=values["question"],
                 storage=Path(values["storage"]),
                 seed=values["seed"],
@@ -214,7 +227,7 @@ class Plan:
     def _substance(self) -> dict[str, Any]:
         """All but the place and how many trials run at once, which change no result."""
         values = self.to_dict()
-        for name in ("name", "storage", "settings", "question"):
+        for name in ("name", "storage", "settings", "question", "study_file"):
             del values[name]
         del values["launch"]["max_concurrent"]
         return values
@@ -228,13 +241,14 @@ def _typed(values: Mapping[str, Any], types: Mapping[str, Any]) -> None:
 
 
 def _group(values: Mapping[str, Any]) -> Group:
-    _typed(values, {"label": str, "name": str, "trials": int})
+    _typed(values, {"label": str, "name": str, "trials": int, "replicates": int})
     space = {name: json_to_distribution(axis) for name, axis in values["space"].items()}
     return Group(**{**values, "config": from_dict(values["config"]), "space": space})
 
 
 def _trial(values: Mapping[str, Any]) -> PlannedTrial:
-    _typed(values, {"group": str, "name": str, "kind": str, "number": int, "params": dict})
+    _typed(values, dict.fromkeys(("group", "group_name", "name", "kind"), str))
+    _typed(values, {"number": int, "params": dict})
     trial = PlannedTrial(**{**values, "config": from_dict(values["config"])})
     if trial.key != trial.config.key():
         raise ValueError(

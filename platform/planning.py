@@ -17,12 +17,13 @@ from optuna.distributions import (
     json_to_distribution,
 )
 
+from platform import resources
 from platform.checks import plan_problems
 from platform.plan import Group, LaunchConfig, Plan, PlannedTrial
 from platform.points import sobol_points
 from platform.rows import Row, enumerate_rows
 from platform.settings import parse_settings
-from search_spaces.study import Study
+from search_spaces.study import SearchConfig, Study
 from trainables.config import TrialConfig, to_dict
 from trainables.errors import ConfigError
 from trainables.overrides import apply_overrides, flatten
@@ -36,6 +37,7 @@ def make_plan(
     settings: Sequence[str] = (),
     seed: int = 0,
     launch: LaunchConfig | None = None,
+    study_file: str = "",
 ) -> Plan:
     """Plans every trial that is known before the start.
 
@@ -46,6 +48,7 @@ def make_plan(
         settings: the user's, `key=value`.
         seed: of the search, and of every trial unless the study or a setting says otherwise.
         launch: what a trial runs on.
+        study_file: the user's own, that holds the study.
 
     Raises:
         ConfigError: everything that is wrong with the settings, the fields and the data, together.
@@ -57,10 +60,15 @@ def make_plan(
     if faults or more:
         raise ConfigError(list(dict.fromkeys([*faults, *more])))
     search = dataclasses.replace(study.search, **asked.search)
-    groups, trials = _trials(rows, search.sobol_trials, seed)
+    if search.asha and resources.uses_trainer(launch):
+        raise ConfigError(
+            ["search.asha=true stops trials that run each in one process: --launcher inline"]
+        )
+    groups, trials = _trials(rows, search, seed)
     return Plan(
         name=name,
         study=study.name,
+        study_file=study_file,
         question=study.question,
         storage=storage,
         seed=seed,
@@ -73,9 +81,9 @@ def make_plan(
 
 
 def _trials(
-    rows: Sequence[Row], sobol: int, seed: int
+    rows: Sequence[Row], search: SearchConfig, seed: int
 ) -> tuple[tuple[Group, ...], tuple[PlannedTrial, ...]]:
-    """Defaults first, the original's before all, then search points round-robin over the groups."""
+    """Rows first, the original's before all, then points and search points round-robin."""
     groups = tuple(
         Group(
             label=row.label,
@@ -83,34 +91,80 @@ def _trials(
             config=row.config,
             space=row.space,
             trials=row.trials if row.space else 0,
+            replicates=search.replicates if row.space and row.trials else 0,
         )
         for row in rows
     )
-    own = [
-        PlannedTrial(
-            key=row.config.key(),
-            group=row.label,
-            name=row.name,
-            kind=row.kind,
-            number=0,
-            config=row.config,
-            params=_params(row.config, row.space),
-        )
-        for row in rows
-    ]
+    own = [_own_trial(row) for row in rows]
     own.sort(key=lambda trial: (trial.kind == "grid", trial.config.method != "original"))
-    searched = sorted(
-        (
+    again = [
+        replicate(trial, number)
+        for number in range(1, search.replicates + 1)
+        for trial in own
+        if trial.config.batch_rows()  # what does not unlearn is the same with every seed
+    ]
+    later = [
+        *(each for row in rows for each in _point_trials(row)),
+        *(
             search_trial(group, number, point)
             for group in groups
-            for number, point in enumerate(_points(group, min(group.trials, sobol), seed), 1)
+            for number, point in enumerate(
+                _points(group, min(group.trials, search.sobol_trials), seed), 1
+            )
         ),
-        key=lambda trial: trial.number,
-    )
+    ]
+    later.sort(key=lambda trial: (trial.kind != "point", trial.number))
     distinct: dict[str, PlannedTrial] = {}
-    for trial in [*own, *searched]:
+    for trial in [*own, *later, *again]:
         distinct.setdefault(trial.key, trial)
     return groups, tuple(distinct.values())
+
+
+def _own_trial(row: Row) -> PlannedTrial:
+    return PlannedTrial(
+        key=row.config.key(),
+        group=row.label,
+        group_name=row.name,
+        name=row.name,
+        kind=row.kind,
+        number=0,
+        config=row.config,
+        params=_params(row.config, row.space),
+    )
+
+
+def _point_trials(row: Row) -> list[PlannedTrial]:
+    return [
+        PlannedTrial(
+            key=config.key(),
+            group=row.label,
+            group_name=row.name,
+            name=f"{row.name}-p{number}",
+            kind="point",
+            number=number,
+            config=config,
+            params=_params(config, row.space),
+        )
+        for number, config in enumerate(row.points, 1)
+    ]
+
+
+def replicate(trial: PlannedTrial, number: int) -> PlannedTrial:
+    """A trial once more, by a seed of its own.
+
+    Args:
+        trial: no replicate itself.
+        number: from 1.
+    """
+    config = dataclasses.replace(trial.config, seed=trial.config.seed + number)
+    return dataclasses.replace(
+        trial,
+        key=config.key(),
+        name=f"{trial.name}-r{number}",
+        kind="replicate",
+        number=number,
+        config=config,
+    )
 
 
 def _points(group: Group, count: int, seed: int) -> list[dict[str, Any]]:
@@ -136,6 +190,7 @@ def search_trial(group: Group, number: int, point: Mapping[str, Any]) -> Planned
     return PlannedTrial(
         key=config.key(),
         group=group.label,
+        group_name=group.name,
         name=f"{group.name}-s{number}",
         kind="search",
         number=number,

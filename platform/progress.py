@@ -23,6 +23,7 @@ class Progress:
         at_once: how many trials run at once.
         trial_s: how long a trial may take, seconds; what finished trials took scales it.
         entries: trials that ended before, in a sweep that goes on.
+        total: how many trials there are; by default the plan's most.
         clock: seconds that only grow.
     """
 
@@ -34,6 +35,7 @@ class Progress:
         at_once: int = 1,
         trial_s: Callable[[PlannedTrial], float] = lambda trial: 0.0,
         entries: tuple[Entry, ...] = (),
+        total: Callable[[], int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._plan = plan
@@ -42,6 +44,7 @@ class Progress:
         self._at_once = max(1, at_once)
         self._trial_s = trial_s
         self._clock = clock
+        self._total = total or (lambda: plan.total)
         self._began: dict[str, float] = {}
         self._running: dict[str, float] = {}
         self._steps: dict[str, int] = {}
@@ -52,9 +55,11 @@ class Progress:
                 self._took += entry.duration_s
                 self._thought += trial_s(entry.trial)
         ended = {entry.trial.key for entry in entries if entry.state != "interrupted"}
-        self._waiting = {each.key: each for each in plan.trials if each.key not in ended}
+        # asked once a trial: in a long sweep every look at the clock would ask it of thousands
+        self._each = sum(map(trial_s, plan.trials)) / max(len(plan.trials), 1)
+        self._waiting = {t.key: trial_s(t) for t in plan.trials if t.key not in ended}
         self._stages: dict[str, tuple[float, int, float]] = {}
-        self._done = sum(entry.state == "finished" for entry in entries)
+        self._done = sum(entry.state in ("finished", "pruned") for entry in entries)
         self._failed = sum(entry.state == "failed" for entry in entries)
         self._best: Entry | None = None
         for entry in entries:
@@ -114,6 +119,19 @@ class Progress:
         )
         self._refresh()
 
+    def pruned(self, trial: PlannedTrial, step: int) -> None:
+        """A trial was stopped early.
+
+        Args:
+            trial: the trial.
+            step: of its last evaluation.
+        """
+        self._ended(trial)
+        self._done += 1
+        behind = f"stopped at step {step}, behind others of its variant"
+        self._line(f"{self._count()} {trial.name}: {behind}{self._left()}")
+        self._refresh()
+
     def failed(self, trial: PlannedTrial, cause: str) -> None:
         """A trial failed.
 
@@ -134,7 +152,7 @@ class Progress:
             cause: why, and what follows, one line.
         """
         self._ended(trial)
-        self._waiting[trial.key] = trial
+        self._waiting[trial.key] = self._trial_s(trial)
         self._line(f"{self._count()} {trial.name} stopped: {cause}{self._left()}")
         self._refresh()
 
@@ -150,7 +168,7 @@ class Progress:
             f"{name} step {self._steps[name]}" if name in self._steps else name
             for name in self._began
         ]
-        left = self._plan.total - self._done - self._failed
+        left = self._total() - self._done - self._failed
         parts = [
             f"{self._count()} done",
             f"{len(running)} running" + (f" ({', '.join(running)})" if running else ""),
@@ -165,22 +183,21 @@ class Progress:
 
     def seconds_left(self) -> float:
         """By the trials so far: those under way have on average half of theirs to go."""
-        known = sum(map(self._trial_s, self._waiting.values()))
-        later = self._plan.total - self._done - self._failed - len(self._began) - len(self._waiting)
-        each = sum(map(self._trial_s, self._plan.trials)) / max(len(self._plan.trials), 1)
-        thought = known + max(0, later) * each + sum(self._running.values()) / 2
+        known = sum(self._waiting.values())
+        later = self._total() - self._done - self._failed - len(self._began) - len(self._waiting)
+        thought = known + max(0, later) * self._each + sum(self._running.values()) / 2
         pace = self._took / self._thought if self._thought else 1.0
         return pace * thought / self._at_once
 
     def _left(self) -> str:
         """What a plain line says of the rest, where no refreshed line does."""
-        outstanding = self._plan.total - self._done - self._failed
+        outstanding = self._total() - self._done - self._failed
         if self._terminal or not outstanding:
             return ""
         return f"; {duration(self.seconds_left())} left"
 
     def _count(self) -> str:
-        return f"[{self._done + self._failed}/{self._plan.total}]"
+        return f"[{self._done + self._failed}/{self._total()}]"
 
     def _ended(self, trial: PlannedTrial) -> float:
         self._steps.pop(trial.name, None)
@@ -190,7 +207,9 @@ class Progress:
         return now - self._began.pop(trial.name, now)
 
     def _consider(self, entry: Entry) -> None:
-        if entry.state != "finished" or entry.trial.config.method == "original":
+        if entry.state != "finished" or entry.trial.kind == "replicate":
+            return
+        if not entry.trial.config.unlearns:
             return
         if self._best is None or rank(entry) > rank(self._best):
             self._best = entry

@@ -54,7 +54,7 @@ def trial_params(trial: PlannedTrial) -> dict[str, str]:
         "steps": config.unlearn.steps,
         "seed": config.seed,
     }
-    if config.method == "original":  # nothing was unlearned: it has no rate and no steps
+    if not config.unlearns:  # nothing was unlearned: it has no rate and no steps
         chosen = {name: chosen[name] for name in ("model", "method", "seed")}
     return {name: str(value) for name, value in chosen.items()}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -15,13 +14,13 @@ from platform.limits import Limits, seconds
 from platform.plan import LaunchConfig, Launcher, Plan, difference, is_abandoned, read_plan
 from platform.planning import make_plan
 from platform.settings import parse_settings
+from platform.studies import NAME, NAMES, StudyError, find_study, is_file
 from search_spaces import STUDIES, SearchConfig, Study
 from trainables.config import TrialConfig, to_dict
 from trainables.errors import ConfigError, UserError
 from trainables.overrides import close_names, flatten
 
 LAUNCHERS: tuple[str, ...] = get_args(Launcher)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _OURS = ("cache", "mlartifacts", "mlflow.db")  # what the storage holds besides sweeps
 _LAUNCH: dict[str, tuple[Callable[[str], Any], str]] = {
     "workers": (int, "a whole number"),
@@ -41,7 +40,7 @@ class Request(argparse.Namespace):
         sync: of a sweep.
         max_failures, time_budget, trials: see `--help`.
         limits: what those three say, once they are read.
-        list, fields, dry_run, resume, retry_failed, no_reuse, strict, debug: flags.
+        list, fields, dry_run, resume, retry_failed, no_reuse, no_report, strict, debug: flags.
     """
 
     study: str | None = None
@@ -61,6 +60,7 @@ class Request(argparse.Namespace):
     limits: Limits | None = None
     retry_failed: bool = False
     no_reuse: bool = False
+    no_report: bool = False
     list: bool = False
     fields: bool = False
     dry_run: bool = False
@@ -144,6 +144,7 @@ def _new(
         settings=request.settings,
         seed=seed or 0,
         launch=launch,
+        study_file=_study_file(request.study),
     )
 
 
@@ -176,7 +177,7 @@ def _resumed(
     kept = dataclasses.replace(kept, **given)
     asked: Plan | None = dataclasses.replace(recorded, launch=kept)
     if request.study or request.settings or seed is not None:
-        study = _study(request, recorded.study, faults)
+        study = _study(request, recorded.study_file or recorded.study, faults)
         if study is None:
             return None
         asked = _made(
@@ -187,6 +188,7 @@ def _resumed(
             settings=_over(recorded.settings, request.settings),
             seed=recorded.seed if seed is None else seed,
             launch=kept,
+            study_file=recorded.study_file,
         )
     if asked is None:
         return None
@@ -217,11 +219,16 @@ def _made(faults: list[str], study: Study, **options: Any) -> Plan | None:
 
 def _study(request: Request, usual: str, faults: list[str]) -> Study | None:
     """The study; where there is none, the settings are looked at all the same."""
-    name, known = request.study or usual, list(STUDIES)
-    if name not in STUDIES:
-        faults.append(f"unknown study {name!r}{close_names(name, known)}; --list shows all")
+    try:
+        return find_study(request.study or usual)
+    except StudyError as error:
+        faults.append(str(error))
         faults += parse_settings(request.settings)[1]
-    return STUDIES.get(name)
+        return None
+
+
+def _study_file(name: str | None) -> str:
+    return str(Path(name).absolute()) if name and is_file(name) else ""
 
 
 def _launch(request: Request, faults: list[str]) -> LaunchConfig:
@@ -281,11 +288,8 @@ def _look_at_storage(storage: Path, faults: list[str]) -> None:
 
 
 def _name_problems(storage: Path, name: str) -> list[str]:
-    if not _NAME.fullmatch(name) or name in _OURS:
-        return [
-            f"--name {name!r} is no name for a sweep: up to 64 letters, digits, '.', '_' and '-', "
-            f"the first a letter or digit, and not {' or '.join(_OURS)}"
-        ]
+    if not NAME.fullmatch(name) or name in _OURS:
+        return [f"--name {name!r} is no name for a sweep: {NAMES}, and not {' or '.join(_OURS)}"]
     if _is_in_use(storage / name):
         return [
             f"--name {name} is in use in {storage}: --resume goes on with it, "
@@ -328,6 +332,6 @@ def _newest(storage: Path, study: str | None) -> str | None:
             if study is None:  # the one that is meant, whatever ails it
                 return path.parent.name
             continue
-        if study in (None, recorded.study):
+        if study in (None, recorded.study) or _study_file(study) == recorded.study_file != "":
             return recorded.name
     return None

@@ -7,6 +7,7 @@ of each trial. Every fault of a file that is read ends in one line that names it
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from platform.environment import environment
+from trainables.config import TrialConfig, to_dict
 from trainables.errors import UserError
 from trainables.overrides import close_names
 from trainables.sealed import SEAL, unseal
@@ -25,7 +27,7 @@ from trainables.sealed import SEAL, unseal
 if TYPE_CHECKING:
     from platform.plan import Plan, PlannedTrial
 
-State = Literal["finished", "failed", "interrupted"]
+State = Literal["finished", "failed", "pruned", "interrupted"]
 EXTRACTORS = ("fid_extractor", "is_extractor", "clip_model")
 _TEXT = (
     "trial_key",
@@ -44,10 +46,20 @@ _TEXT = (
     *EXTRACTORS,
 )
 _NUMBERS = ("forget_alpha", "lr", "duration_s")
+# of later versions; null in what an earlier one wrote
+_LATER: Mapping[str, Any] = {
+    "point": pa.string(),
+    "number": pa.int64(),
+    "pretrain_seed": pa.int64(),
+    "evaluation_seed": pa.int64(),
+    "params": pa.string(),
+    "config": pa.string(),
+}
 COLUMNS: Mapping[str, Any] = {
     **dict.fromkeys(_TEXT, pa.string()),
     **dict.fromkeys(_NUMBERS, pa.float64()),
     "seed": pa.int64(),
+    **_LATER,
 }
 
 
@@ -64,6 +76,10 @@ def result_row(
     duration_s: float | None = None,
 ) -> dict[str, Any]:
     """One trial as a row of `results.parquet`.
+
+    Rows of equal `point` are replicates: their configurations differ in the seeds of unlearning,
+    pretraining and evaluation alone. `params` and `config` are JSON: the searched fields with their
+    values, and the whole configuration.
 
     Args:
         plan: the sweep.
@@ -85,7 +101,7 @@ def result_row(
         "method": config.method,
         "variant": config.variant,
         "retain_source": config.retain_source,
-        "test_task": f"{config.test_task.kind}_{config.test_task.ratio:g}",
+        "test_task": config.test_task.name,
         "kind": trial.kind,
         "state": state,
         "failure": failure or None,
@@ -95,8 +111,24 @@ def result_row(
         "lr": config.unlearn.lr,
         "duration_s": seconds,
         "seed": config.seed,
+        "point": unseeded(config).key(),
+        "number": trial.number,
+        "pretrain_seed": config.pretrain.seed,
+        "evaluation_seed": config.evaluation.seed,
+        "params": json.dumps(trial.params),
+        "config": json.dumps(to_dict(trial.config)),
         **{name: float(value) for name, value in found.get("metrics", {}).items() if "/" in name},
     }
+
+
+def unseeded(config: TrialConfig) -> TrialConfig:
+    """The trial with its three seeds at 0."""
+    return dataclasses.replace(
+        config,
+        seed=0,
+        pretrain=dataclasses.replace(config.pretrain, seed=0),
+        evaluation=dataclasses.replace(config.evaluation, seed=0),
+    )
 
 
 def write_results(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -198,9 +230,12 @@ def read_sweep(storage: Path, name: str) -> Sweep:
             f"python -m platform.sweep --name {name} --storage {storage} --resume goes on with it"
         )
     table = read_table(results_path)
-    missing = sorted(set(COLUMNS) - set(table.column_names))
+    missing = sorted(set(COLUMNS) - set(_LATER) - set(table.column_names))
     if missing:
         raise RecordError(f"{results_path} is no table of results: it lacks {', '.join(missing)}")
+    for name, kind in _LATER.items():
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(len(table), kind))
     described = folder / "environment.json"
     return Sweep(
         name=name,

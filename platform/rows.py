@@ -15,8 +15,8 @@ from search_spaces.study import Study
 from trainables.config import DataConfig, TrialConfig, content_key, to_dict
 from trainables.data.splits import problems
 from trainables.errors import ConfigError
-from trainables.overrides import apply_overrides, flatten
-from trainables.shipped import shipped_weights
+from trainables.overrides import apply_overrides, field_types, flatten
+from trainables.shipped import RECIPES, shipped_weights
 
 # these make a variant's label; whatever else is enumerated makes only a trial's name
 _LABEL_FIELDS = ("model", "method", "retain_source", "variant")
@@ -36,6 +36,7 @@ class Row:
         config: of its own trial.
         space: what is searched.
         trials: how many search points it gets, if anything is searched.
+        points: its trials at the study's fixed points.
     """
 
     label: str
@@ -44,6 +45,7 @@ class Row:
     config: TrialConfig
     space: dict[str, BaseDistribution] = field(default_factory=dict)
     trials: int
+    points: tuple[TrialConfig, ...] = ()
 
 
 def enumerate_rows(study: Study, asked: Settings, seed: int) -> tuple[list[Row], Problems]:
@@ -78,7 +80,7 @@ class _RowsOfModel:
 
     def __init__(self, study: Study, model: str, asked: Settings, seed: int) -> None:
         family = study.families.get(family_of(model), {})  # type: ignore[call-overload]
-        own = study.models.get(model, {})  # type: ignore[call-overload]
+        own = {**study.others, **study.models}.get(model, {})  # type: ignore[call-overload]
         usual = {"seed": seed, **family, **own}
         self.trials = asked.search.get("trials", usual.pop("search.trials", study.search.trials))
         self.configs: dict[str, TrialConfig] = {}
@@ -89,15 +91,23 @@ class _RowsOfModel:
         variants = _variants(study, asked.axes.get("method", ()))
         for variant, values in itertools.product(variants, itertools.product(*axes.values())):
             enumerated = dict(zip(axes, values, strict=True))
-            self._add(
-                study.base, {**usual, **variant, **asked.pinned, **enumerated, "model": model}
-            )
+            chosen = {**usual, **variant, **asked.pinned, **enumerated, "model": model}
+            # published weights cannot be trained again without some classes
+            if "method" in asked.axes or not (
+                chosen.get("checkpoint") and chosen.get("method") == "retrained"
+            ):
+                self._add(study.base, chosen)
         self.space = {
             n: axis for n, axis in study.space.items() if n not in {**asked.pinned, **axes}
         }
-        if study.published:
+        self.points = [
+            {n: v for n, v in point.items() if n not in {**asked.pinned, **axes}}
+            for point in study.points
+        ]
+        if study.published or (model in study.others and model not in RECIPES):
             self.faults += self._missing_original(model, {**asked.pinned, **axes})
-        self.told = [*axes, *(name for variant in variants for name in variant)]
+        told = [*axes, *(name for variant in variants for name in variant)]
+        self.told = [name for name in told if name in field_types()]
         self.usual = flatten(to_dict(study.base)) | usual | asked.pinned
 
     def _add(self, base: TrialConfig, chosen: Mapping[str, Any]) -> None:
@@ -147,7 +157,14 @@ class _RowsOfModel:
                     config=config,
                     space={n: ax for n, ax in self.space.items() if _matters(config, n, ax)},
                     trials=self.trials,
+                    points=self._points(config),
                 )
+
+    def _points(self, config: TrialConfig) -> tuple[TrialConfig, ...]:
+        """The row at the study's fixed points, where these change what it does."""
+        moved = [apply_overrides(config, point) for point in self.points if point]
+        by_key = {each.key(): each for each in moved}
+        return tuple(each for key, each in by_key.items() if key != config.key())
 
 
 def _applied(

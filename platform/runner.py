@@ -4,36 +4,21 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from platform import cluster, launch, resources, reuse, stages
+from platform import cluster, launch, resources, stages
+from platform.dispatch import Dispatch, Outcome
 from platform.launch import Failure, Order
 from platform.life import Watch
-from platform.limits import RETRIED, Limits
-from platform.progress import counted
-from trainables.config import to_dict
 
 if TYPE_CHECKING:
     from platform.ledger import Ledger
-    from platform.plan import Plan, PlannedTrial
+    from platform.limits import Limits
+    from platform.plan import Plan
     from platform.progress import Progress
     from platform.timing import Phases
     from platform.tracking import Recorder
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended.
-
-    Attributes:
-        interrupted: with trials outstanding.
-        reason: why, in a line, where it was not a signal.
-    """
-
-    interrupted: bool
-    reason: str = ""
 
 
 def run(
@@ -67,180 +52,55 @@ def run(
         phases.begin("of trials")
         watch = Watch()
         with watch.watching():
-            return _Run(plan, ledger, recorder, progress, limits, phases, watch).fit()
+            return _fit(Dispatch(plan, ledger, recorder, progress, limits, phases, watch))
 
 
-class _Run:
-    """One Tune experiment over what is outstanding."""
+def _fit(run: Dispatch) -> Outcome:
+    """One Tune experiment over what is outstanding, until that is nothing or a signal arrives."""
+    from ray import tune
 
-    def __init__(
-        self,
-        plan: Plan,
-        ledger: Ledger,
-        recorder: Recorder,
-        progress: Progress,
-        limits: Limits,
-        phases: Phases,
-        watch: Watch,
-    ) -> None:
-        self.plan = plan
-        self.ledger = ledger
-        self.recorder = recorder
-        self.progress = progress
-        self.limits = limits
-        self.phases = phases
-        self.watch = watch
-        self.running: dict[str, PlannedTrial] = {}
-        self.begun: set[str] = set()
-        self.lost: Counter[str] = Counter()
-        self.reason = ""
+    tuner = tune.Tuner(
+        tune.with_resources(_trial, _resources(run)),
+        tune_config=tune.TuneConfig(
+            search_alg=_searcher(run),
+            scheduler=_scheduler(run),
+            num_samples=-1,
+            max_concurrent_trials=resources.concurrency(run.plan),
+            time_budget_s=run.seconds_left(),
+            # a fresh process imports torch for seconds; a trial leaves nothing behind in one
+            reuse_actors=True,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(run.plan.folder.resolve()),
+            callbacks=[_callback(run)],
+            verbose=0,
+        ),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tuner.fit()
+    # the ledger and the trials' folders hold all that counts; nothing is ever resumed from this
+    for name in ("tune", "train"):
+        shutil.rmtree(run.plan.folder / name, ignore_errors=True)
+    return run.outcome()
 
-    def fit(self) -> Outcome:
-        """Runs until the ledger is exhausted or a signal arrives."""
-        from ray import tune
 
-        tuner = tune.Tuner(
-            tune.with_resources(_trial, self._resources()),
-            tune_config=tune.TuneConfig(
-                search_alg=_searcher(self),
-                num_samples=-1,
-                max_concurrent_trials=resources.concurrency(self.plan),
-                time_budget_s=self._seconds_left(),
-                # a fresh process imports torch for seconds; a trial leaves nothing behind in one
-                reuse_actors=True,
-                trial_name_creator=_trial_name,
-                trial_dirname_creator=_trial_name,
-            ),
-            run_config=tune.RunConfig(
-                name="tune",
-                storage_path=str(self.plan.folder.resolve()),
-                callbacks=[_callback(self)],
-                verbose=0,
-            ),
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tuner.fit()
-        # the ledger and the trials' folders hold all that counts; nothing is ever resumed from this
-        for name in ("tune", "train"):
-            shutil.rmtree(self.plan.folder / name, ignore_errors=True)
-        interrupted = bool(self.running)
-        self.ledger.interrupt()
-        if self._time_is_up():
-            self.reason = self.reason or "the time budget is spent"
-        if self._trials_are_up():
-            self.reason = self.reason or f"{counted(len(self.begun), 'trial')} started (--trials)"
-        return Outcome(interrupted=interrupted or self.ledger.outstanding() > 0, reason=self.reason)
+def _resources(run: Dispatch) -> Any:
+    from ray import tune
 
-    def _seconds_left(self) -> float | None:
-        budget = self.limits.time_budget_s
-        return None if budget is None else max(0.1, budget - self.phases.elapsed())
-
-    def _time_is_up(self) -> bool:
-        budget = self.limits.time_budget_s
-        return budget is not None and self.phases.elapsed() >= budget
-
-    def _trials_are_up(self) -> bool:
-        return self.limits.trials is not None and len(self.begun) >= self.limits.trials
-
-    def next(self) -> PlannedTrial | None:
-        """The next trial to start; None where nothing can start now, see `over`."""
-        if self.over():
-            return None
-        trial = self.ledger.next()
-        if trial is not None:
-            self.running[trial.key] = trial
-            self.begun.add(trial.key)
-        return trial
-
-    def over(self) -> bool:
-        """Whether this session starts no more trials."""
-        if self.reason or self._trials_are_up():
-            return True
-        return not (self.ledger.ready() or self.ledger.waiting())
-
-    def _resources(self) -> Any:
-        from ray import tune
-
-        trainer = resources.uses_trainer(self.plan.launch)
-        if trainer:
-            return tune.PlacementGroupFactory([{"CPU": resources.TRAINER_CPUS}])
-        return tune.PlacementGroupFactory([{"CPU": 1, "GPU": self.plan.launch.gpus_per_trial}])
-
-    def order(self, trial: PlannedTrial) -> Order:
-        """What the trial's process is told."""
-        return Order(
-            key=trial.key,
-            config=to_dict(trial.config),
-            folder=str((self.plan.folder / "trials" / trial.name).resolve()),
-            cache=str(self.plan.cache.resolve()),
-            trainer=resources.uses_trainer(self.plan.launch),
-            workers=self.plan.launch.workers,
-            gpus=self.plan.launch.gpus_per_trial,
-        )
-
-    def started(self, key: str) -> None:
-        """A process began the trial."""
-        self.watch.add(key, self.plan.trial_folder(self.running[key]))
-        self.recorder.trial_started(self.running[key])
-        self.progress.started(self.running[key])
-
-    def reported(self, key: str, metrics: dict[str, float]) -> None:
-        """An evaluation arrived."""
-        self.recorder.trial_reported(self.running[key], metrics)
-        self.progress.reported(self.running[key], metrics)
-
-    def ended(self, key: str, failure: Failure | None) -> None:
-        """The trial's process is done: its result file or its failure decides what is recorded."""
-        trial = self.running.pop(key)
-        folder = self.plan.trial_folder(trial)
-        if self.watch.remove(key):
-            silent = f"a process gave no sign of life for {self.watch.lost_after_s:.0f} s"
-            failure = Failure(cause="worker lost", message=f"{silent} and was killed")
-        if failure is None:
-            try:
-                result = launch.read_result(folder)
-            except (OSError, ValueError) as error:
-                failure = Failure(cause="crash", message=f"no result: {error}")
-        if failure is not None:
-            self._failed(trial, failure)
-            return
-        if not self.ledger.finish(trial, result):
-            self._tell_failed(trial, "non-finite", "the objective is not a finite number")
-            return
-        reuse.enter(self.plan, trial)
-        self.recorder.trial_finished(trial, folder, result)
-        self.progress.finished(trial, result)
-
-    def _failed(self, trial: PlannedTrial, failure: Failure) -> None:
-        """A failure that another attempt may mend leaves the trial outstanding."""
-        if failure.cause == "disk":
-            # every other trial would meet it too
-            self.ledger.put_back(trial)
-            self.reason = f"the disk is full ({failure.message}): free some room"
-            self.progress.put_back(trial, f"disk: {failure.message}")
-        elif failure.cause in RETRIED and self.lost[trial.key] < self.limits.max_failures:
-            self.lost[trial.key] += 1
-            count = self.lost[trial.key]
-            self.ledger.put_back(trial)
-            self.begun.discard(trial.key)
-            self.recorder.trial_retried(trial, count, failure.cause)
-            again = f"tried again, {count} of at most {self.limits.max_failures} times"
-            self.progress.put_back(trial, f"{failure.cause}: {failure.message}; {again}")
-        else:
-            self.ledger.fail(trial, failure.cause, failure.message)
-            self._tell_failed(trial, failure.cause, failure.message)
-
-    def _tell_failed(self, trial: PlannedTrial, cause: str, message: str) -> None:
-        self.recorder.trial_failed(trial, cause, message)
-        self.progress.failed(trial, f"{cause}: {message}")
+    if resources.uses_trainer(run.plan.launch):
+        return tune.PlacementGroupFactory([{"CPU": resources.TRAINER_CPUS}])
+    return tune.PlacementGroupFactory([{"CPU": 1, "GPU": run.plan.launch.gpus_per_trial}])
 
 
 def _trial_name(trial: Any) -> str:
     return f"{trial.config['name']}-{trial.trial_id}"
 
 
-def _searcher(run: _Run) -> Any:
+def _searcher(run: Dispatch) -> Any:
     """A Tune searcher that hands out what the ledger has outstanding."""
     from ray.tune.search import Searcher
 
@@ -271,7 +131,58 @@ def _searcher(run: _Run) -> Any:
     return LedgerSearcher()
 
 
-def _callback(run: _Run) -> Any:
+def _scheduler(run: Dispatch) -> Any:
+    """Stops search trials that lie behind those of their own group; None where all run whole."""
+    if not run.plan.search.asha:
+        return None
+    from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
+
+    from platform.entries import score
+
+    class Halving(FIFOScheduler):
+        """Ray's ASHA for each group by itself: variants are not measured against each other."""
+
+        def __init__(self) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]
+            self._of_group: dict[str, AsyncHyperBandScheduler] = {}
+
+        def set_search_properties(self, metric: Any, mode: Any, **spec: Any) -> bool:
+            """Takes none: each group's scheduler knows its own."""
+            return True
+
+        def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+            planned = run.running.get(trial.config["order"]["key"])
+            if planned is None or planned.kind != "search" or "step" not in result:
+                return str(FIFOScheduler.CONTINUE)
+            unlearn = planned.config.unlearn
+            if planned.group_name not in self._of_group:
+                self._of_group[planned.group_name] = AsyncHyperBandScheduler(
+                    time_attr="step",
+                    metric="score",
+                    mode="max",
+                    grace_period=unlearn.eval_every,
+                    max_t=max(unlearn.steps, unlearn.eval_every + 1),
+                    reduction_factor=2,
+                    stop_last_trials=False,
+                )
+            asha = self._of_group[planned.group_name]
+            if trial.trial_id not in asha._trial_info:
+                asha.on_trial_add(controller, trial)
+            told = {"step": result["step"], "score": score(result)}
+            verdict = str(asha.on_trial_result(controller, trial, told))
+            # what has trained to its end is worth its pictures
+            if verdict != FIFOScheduler.STOP or result["step"] >= unlearn.steps:
+                return str(FIFOScheduler.CONTINUE)
+            run.halted.add(planned.key)
+            return verdict
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return FIFOScheduler, ()
+
+    return Halving()
+
+
+def _callback(run: Dispatch) -> Any:
     """Tells the ledger, the record and the progress of what Tune sees."""
     from ray import tune
 
@@ -279,9 +190,11 @@ def _callback(run: _Run) -> Any:
         """The driver's side of every trial."""
 
         failures: dict[str, Failure]
+        last: dict[str, dict[str, float]]
 
         def __init__(self) -> None:
             self.failures = {}
+            self.last = {}
 
         def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             run.started(trial.config["order"]["key"])
@@ -293,15 +206,18 @@ def _callback(run: _Run) -> Any:
             if "failure" in result:
                 self.failures[key] = Failure(cause=result["failure"], message=result["message"])
             elif "step" in result:
-                run.reported(key, {k: v for k, v in result.items() if k in _metric_names(result)})
+                self.last[key] = _metrics(result)
+                run.reported(key, self.last[key])
 
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             key = trial.config["order"]["key"]
-            run.ended(key, self.failures.pop(key, None))
+            failure, last = self.failures.pop(key, None), self.last.pop(key, {})
+            run.ended(key, failure, last)
 
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             key = trial.config["order"]["key"]
-            self.failures.pop(key, None)
+            for told in (self.failures, self.last):
+                told.pop(key, None)
             run.ended(key, _why(trial))
 
         def __reduce__(self) -> tuple[Any, ...]:
@@ -318,10 +234,12 @@ def _why(trial: Any) -> Failure:
     return Failure(cause="worker lost", message="a process of the trial died")
 
 
-def _metric_names(result: dict[str, Any]) -> set[str]:
+def _metrics(result: dict[str, Any]) -> dict[str, float]:
     """Ours, among what Tune adds to each result."""
-    return {"step"} | {
-        name for name, value in result.items() if "/" in name and isinstance(value, float | int)
+    return {
+        name: value
+        for name, value in result.items()
+        if name == "step" or ("/" in name and isinstance(value, float | int))
     }
 
 

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import signal
 import sys
-import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, TextIO
 
 from filelock import FileLock, Timeout
 
 from platform import estimate, images, launch, resources, reuse, weights
+from platform.grace import INTERRUPTED, Grace
 from platform.ledger import Ledger
 from platform.limits import Limits
 from platform.plan import Plan, is_abandoned, write_plan
 from platform.progress import Progress, counted
+from platform.reporting import make_report
 from platform.results import result_row, write_environment, write_results
 from platform.summary import commands, resume_command, summary, sync_command
 from platform.timing import Phases, trial_times
@@ -27,8 +25,7 @@ from platform.tracking import Recorder, SweepStatus
 from trainables.data import Dataset
 from trainables.errors import UserError
 
-FINISHED, SOME_FAILED, INTERRUPTED = 0, 1, 130
-_GRACE_S = 15.0
+FINISHED, SOME_FAILED = 0, 1
 
 
 class InUseError(UserError):
@@ -43,6 +40,7 @@ def run(
     reuse_others: bool = True,
     limits: Limits | None = None,
     tracking_uri: str | None = None,
+    report: bool = True,
     debug: bool = False,
     stream: TextIO = sys.stdout,
 ) -> int:
@@ -55,6 +53,7 @@ def run(
         reuse_others: take over equal trials that other sweeps of the storage have run.
         limits: of this session.
         tracking_uri: of an MLflow server; by default `mlflow.db` in the storage folder.
+        report: make the report of a sweep that ended.
         debug: lets Ray's own log through.
         stream: for progress and the table.
 
@@ -66,7 +65,7 @@ def run(
     """
     phases = Phases("to start")
     plan.storage.mkdir(parents=True, exist_ok=True)
-    grace = _Grace()
+    grace = Grace()
     with _sole_driver(plan), grace.of_sigterm():
         weights.check_all(plan)
         datasets = images.load_all(plan)
@@ -78,7 +77,9 @@ def run(
             ledger.recover()  # a session that was killed may have run them already
         taken = reuse.take_over(plan, ledger, datasets) if reuse_others else []
         _catch_up(plan, ledger, recorder)
-        session = _Session(plan, ledger, recorder, phases, limits or Limits(), tracking_uri, stream)
+        session = _Session(
+            plan, ledger, recorder, phases, limits or Limits(), tracking_uri, stream, report
+        )
         try:
             session.taken = len(taken)
             grace.late = session.end_late
@@ -103,46 +104,6 @@ def _sole_driver(plan: Plan) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@dataclass
-class _Grace:
-    """SIGTERM stops a sweep as Ctrl-C does; where that takes too long, it ends all the same.
-
-    SIGTERM to a whole process group takes Ray down first, and its driver waits for it in vain.
-
-    Attributes:
-        late: tells how the sweep stands, where it was not ended in time.
-    """
-
-    late: Callable[[], None] = lambda: None
-
-    @contextlib.contextmanager
-    def of_sigterm(self) -> Iterator[None]:
-        """Answers SIGTERM for the time of the block."""
-        timer = threading.Timer(_GRACE_S, self._end)
-        timer.daemon = True
-
-        def interrupt(number: int, frame: FrameType | None) -> None:
-            if not timer.is_alive():
-                timer.start()
-            # a script's background processes ignore Ctrl-C
-            if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-                raise KeyboardInterrupt
-            signal.raise_signal(signal.SIGINT)
-
-        before = signal.signal(signal.SIGTERM, interrupt)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
-            timer.cancel()
-
-    def _end(self) -> None:
-        try:
-            self.late()
-        finally:
-            os._exit(INTERRUPTED)
 
 
 @contextlib.contextmanager
@@ -185,6 +146,7 @@ def _open(
 def _catch_up(plan: Plan, ledger: Ledger, recorder: Recorder) -> int:
     """Records what ended and was not recorded before an earlier session was lost; how many."""
     recorded, failed = recorder.finished_before(), recorder.failed_before()
+    pruned = recorder.pruned_before()
     count = 0
     for entry in ledger.entries():
         if entry.state == "finished" and entry.trial.key not in recorded:
@@ -193,6 +155,9 @@ def _catch_up(plan: Plan, ledger: Ledger, recorder: Recorder) -> int:
             count += 1
         if entry.state == "failed" and entry.trial.key not in failed:
             recorder.trial_failed(entry.trial, entry.cause, entry.message)
+            count += 1
+        if entry.state == "pruned" and entry.trial.key not in pruned:
+            recorder.trial_pruned(entry.trial, entry.result["metrics"])
             count += 1
     return count
 
@@ -208,6 +173,7 @@ class _Session:
     limits: Limits
     tracking_uri: str | None
     stream: TextIO
+    report: bool = True
     taken: int = 0
 
     def drive(self, *, debug: bool) -> int:
@@ -221,6 +187,7 @@ class _Session:
             at_once=resources.concurrency(plan),
             trial_s=lambda trial: estimate.trial_seconds(trial.config, plan),
             entries=tuple(ledger.entries()),
+            total=ledger.total,
         )
         self._tell(self._opening())
         status: SweepStatus = "failed"
@@ -245,9 +212,18 @@ class _Session:
             self.phases.begin("for the record")
             rows = self._write_results()
             self.recorder.close(status)
+        self._tell(["", *summary(plan, rows), ""])
+        report = self._report() if status == "finished" and self.report else []
         times = [f"Time: {self.phases.describe()}.", *trial_times(ledger.entries())]
-        self._tell(["", *summary(plan, rows), "", *times, ""])
+        self._tell([*times, "", *report])
         return self._end(status, reason)
+
+    def _report(self) -> list[str]:
+        self.phases.begin("for the report")
+        try:
+            return [make_report(self.plan, self.tracking_uri)]
+        except KeyboardInterrupt:
+            return []  # all is recorded, and another command makes it
 
     def end_late(self) -> None:
         """The last words of a session whose main thread is stuck in a Ray that died."""
@@ -258,14 +234,14 @@ class _Session:
 
     def _opening(self) -> list[str]:
         plan, counts = self.plan, self.ledger.counts()
-        ended = counts["finished"] + counts["failed"]
+        ended = counts["finished"] + counts["failed"] + counts["pruned"]
         done = f", {ended} of them done before" if ended else ""
         if self.taken:
             done += f" ({self.taken} by other sweeps of {plan.storage}; --no-reuse runs them anew)"
         return [
             f"Sweep {plan.name}: {plan.question}",
-            f"{counted(plan.total, 'trial')}{done}, {resources.concurrency(plan)} at once, "
-            f"in {plan.folder}/",
+            f"{counted(self.ledger.total(), 'trial')}{done}, "
+            f"{resources.concurrency(plan)} at once, in {plan.folder}/",
         ]
 
     def _write_results(self) -> list[dict[str, Any]]:
@@ -302,7 +278,8 @@ class _Session:
         if status == "interrupted":
             left = self.ledger.outstanding()
             why = f"Stopped: {reason}. " if reason else "Interrupted: "
-            outstanding = f"{left} of {counted(plan.total, 'trial')} outstanding. To go on:"
+            total = counted(self.ledger.total(), "trial")
+            outstanding = f"{left} of {total} outstanding. To go on:"
             self._tell([why + outstanding, f"  {resume_command(plan, self.tracking_uri)}"])
             return INTERRUPTED
         self._tell(commands(plan, recorder.shown_uri, recorder.variants_page))

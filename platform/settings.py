@@ -6,17 +6,17 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, get_args, get_origin, get_type_hints
 
 from search_spaces.study import SearchConfig
 from trainables.config import FamilyName, ModelName
 from trainables.errors import ConfigError
-from trainables.overrides import close_names, field_types, parse_value
+from trainables.overrides import close_names, field_types, parse_text, parse_value
 
 _SEARCH = "search."
 _PATHS = ("data.root", "data.proxy_root", "data.split_file")  # a comma may be part of them
 _SEVERAL_PATHS = ("checkpoint",)
-_LEAST = {"trials": 0, "sobol_trials": 0, "generation": 1}
+_LEAST = {"trials": 0, "sobol_trials": 0, "generation": 1, "replicates": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Settings:
 
     pinned: dict[str, Any] = field(default_factory=dict)
     axes: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    search: dict[str, int] = field(default_factory=dict)
+    search: dict[str, Any] = field(default_factory=dict)
     scoped: dict[str, Settings] = field(default_factory=dict)
 
     def of_model(self, model: str) -> Settings:
@@ -138,12 +138,11 @@ def _value(name: str, text: str) -> Any:
 
 
 def _take_search(settings: Settings, name: str, text: str) -> list[str]:
-    least = _LEAST[name]
     try:
-        value = int(text)
-    except ValueError:
-        return [f"search.{name}={text!r} is not a whole number"]
-    if value < least:
-        return [f"search.{name}={value} is below {least}"]
+        value = parse_text(f"{_SEARCH}{name}", get_type_hints(SearchConfig)[name], text)
+    except ConfigError as error:
+        return error.problems
+    if name in _LEAST and value < _LEAST[name]:
+        return [f"search.{name}={value} is below {_LEAST[name]}"]
     settings.search[name] = value
     return []

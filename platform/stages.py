@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 Watch = Callable[[str, int, int], None]
 
-# each waits for those before it, but for `extractor` and `base`, which need only the data; the
-# weights of the paper's networks come first, so that a missing file is told before any work
-_ORDER = (("networks",), ("data",), ("extractor", "base"), ("reference", "tokens"))
+# each waits for those before it, and those together need only the data; the weights of the paper's
+# networks come first, so that a missing file is told before any work
+_ORDER = (("networks",), ("data",), ("extractor", "base", "retrained"), ("reference", "tokens"))
+_ON_GPU = ("base", "retrained", "reference", "tokens")
 _TELL_EVERY_S = 0.5
 
 
@@ -59,7 +60,7 @@ def build(plan: Plan, watch: Watch) -> None:
 
 
 def _gpus(plan: Plan, stage: str) -> float:
-    return min(plan.launch.gpus_per_trial, 1.0) if stage in ("base", "reference", "tokens") else 0.0
+    return min(plan.launch.gpus_per_trial, 1.0) if stage in _ON_GPU else 0.0
 
 
 def _await(tasks: list[Any], queue: Queue, watch: Watch) -> None:
@@ -106,6 +107,8 @@ def _build_stage(stage: str, config: dict[str, Any], cache: str, queue: Queue) -
         domain_network.extractor_folder(trial, dataset, context)
     elif stage == "base":
         base_models.base_model(trial, dataset, context)
+    elif stage == "retrained":
+        base_models.retrained_model(trial, dataset, context)
     elif stage == "reference":
         stages.prepare(trial, context)
     elif stage == "tokens":

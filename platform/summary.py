@@ -73,13 +73,13 @@ def _grey(shown: Sequence[Variant]) -> list[str]:
 
 def _cells(variant: Variant, *, several: bool) -> tuple[str, ...]:
     label = f"{variant.model}: {variant.label}" if several else variant.label
-    own, best = variant.default, None if variant.is_original else variant.best
-    mark = "" if own is None or variant.is_original or is_feasible(own) else "*"
+    own, best = variant.default, None if variant.is_reference else variant.best
+    mark = "" if own is None or variant.is_reference or is_feasible(own) else "*"
     pictures = best or own
     lacking = "failed" if _has_failed_default(variant) else "to run"
     if best is not None:
         chosen = (*_figures(best), f"{best['forget_alpha']:.3g}", f"{best['lr']:.2g}")
-    elif variant.is_original:
+    elif variant.is_reference:
         chosen = ("", "", "", "")
     else:
         chosen = ("none", f"of {len(variant.finished)}", "", "")

@@ -76,6 +76,7 @@ def _run(arguments: Sequence[str]) -> int:
         reuse_others=not request.no_reuse,
         limits=request.limits,
         tracking_uri=request.tracking_uri,
+        report=not request.no_report,
         debug=request.debug,
         stream=sys.stdout,
     )
@@ -94,7 +95,12 @@ def _parser() -> _Parser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("study", nargs="?", metavar="STUDY", help="a study of --list; default: quickstart")
+    add(
+        "study",
+        nargs="?",
+        metavar="STUDY",
+        help="of --list, or a file: FILE.py; default: quickstart",
+    )
     add("--list", action="store_true", help="show the studies, a line each, and end")
     add("--fields", action="store_true", help="show every KEY of --set with its default, and end")
     add("--dry-run", action="store_true", help="print the plan; start nothing and write nothing")
@@ -113,6 +119,7 @@ def _parser() -> _Parser:
     add("--time-budget", metavar="TIME", help="stop after 90m or 2h30m; --resume goes on")
     add("--trials", metavar="N", help="stop after N trials; --resume goes on")
     add("--no-reuse", action="store_true", help="run also what another sweep here has run")
+    add("--no-report", action="store_true", help="do not make the report at a sweep's end")
     add("--sync", metavar="NAME", help="bring the record in MLflow up to date, and end")
     add("--seed", metavar="N", help="of the search and the trials; default: 0")
     add("--max-concurrent", metavar="N", help="most trials at once; default: as many as fit")

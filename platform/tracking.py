@@ -30,7 +30,6 @@ from platform.results import (
     write_json,
 )
 from platform.variants import (
-    REFERENCES,
     Row,
     Variant,
     failures,
@@ -39,7 +38,7 @@ from platform.variants import (
     metric_labels,
     variants,
 )
-from trainables.config import to_dict
+from trainables.config import REFERENCES, to_dict
 from trainables.errors import UserError
 from trainables.sealed import read_sealed, seal
 
@@ -70,7 +69,12 @@ __all__ = [
 ]
 
 SweepStatus = Literal["finished", "failed", "interrupted"]
-_STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+_STATUS = {
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "pruned": "KILLED",
+}
 _AT_THE_TOP = ("samples.png", "tsne.png", "config.json", "result.json")
 _SWEEP_FILES = (
     *("plan.json", "environment.json", "results.parquet"),
@@ -143,6 +147,10 @@ class Recorder:
         """Keys of the trials whose runs an earlier session of this sweep ended as FAILED."""
         return {key for key, run in self._former.items() if run.info.status == "FAILED"}
 
+    def pruned_before(self) -> set[str]:
+        """Keys of the trials that an earlier session of this sweep stopped early."""
+        return {key for key, run in self._former.items() if "pruned" in run.data.tags}
+
     def trial_started(self, trial: PlannedTrial) -> None:
         """Opens the trial's run, or takes up the one that an earlier attempt left."""
         self._emit("started", trial)
@@ -176,6 +184,12 @@ class Recorder:
         """
         tags = {"failure": cause, "mlflow.note.content": f"**{cause}**: {message[:2000]}"}
         self._emit("failed", trial, tags=tags)
+
+    def trial_pruned(self, trial: PlannedTrial, metrics: Mapping[str, Any]) -> None:
+        """Ends the run of a trial that was stopped early, with its last report."""
+        step = int(metrics["step"])
+        points = [(step, record.numbers(metrics))]
+        self._emit("pruned", trial, points=points, tags={"pruned": f"at step {step}"})
 
     def trial_retried(self, trial: PlannedTrial, attempts: int, cause: str) -> None:
         """Says on the trial's run, which goes on, that an attempt was lost.

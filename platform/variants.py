@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trainables.config import REFERENCES
+
 Row = Mapping[str, Any]
 
 _LABELS = {
@@ -19,9 +21,6 @@ _LABELS = {
     "ours": "Ours",
     "ours_proxy": "Ours, proxy",
 }
-# what the variants are held against: the model before unlearning, and one that never saw the
-# forget classes
-REFERENCES = ("original", "retrained")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +31,8 @@ class Variant:
         group: its label in the plan, such as `ours_proxy`.
         label: its name for people, such as `Ours, proxy`.
         model: of its trials.
-        is_original: nothing is unlearned: the reference of the others.
-        is_reference: the original, or the model that never saw the forget classes: no contender.
+        is_original: nothing is unlearned: what the others' figures are divided by.
+        is_reference: the original, or what true forgetting looks like: there is nothing to tune.
         default: the finished trial at the variant's defaults, where there is one.
         best: the finished trial of the highest validation objective among the feasible ones; one
             that repeats a chosen trial under another seed is none of them.
@@ -119,9 +118,9 @@ def metric_labels(rows: Iterable[Row]) -> dict[str, str]:
 
 
 def failures(rows: Iterable[Row]) -> str:
-    """How many trials did not finish, and why; empty where all did."""
+    """How many trials did not finish, and why; empty where all did or were stopped early."""
     every = list(rows)
-    lost = [row for row in every if row["state"] != "finished"]
+    lost = [row for row in every if row["state"] not in ("finished", "pruned")]
     causes = Counter(str(row["failure"] or row["state"]) for row in lost)
     told = ", ".join(f"{cause} {count}" for cause, count in causes.most_common())
     return f"{len(lost)} of {len(every)} trials did not finish ({told})." if lost else ""

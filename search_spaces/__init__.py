@@ -1,9 +1,31 @@
 """The studies: one small file each, named in one table."""
 
-from search_spaces.quickstart import STUDY as QUICKSTART
+from search_spaces import (
+    crop_direction,
+    crop_ratio,
+    forget_alpha,
+    outpainting,
+    quickstart,
+    retain_availability,
+    seeds,
+    table_1_2,
+    tuned_methods,
+)
 from search_spaces.study import SearchConfig, Study
-from search_spaces.table_1_2 import STUDY as TABLE_1_2
 
 __all__ = ["STUDIES", "SearchConfig", "Study"]
 
-STUDIES: dict[str, Study] = {study.name: study for study in (QUICKSTART, TABLE_1_2)}
+STUDIES: dict[str, Study] = {
+    each.STUDY.name: each.STUDY
+    for each in (
+        quickstart,
+        table_1_2,
+        forget_alpha,
+        retain_availability,
+        crop_ratio,
+        crop_direction,
+        outpainting,
+        tuned_methods,
+        seeds,
+    )
+}

@@ -39,6 +39,7 @@ def trial(group: str, number: int = 0, **fields: Any) -> PlannedTrial:
     return PlannedTrial(
         key=config.key(),
         group=group,
+        group_name=group,
         name=f"{group}-s{number}" if number else group,
         kind="search" if number else "default",
         number=number,

@@ -26,6 +26,7 @@ TINY = (
     *("data.train_per_class=64", "data.val_per_class=16", "data.test_per_class=16"),
     *("evaluation.tsne_points=10", "evaluation.grid_images=2"),
 )
+_PROGRAM = (sys.executable, "-m", "platform.sweep", "--no-report")
 PAIR = ("method=original,ours", "retain_source=real", "search.trials=0")
 
 See = Callable[["subprocess.Popen[str]", str], None]
@@ -56,11 +57,15 @@ class Ended:
 
 
 def sweep(storage: Path, *settings: str, options: Sequence[str] = ()) -> list[str]:
-    """The command of a tiny sweep, whose own settings the given ones replace."""
-    named = {text.partition("=")[0] for text in settings}
-    usual = [text for text in TINY if text.partition("=")[0] not in named]
-    given = [part for text in (*usual, *settings) for part in ("--set", text)]
-    return [sys.executable, "-m", "platform.sweep", "--storage", str(storage), *given, *options]
+    """The command of a tiny sweep; of settings of one name the last counts."""
+    named = {text.partition("=")[0]: text for text in (*TINY, *settings)}
+    given = [part for text in named.values() for part in ("--set", text)]
+    return [*_PROGRAM, "--storage", str(storage), *given, *options]
+
+
+def resumed(storage: Path, name: str, *options: str) -> list[str]:
+    """The command that goes on with a sweep."""
+    return [*_PROGRAM, "--storage", str(storage), "--name", name, "--resume", *options]
 
 
 def run(command: Sequence[str]) -> Ended:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -53,22 +55,25 @@ def leave_artifacts(
     teacher: CompletionModel,
     measured: Measured,
 ) -> None:
-    """Writes configuration, history, weights, sample grid and t-SNE into the trial's folder."""
+    """Writes configuration, history, weights, sample grids and t-SNE into the trial's folder."""
     folder = context.folder
     (folder / "config.json").write_text(json.dumps(to_dict(config), indent=2))
     (folder / "history.json").write_text(json.dumps(measured.history))
     save_weights(student, folder / "weights.safetensors")
-    _leave_samples(config, context, prepared.dataset, student, teacher)
+    columns, roles, rows = _sampled(config, prepared.dataset, student, teacher)
+    _leave_grid(config, folder / "samples.png", columns, roles)
+    figures.write_samples(folder / "samples.parquet", columns, roles, rows)
+    for task in config.further_tests():
+        other = dataclasses.replace(config, test_task=task)
+        columns, roles, _ = _sampled(other, prepared.dataset, student, teacher)
+        _leave_grid(other, folder / f"samples_{task.name}.png", columns, roles)
     _leave_embeddings(config, context, prepared, measured)
 
 
-def _leave_samples(
-    config: TrialConfig,
-    context: Context,
-    dataset: Dataset,
-    student: CompletionModel,
-    teacher: CompletionModel,
-) -> None:
+def _sampled(
+    config: TrialConfig, dataset: Dataset, student: CompletionModel, teacher: CompletionModel
+) -> tuple[dict[str, Tensor], list[str], list[int]]:
+    """Completions of some test images by kind, with the images' roles and manifest rows."""
     chosen: list[int] = []
     roles: list[str] = []
     for role in ("retain", "forget"):
@@ -80,29 +85,37 @@ def _leave_samples(
     truth = dataset.images(rows)
     source = RowGenerators(chosen, config.evaluation.seed, "complete")
     hole = student.hole(len(rows), config.test_task, source)
-    columns: dict[str, Tensor] = {
+    columns = {
         "input": truth.masked_fill(hole, 0.5),
         "truth": truth,
         "original": complete_rows(teacher, dataset, rows, config),
         "unlearned": complete_rows(student, dataset, rows, config),
     }
+    return columns, roles, chosen
+
+
+def _leave_grid(
+    config: TrialConfig, path: Path, columns: Mapping[str, Tensor], roles: Sequence[str]
+) -> None:
     drawn = dict(columns)
-    if config.method == "original":
-        del drawn["unlearned"]  # the same model once more
+    own = drawn.pop("unlearned")
+    if config.method != "original":  # whose own is the same model once more
+        drawn["retrained" if config.method == "retrained" else "unlearned"] = own
+    task = config.test_task
     figures.sample_grid(
-        context.folder / "samples.png",
+        path,
         drawn,
         roles,
-        title=f"{config.model} · {config.method}",
+        title=f"{config.model} · {config.method} · {task.kind} {task.ratio:g}",
         subtitle=describe(config),
     )
-    figures.write_samples(context.folder / "samples.parquet", columns, roles, chosen)
 
 
 def describe(config: TrialConfig) -> str:
     """One line that tells this trial from others of its method."""
-    if config.method == "original":
-        return "before unlearning"
+    if not config.unlearns:
+        told = {"original": "before unlearning", "retrained": "trained without the forget classes"}
+        return told[config.method]
     return (
         f"forget_alpha {config.forget_alpha:.3g}, rate {config.unlearn.lr:.2g}, "
         f"{config.unlearn.steps} steps, retain rows {config.retain_source}, seed {config.seed}"

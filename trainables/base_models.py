@@ -1,4 +1,7 @@
-"""The original model of a trial: published or shipped weights, or pretrained here; made once."""
+"""The original model of a trial: published or shipped weights, or pretrained here; made once.
+
+So is the model that never met the forget classes, of the method `retrained`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from trainables.batches import Batches, Pool
@@ -23,7 +27,7 @@ from trainables.errors import CheckpointError
 from trainables.methods import Terms
 from trainables.methods.original import pretraining
 from trainables.models import CompletionModel, build_model
-from trainables.shipped import shipped_weights
+from trainables.shipped import retraining, shipped_retrained, shipped_weights
 from trainables.training import Recipe, Running, threads, train
 
 _SCIENCE = (
@@ -69,6 +73,18 @@ def base_material(config: TrialConfig, dataset: Dataset, context: Context) -> di
         }
     if shipped:
         return {"model": config.model, "shipped": file_hash(shipped, context.cache)}
+    return _training_material(config, dataset, context)
+
+
+def retrained_material(config: TrialConfig, dataset: Dataset, context: Context) -> dict[str, Any]:
+    """What names a model trained without the forget classes in the cache."""
+    shipped = shipped_retrained(config)
+    if shipped:
+        return {"model": config.model, "shipped": file_hash(shipped, context.cache)}
+    return {**_training_material(retraining(config), dataset, context), "without": "forget"}
+
+
+def _training_material(config: TrialConfig, dataset: Dataset, context: Context) -> dict[str, Any]:
     return {
         "model": config.model,
         # that no shipped weights were wanted changes no training
@@ -100,17 +116,41 @@ def base_model(config: TrialConfig, dataset: Dataset, context: Context) -> Path:
     return build_once(context.cache, "base", base_material(config, dataset, context), build)
 
 
+def retrained_model(config: TrialConfig, dataset: Dataset, context: Context) -> Path:
+    """The folder of a model like the original that never met the forget classes; made once.
+
+    It is shipped, or pretrained here as the original was: by the recipe of a shipped one.
+    """
+    shipped = shipped_retrained(config)
+
+    def build(folder: Path) -> None:
+        if shipped:
+            load_weights(new_model(config), shipped)
+            shutil.copyfile(shipped, folder / "weights.safetensors")
+        else:
+            _build_pretrained(retraining(config), dataset, context, folder, without_forget=True)
+
+    material = retrained_material(config, dataset, context)
+    return build_once(context.cache, "retrained", material, build)
+
+
 def _build_pretrained(
-    config: TrialConfig, dataset: Dataset, context: Context, folder: Path
+    config: TrialConfig,
+    dataset: Dataset,
+    context: Context,
+    folder: Path,
+    *,
+    without_forget: bool = False,
 ) -> None:
+    label = f"pretraining {config.model}" + " without the forget classes" * without_forget
     losses: list[float] = []
 
     def on_step(step: int, terms: Terms) -> None:
         losses.append(float(terms.total.detach()))
-        context.progress(f"pretraining {config.model}", len(losses), config.pretrain.steps)
+        context.progress(label, len(losses), config.pretrain.steps)
 
     model = new_model(config).to(context.device)
-    pretrain(model, config, dataset, on_step)
+    pretrain(model, config, dataset, on_step, without_forget=without_forget)
     save_weights(model, folder / "weights.safetensors")
     (folder / "losses.json").write_text(json.dumps(losses))
 
@@ -120,6 +160,8 @@ def pretrain(
     config: TrialConfig,
     dataset: Dataset,
     on_step: Callable[[int, Terms], None],
+    *,
+    without_forget: bool = False,
 ) -> None:
     """Trains a fresh model in place, stage by stage.
 
@@ -128,12 +170,16 @@ def pretrain(
         config: gives the options and what is learnt.
         dataset: its training images of all roles.
         on_step: called after every step with (steps done of its stage, terms).
+        without_forget: leave out the training images of the forget classes.
 
     Raises:
         NonFiniteError: a loss or gradient is NaN or infinite.
     """
     options = config.pretrain
-    pool = Pool(dataset.rows("all", "train"), options.batch_size, False, "all")
+    rows = dataset.rows("all", "train")
+    if without_forget:
+        rows = np.setdiff1d(rows, dataset.rows("forget", "train"))
+    pool = Pool(rows, options.batch_size, False, "all")
     source = TurnedViews(dataset, options.seed) if options.augment else dataset
     batches = Batches(source, (pool,), options.seed, loader=config.loader)
     running = Running(device=next(model.parameters()).device, on_step=on_step)

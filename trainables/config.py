@@ -21,6 +21,7 @@ from trainables.sections.data import (
     DataConfig,
     TaskConfig,
     parse_task,
+    task_faults,
 )
 from trainables.sections.loading import LoaderConfig
 from trainables.sections.measuring import (
@@ -31,6 +32,7 @@ from trainables.sections.measuring import (
 )
 from trainables.sections.names import (
     IMAGE_MULTIPLES,
+    REFERENCES,
     FamilyName,
     MethodName,
     ModelName,
@@ -46,6 +48,7 @@ __all__ = [
     "IMAGE_MULTIPLES",
     "PAPER_SIZES",
     "PUBLISHED",
+    "REFERENCES",
     "DataConfig",
     "EvaluationConfig",
     "ExtractorConfig",
@@ -114,6 +117,9 @@ class TrialConfig(Checked):
         seed: order of the rows, masks and noise of unlearning.
         checkpoint: published files that hold the original, in place of pretraining: one, or MAGE's
             tokenizer and transformer apart.
+        test_task: what the completions that are measured, and searched by, fill in.
+        more_tests: further tasks, `kind:ratio` each, that the finished model is measured on too;
+            the test task and repetitions count once.
     """
 
     model: ModelName = "mae_tiny"
@@ -127,6 +133,7 @@ class TrialConfig(Checked):
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     train_task: TaskConfig = field(default_factory=lambda: TaskConfig(kind="random", ratio=0.5))
     test_task: TaskConfig = field(default_factory=TaskConfig)
+    more_tests: tuple[str, ...] = ()
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     unlearn: UnlearnConfig = field(default_factory=UnlearnConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -151,6 +158,13 @@ class TrialConfig(Checked):
                 self.method == "retain_label" and share is None,
                 "retain_label maps forget rows onto retain rows: retain_source=none leaves it none",
             ),
+            (
+                self.method == "retrained" and bool(self.checkpoint),
+                "method=retrained needs an original that is trained here, and checkpoint names "
+                "published weights: leave out that method, or give options of pretrain. in place "
+                "of checkpoint",
+            ),
+            *task_faults("more_tests", self.more_tests),
             (self.forget_alpha < 0.0, f"forget_alpha={self.forget_alpha} is below 0"),
             (
                 self.data.image_size % multiple != 0,
@@ -174,13 +188,24 @@ class TrialConfig(Checked):
         """Whether its steps tokenise noise images."""
         return self.model.startswith("mage_") and self.method == "ours"
 
+    @property
+    def unlearns(self) -> bool:
+        """Whether its method takes steps."""
+        return self.method not in REFERENCES
+
+    def further_tests(self) -> tuple[TaskConfig, ...]:
+        """The tasks of `more_tests`, each once and without the test task."""
+        found = {task.name: task for task in map(parse_task, self.more_tests)}
+        found.pop(self.test_task.name, None)
+        return tuple(found.values())
+
     def batch_rows(self) -> dict[str, int]:
-        """Rows of each role in every global batch of unlearning; none for `original`.
+        """Rows of each role in every global batch of unlearning; none where nothing unlearns.
 
         The number of forget rows and of retain rows does not depend on the retain source.
         """
         share = retain_share(self.retain_source)
-        if self.method == "original":
+        if not self.unlearns:
             return {}
         retain = 0 if share is None else self.unlearn.retain_batch
         real = round(retain * (share or 0.0))
@@ -194,7 +219,8 @@ class TrialConfig(Checked):
             unlearn = dataclasses.replace(unlearn, token_cache=False)
         if not self._draws_noise_tokens():
             unlearn = dataclasses.replace(unlearn, noise_bank=0)
-        trial = dataclasses.replace(self, loader=LoaderConfig(), unlearn=unlearn)
+        tests = tuple(sorted(f"{task.kind}:{task.ratio}" for task in self.further_tests()))
+        trial = dataclasses.replace(self, loader=LoaderConfig(), unlearn=unlearn, more_tests=tests)
         if self.model.startswith("mae_"):
             trial = dataclasses.replace(trial, sampling=SamplingConfig())
         elif self.model.startswith("mage_"):
@@ -205,13 +231,14 @@ class TrialConfig(Checked):
             trial = dataclasses.replace(trial, extractor=ExtractorConfig())
         if self.checkpoint:
             trial = dataclasses.replace(trial, pretrain=PretrainConfig())
-        if self.method != "original":
+        if self.unlearns:
             return trial
         return dataclasses.replace(
             trial,
             variant="paper",
             retain_source="real",
             forget_alpha=0.0,
+            seed=0,
             unlearn=UnlearnConfig(),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -215,3 +216,26 @@ def evaluate(
     if wrong:
         raise NonFiniteError(f"{', '.join(wrong)} is not finite")
     return metrics, extracted
+
+
+def evaluate_further(
+    model: CompletionModel,
+    extractor: Extractor,
+    dataset: Dataset,
+    real: Mapping[str, Arrays],
+    config: TrialConfig,
+) -> dict[str, float]:
+    """What `evaluate` finds on each further task, after its name: `centre_0.25/val/retain/fid`.
+
+    Raises:
+        NonFiniteError: as `evaluate`, with the task's name.
+    """
+    metrics: dict[str, float] = {}
+    for task in config.further_tests():
+        other = dataclasses.replace(config, test_task=task)
+        try:
+            found, _ = evaluate(model, extractor, dataset, real, other)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"test task {task.name}: {error}") from None
+        metrics |= {f"{task.name}/{name}": value for name, value in found.items()}
+    return metrics

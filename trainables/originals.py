@@ -2,6 +2,7 @@
 
 Slow on purpose: a longer training than a sweep gives an original of its own. It writes the weights,
 the record of how they were made and what they score, and a picture of their completions.
+With `--without-forget` it does so for a model that never meets the forget classes.
 """
 
 from __future__ import annotations
@@ -46,17 +47,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--measure-only", action="store_true", help="record and picture of the weights in --out"
     )
+    parser.add_argument(
+        "--without-forget",
+        action="store_true",
+        help="train on retain and proxy images alone: MODEL_retrained",
+    )
     options = parser.parse_args(arguments)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
-        make(recipe(options.model), options.out, options.cache, train=not options.measure_only)
+        make(
+            recipe(options.model),
+            options.out,
+            options.cache,
+            train=not options.measure_only,
+            without_forget=options.without_forget,
+        )
     except (UserError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     return 0
 
 
-def make(config: TrialConfig, out: Path, cache: Path, *, train: bool = True) -> None:
+def make(
+    config: TrialConfig,
+    out: Path,
+    cache: Path,
+    *,
+    train: bool = True,
+    without_forget: bool = False,
+) -> None:
     """Trains an original and writes its weights, its record and its picture.
 
     Args:
@@ -64,46 +83,63 @@ def make(config: TrialConfig, out: Path, cache: Path, *, train: bool = True) -> 
         out: folder of `MODEL.safetensors`, `MODEL.json` and `MODEL.png`.
         cache: of the images and of what measures them.
         train: False reads the weights that are there and their training from the record.
+        without_forget: train on the retain and proxy images alone; files of `MODEL_retrained`.
     """
-    weights, record = out / f"{config.model}.safetensors", out / f"{config.model}.json"
+    name = f"{config.model}_retrained" if without_forget else str(config.model)
+    weights, record = out / f"{name}.safetensors", out / f"{name}.json"
     dataset = load(config.data, cache)
-    context = Context(cache=cache)
     model = new_model(config)
     if train:
-        trained = _train(model, config, dataset, weights)
+        trained = _train(model, config, dataset, weights, without_forget=without_forget)
     else:
         load_weights(model, weights)
         trained = json.loads(record.read_text())["training"]
     model.eval()
+    title = f"{config.model} " + ("without forget classes" if without_forget else "as it comes")
+    picture(model, dataset, config, out / f"{name}.png", title=title)
+    option = " --without-forget" * without_forget
+    told = {
+        "command": f"python -m trainables.originals {config.model}{option}",
+        "recipe": _described(config),
+        "data": dataset.fingerprint,
+        "training": trained,
+        "metrics": _measured(model, config, dataset, Context(cache=cache)),
+        "measured_by": f"{config.data.source} CNN",
+    }
+    record.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def _described(config: TrialConfig) -> dict[str, Any]:
+    return {
+        "model": config.model,
+        "data": to_dict(config.data),
+        "pretrain": to_dict(config.pretrain),
+        "tasks": [to_dict(task) for task in config.pretraining_tasks()],
+    }
+
+
+def _measured(
+    model: CompletionModel, config: TrialConfig, dataset: Dataset, context: Context
+) -> dict[str, float]:
     extractor = load_extractor(config, dataset, context)
     real = extract_real(extractor, dataset, config)
     metrics, _ = measure_original(model, extractor, dataset, real, config)
-    picture(model, dataset, config, out / f"{config.model}.png")
-    record.write_text(
-        json.dumps(
-            {
-                "command": f"python -m trainables.originals {config.model}",
-                "recipe": {
-                    "model": config.model,
-                    "data": to_dict(config.data),
-                    "pretrain": to_dict(config.pretrain),
-                    "tasks": [to_dict(task) for task in config.pretraining_tasks()],
-                },
-                "data": dataset.fingerprint,
-                "training": trained,
-                "metrics": metrics,
-                "measured_by": f"{config.data.source} CNN",
-            },
-            indent=1,
-        )
-        + "\n"
-    )
+    return metrics
 
 
 def _train(
-    model: CompletionModel, config: TrialConfig, dataset: Dataset, weights: Path
+    model: CompletionModel,
+    config: TrialConfig,
+    dataset: Dataset,
+    weights: Path,
+    *,
+    without_forget: bool,
 ) -> dict[str, Any]:
-    """Trains, and tells how it goes; a snapshot now and then shows what a stopped run had."""
+    """Trains, and tells how it goes; a snapshot now and then shows what a stopped run had.
+
+    It lies beside the weights: trials must not take what is half trained for the whole.
+    """
+    snapshot = weights.with_suffix(".snapshot")
     losses: list[float] = []
     first: list[list[float]] = []
     start, told = time.monotonic(), 0.0
@@ -116,7 +152,7 @@ def _train(
         if step <= _FIRST:
             first[-1].append(losses[-1])
         if len(losses) % _SNAPSHOT_EVERY == 0:
-            save_weights(model, weights)
+            save_weights(model, snapshot)
         spent = time.monotonic() - start
         if spent - told > _TELL_EVERY_S:
             told = spent
@@ -128,8 +164,9 @@ def _train(
             )
             sys.stdout.flush()
 
-    pretrain(model, config, dataset, on_step)
+    pretrain(model, config, dataset, on_step, without_forget=without_forget)
     save_weights(model, weights)
+    snapshot.unlink(missing_ok=True)
     return {
         "first_losses": first,
         "last_loss": float(np.mean(losses[-100:])),
@@ -138,7 +175,9 @@ def _train(
     }
 
 
-def picture(model: CompletionModel, dataset: Dataset, config: TrialConfig, path: Path) -> None:
+def picture(
+    model: CompletionModel, dataset: Dataset, config: TrialConfig, path: Path, *, title: str
+) -> None:
     """Completions of some test images of both roles, a row an image."""
     chosen: list[int] = []
     roles: list[str] = []
@@ -155,7 +194,6 @@ def picture(model: CompletionModel, dataset: Dataset, config: TrialConfig, path:
         "truth": truth,
         "completion": complete_rows(model, dataset, np.array(chosen), config),
     }
-    title = f"{config.model} as it comes"
     told = f"{config.pretrain.steps} steps of {config.pretrain.batch_size} images"
     figures.sample_grid(path, columns, roles, title=title, subtitle=told)
 

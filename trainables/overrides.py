@@ -61,7 +61,20 @@ def parse_value(name: str, text: str) -> Any:
     known = field_types()
     if name not in known:
         raise ConfigError([f"unknown field {name!r}{close_names(name, list(known))}"])
-    hint = known[name]
+    return parse_text(name, known[name], text)
+
+
+def parse_text(name: str, hint: Any, text: str) -> Any:
+    """The value of a type from its text.
+
+    Args:
+        name: what a message calls it.
+        hint: `bool`, `int`, `float`, `str`, a `Literal` of texts or a tuple of texts.
+        text: of the value.
+
+    Raises:
+        ConfigError: the text is not of the type.
+    """
     try:
         if hint is bool:
             return {"true": True, "false": False}[text.lower()]

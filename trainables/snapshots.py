@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from trainables.errors import CheckpointError
+from trainables.sections.names import SNAPSHOT
 
-SNAPSHOT = "snapshot.safetensors"
 _HEADER = "trial"
 
 

@@ -7,6 +7,7 @@ later sweep finds it, and a change anywhere makes a new one.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import json
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from trainables.base_models import base_model, load_base, load_built
+from trainables.base_models import base_model, load_base, load_built, retrained_model
 from trainables.cache import build_once, code_version
 from trainables.config import NetworksConfig, TrialConfig, content_key, to_dict
 from trainables.context import Context
@@ -30,7 +31,7 @@ from trainables.metrics.extractors import DomainCNN, Extractor
 from trainables.metrics.networks import Networks
 from trainables.models import CompletionModel
 from trainables.networks import Weights, find_weights, load_networks, material
-from trainables.shipped import shipped_weights
+from trainables.shipped import retraining, shipped_retrained, shipped_weights
 from trainables.tokens import CachedTokens, kept_tokens
 from trainables.training import threads
 
@@ -62,6 +63,7 @@ class Prepared:
         reference: real images and the original, measured.
         tokens: of the training images, where the trial reads these in place of the images.
         noise: inputs of noise images that the trial draws from, by name; empty for new ones.
+        retrained: folder of the model that never met the forget classes, where the trial is its.
     """
 
     dataset: Dataset
@@ -71,6 +73,7 @@ class Prepared:
     reference: Reference
     tokens: CachedTokens | None = None
     noise: Mapping[str, Tensor] = field(default_factory=dict)
+    retrained: Path | None = None
 
 
 def prepare(config: TrialConfig, context: Context) -> Prepared:
@@ -83,7 +86,21 @@ def prepare(config: TrialConfig, context: Context) -> Prepared:
     base = base_model(config, dataset, context)
     compared = reference(config, dataset, base, extractor, weights, context)
     tokens, noise = kept_tokens(config, dataset, base, context)
-    return Prepared(dataset, base, extractor, weights, compared, tokens, noise)
+    retrained = None
+    if config.method == "retrained":
+        retrained = retrained_model(config, dataset, context)
+    return Prepared(dataset, base, extractor, weights, compared, tokens, noise, retrained)
+
+
+def load_models(
+    config: TrialConfig, prepared: Prepared, context: Context
+) -> tuple[CompletionModel, CompletionModel]:
+    """The model that a trial begins with, and the frozen original that it is compared with."""
+    original = load_base(config, prepared.base, context)
+    teacher = copy.deepcopy(original).requires_grad_(False)
+    if prepared.retrained is None:
+        return original, teacher
+    return load_base(config, prepared.retrained, context), teacher
 
 
 @functools.lru_cache(maxsize=1)
@@ -243,8 +260,14 @@ def stage_keys(config: TrialConfig) -> dict[str, str]:
         }
     )
     keys = {"data": data, "base": base, "reference": whole}
+    if config.method == "retrained":
+        keys["retrained"] = base | {
+            "pretrain": to_dict(dataclasses.replace(retraining(config).pretrain, shipped=True)),
+            "shipped": shipped_retrained(config) is not None,
+            "without": "forget",
+        }
     unlearn = config.unlearn
-    if config.method != "original" and (unlearn.noise_bank or unlearn.token_cache):
+    if config.unlearns and (unlearn.noise_bank or unlearn.token_cache):
         ratios = (unlearn.retainset_ratio, unlearn.opendata_to_forget_ratio)
         rows = sorted(config.batch_rows()) if unlearn.token_cache else []
         keys["tokens"] = base | {"rows": rows, "ratios": ratios, "noise": unlearn.noise_bank}

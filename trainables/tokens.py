@@ -75,7 +75,7 @@ def kept_tokens(
     config: TrialConfig, dataset: Dataset, base: Path, context: Context
 ) -> tuple[CachedTokens | None, Mapping[str, Tensor]]:
     """Tokens of training images and of noise images that the trial asks for, built or found."""
-    if config.method == "original":
+    if not config.unlearns:
         return None, {}
     tokens = cached_tokens(config, dataset, base, context)
     return tokens, noise_bank(config, dataset, base, context)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import time
@@ -15,21 +14,22 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from trainables.artifacts import Measured, leave_artifacts
-from trainables.base_models import base_material, load_base
+from trainables.base_models import base_material, retrained_material
 from trainables.batches import Batches, Pool
 from trainables.cache import code_version
 from trainables.config import TrialConfig, content_key
 from trainables.context import Context
 from trainables.data import Dataset
 from trainables.data.availability import training_rows
-from trainables.evaluation import evaluate, objective
+from trainables.evaluation import evaluate, evaluate_further, objective
 from trainables.methods import METHODS, Terms
 from trainables.models import CompletionModel
 from trainables.networks import Weights, find_weights, material
 from trainables.optimisation import Progress
 from trainables.sealed import seal
-from trainables.snapshots import SNAPSHOT, Snapshot, read_snapshot, write_snapshot
-from trainables.stages import Prepared, prepare
+from trainables.sections.names import SNAPSHOT
+from trainables.snapshots import Snapshot, read_snapshot, write_snapshot
+from trainables.stages import Prepared, load_models, prepare
 from trainables.training import Recipe, Running, threads, train
 
 RESULT = "result.json"
@@ -76,8 +76,7 @@ def run_trial(config: TrialConfig, context: Context | None = None) -> dict[str, 
     with threads(context.threads):
         with clock.on("prepare_s"):
             prepared = prepare(config, context)
-            student = load_base(config, prepared.base, context)
-            teacher = copy.deepcopy(student).requires_grad_(False)
+            student, teacher = load_models(config, prepared, context)
         measured = _unlearn(config, context, prepared, student, teacher, clock)
         if context.world.rank:
             return {}
@@ -97,20 +96,24 @@ def _unlearn(
 ) -> Measured:
     measured = Measured()
     reference = prepared.reference
+    last = config.unlearn.steps if config.unlearns else 0
 
     def look(step: int, losses: Mapping[str, float]) -> None:
         with clock.on("evaluation_s"):
             was_training = student.training
-            metrics, measured.extracted = evaluate(
-                student.eval(), prepared.extractor, prepared.dataset, reference.real, config
-            )
+            given = (student.eval(), prepared.extractor, prepared.dataset, reference.real, config)
+            metrics, measured.extracted = evaluate(*given)
+            metrics |= objective(metrics, reference.metrics, config)
+            if step == last:
+                metrics |= evaluate_further(*given)
             student.train(was_training)
-        metrics |= objective(metrics, reference.metrics, config)
         measured.history.append({"step": step, **losses, **metrics})
         context.report(measured.history[-1])
 
-    if config.method == "original":
-        look(0, {k: v for k, v in reference.metrics.items() if k.startswith("grey/")})
+    if not config.unlearns:
+        # grey completions are measured once for all, and told of with the original
+        grey = {k: v for k, v in reference.metrics.items() if k.startswith("grey/")}
+        look(0, grey if config.method == "original" else {})
         return measured
 
     def on_step(step: int, terms: Terms) -> None:
@@ -183,7 +186,10 @@ def identity(config: TrialConfig, context: Context, dataset: Dataset) -> dict[st
         CheckpointError: the weights of a network that measures cannot be had.
     """
     weights = find_weights(config.networks, context.cache)
-    return {
+    own = {}
+    if config.method == "retrained":
+        own["retrained"] = content_key(retrained_material(config, dataset, context))
+    return own | {
         "trial": config.key(),
         "data": dataset.fingerprint,
         "original": content_key(base_material(config, dataset, context)),

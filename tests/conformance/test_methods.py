@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables.config import OptimiserConfig, TaskConfig, TaskKind
+from trainables.config import REFERENCES, OptimiserConfig, TaskConfig, TaskKind
 from trainables.data.noise import RowGenerators
 from trainables.methods import METHODS
 from trainables.models import MODELS, CompletionModel, build_model
 from trainables.optimisation import Objective
 
-TRAINED = [name for name in METHODS if name != "original"]
+TRAINED = [name for name in METHODS if name not in REFERENCES]
 # full sizes are the same code with larger numbers
 TINY = [name for name in MODELS if name.endswith("_tiny")]
 CASES = list(itertools.product(TINY, METHODS))

@@ -18,7 +18,7 @@ from platform import cluster, launch
 from tests.sweeps import descendants
 from trainables.config import TrialConfig, to_dict
 from trainables.overrides import apply_overrides
-from trainables.snapshots import SNAPSHOT
+from trainables.sections.names import SNAPSHOT
 
 pytestmark = pytest.mark.timeout(600)
 

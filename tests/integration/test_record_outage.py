@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.mlflow_server import Server
+from tests.reliability import whole
 from tests.sweeps import ROOT, run, sweep, times
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -53,34 +52,16 @@ def struck(server: Server, storage: Path, back_after_s: float | None) -> tuple[i
     return process.returncode, "".join(lines) + rest
 
 
-def missing_points(server: Server, storage: Path) -> list[str]:
-    """What the trials' folders hold and the record lacks; runs doubled, or not FINISHED."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=server.uri)
-    experiment = client.get_experiment_by_name("quickstart")
-    runs = client.search_runs([experiment.experiment_id])
-    by_name: dict[str, list[Any]] = {}
-    for each in runs:
-        by_name.setdefault(each.info.run_name, []).append(each)
-    wrong = [f"{name}: {len(found)} runs" for name, found in by_name.items() if len(found) != 1]
-    wrong += [each.info.run_name for each in runs if each.info.status != "FINISHED"]
-    for name in times(storage / "a"):
-        run_id = by_name[name][0].info.run_id
-        for report in json.loads((storage / "a/trials" / name / "history.json").read_text()):
-            for metric in (key for key in report if "/" in key):
-                history = client.get_metric_history(run_id, metric)
-                points = {point.step: point.value for point in history}
-                if points.get(report["step"]) != report[metric]:
-                    wrong.append(f"{name}: {metric} at {report['step']}")
-    return wrong
+def missing(server: Server, storage: Path) -> list[str]:
+    """What the sweep's folder holds and the record lacks; runs doubled, or not FINISHED."""
+    return whole.faults(storage, "a", server.folder / "mlflow.db")
 
 
 def test_a_server_that_comes_back_gets_all_of_the_record(server: Server, tmp_path: Path) -> None:
     status, out = struck(server, tmp_path / "runs", back_after_s=5.0)
     assert status == 0, out
     assert len(times(tmp_path / "runs" / "a")) == TRIALS
-    assert missing_points(server, tmp_path / "runs") == []
+    assert missing(server, tmp_path / "runs") == []
 
 
 def test_what_a_dead_server_missed_is_recorded_by_sync(server: Server, tmp_path: Path) -> None:
@@ -97,5 +78,5 @@ def test_what_a_dead_server_missed_is_recorded_by_sync(server: Server, tmp_path:
     server.start()
     ended = run([*base, *options])
     assert ended.status == 0, ended
-    assert missing_points(server, storage) == []
+    assert missing(server, storage) == []
     assert "0 trials added" in run([*base, *options]).out

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 
 from trainables.config import (
+    REFERENCES,
     MethodName,
     ModelName,
     NetworksConfig,
@@ -51,9 +52,11 @@ _NOT_ALONE = ("data.proxy_source", "data.store", "data.augment", "unlearn.token_
 
 _OTHERS = {
     "data.source": "photos",
+    "method": "random_encoder",  # not retrained, which a checkpoint excludes
     "retain_source": "1:3",
     "data.image_size": "64",
     "pretrain.tasks": "centre:0.25,random:0.75",
+    "more_tests": "centre:0.25,random:0.75",
     # even, for two parts
     "unlearn.forget_batch": "34",
     "unlearn.retain_batch": "34",
@@ -273,6 +276,30 @@ def test_retain_label_needs_retain_rows() -> None:
     apply_overrides(TrialConfig(), {"method": "ours", "retain_source": "none"})
 
 
+def test_what_is_retrained_needs_an_original_that_is_trained() -> None:
+    [line] = problems({"method": "retrained", "checkpoint": ["mae.pth"]})
+    assert "checkpoint names published weights" in line
+    assert "options of pretrain." in line
+
+
+@pytest.mark.parametrize("text", ["centre", "middle:0.5", "centre:1.5", "centre:nan", ":0.5", ""])
+def test_a_further_test_is_a_kind_and_a_ratio(text: str) -> None:
+    [line] = problems({"more_tests": [text]})
+    assert line.startswith(f"more_tests={text!r} is not kind:ratio")
+
+
+def test_a_further_test_counts_once() -> None:
+    one = TrialConfig(more_tests=("centre:0.25", "outpaint:0.25"))
+    assert [task.name for task in one.further_tests()] == ["centre_0.25", "outpaint_0.25"]
+    repeated = ("outpaint:.25", "centre:0.5", "centre:0.250", "outpaint:0.25")
+    same = TrialConfig(more_tests=repeated)  # the second is the test task
+    assert len(same.further_tests()) == 2
+    assert same.key() == one.key() != TrialConfig().key()
+    assert TrialConfig(more_tests=("centre:0.5",)).key() == TrialConfig().key()
+    elsewhere = apply_overrides(same, {"test_task.ratio": 0.25})
+    assert [task.name for task in elsewhere.further_tests()] == ["outpaint_0.25", "centre_0.5"]
+
+
 def test_an_error_survives_a_process_boundary() -> None:
     import pickle
 
@@ -392,16 +419,18 @@ IGNORED = {"forget_alpha": 0.9, "retain_source": "proxy", "variant": "released",
 
 
 @pytest.mark.parametrize("name", IGNORED)
-def test_the_original_ignores_what_only_unlearning_reads(name: str) -> None:
-    original = TrialConfig(method="original")
+@pytest.mark.parametrize("method", REFERENCES)
+def test_a_reference_ignores_what_only_unlearning_reads(method: MethodName, name: str) -> None:
+    original = TrialConfig(method=method)
     assert apply_overrides(original, {name: IGNORED[name]}).key() == original.key()
     trained = TrialConfig(method="max_loss")
     assert apply_overrides(trained, {name: IGNORED[name]}).key() != trained.key()
 
 
-@pytest.mark.parametrize("name", ["data.seed", "pretrain.steps", "test_task.ratio"])
-def test_the_original_keeps_what_changes_it(name: str) -> None:
-    original = TrialConfig(method="original")
+@pytest.mark.parametrize("name", ["data.seed", "pretrain.steps", "test_task.ratio", "more_tests"])
+@pytest.mark.parametrize("method", REFERENCES)
+def test_a_reference_keeps_what_changes_it(method: MethodName, name: str) -> None:
+    original = TrialConfig(method=method)
     other = apply_overrides(original, {name: parse_value(name, another(name))})
     assert other.key() != original.key()
 

@@ -26,7 +26,8 @@ from tests.recorded import result_of
 from tests.studies import ONE_FAMILY
 from trainables.errors import UserError
 from trainables.sealed import seal
-from trainables.snapshots import SNAPSHOT, Snapshot, read_snapshot, write_snapshot
+from trainables.sections.names import SNAPSHOT
+from trainables.snapshots import Snapshot, read_snapshot, write_snapshot
 
 SETTINGS = ("method=ours", "retain_source=real", "search.sobol_trials=2", "search.trials=6")
 IDENTITY = {"trial": "b7b4c83f5f39", "code": "d0d0"}

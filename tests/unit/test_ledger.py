@@ -118,7 +118,13 @@ def ended(over: Plan, tmp_path: Path) -> Plan:
 
 def test_a_new_ledger_hands_out_the_plan_in_its_order(plan: Plan) -> None:
     ledger = Ledger.open(plan)
-    assert ledger.counts() == {"finished": 0, "failed": 0, "running": 0, "outstanding": 4}
+    assert ledger.counts() == {
+        "finished": 0,
+        "failed": 0,
+        "pruned": 0,
+        "running": 0,
+        "outstanding": 4,
+    }
     handed = [take(ledger) for _ in plan.trials]
     assert handed == list(plan.trials)
     assert ledger.next() is None
@@ -136,7 +142,13 @@ def test_ended_trials_are_counted_and_told(plan: Plan) -> None:
     original, ours = take(ledger), take(ledger)
     assert ledger.finish(original, result_of(original)) is True
     ledger.fail(ours, "OutOfMemoryError", "no memory left")
-    assert ledger.counts() == {"finished": 1, "failed": 1, "running": 0, "outstanding": 2}
+    assert ledger.counts() == {
+        "finished": 1,
+        "failed": 1,
+        "pruned": 0,
+        "running": 0,
+        "outstanding": 2,
+    }
     entries = ledger.entries()
     assert [entry.trial for entry in entries] == list(plan.trials)
     states = [entry.state for entry in entries]
@@ -158,7 +170,13 @@ def test_another_ledger_of_the_file_knows_what_ended(
     other = pickle.loads(again(ledger)) if again else Ledger.open(plan)
     before, after = ledger.entries(), other.entries()
     assert after == before
-    assert other.counts() == {"finished": 1, "failed": 1, "running": 0, "outstanding": 2}
+    assert other.counts() == {
+        "finished": 1,
+        "failed": 1,
+        "pruned": 0,
+        "running": 0,
+        "outstanding": 2,
+    }
     assert [take(other), take(other)] == list(plan.trials[2:])
 
 
@@ -191,7 +209,13 @@ def test_a_failed_trial_may_still_finish(plan: Plan) -> None:
     ledger.finish(trial, result_of(trial))
     for each in (ledger, Ledger.open(plan)):
         assert each.entries()[0].state == "finished"
-        assert each.counts() == {"finished": 1, "failed": 0, "running": 0, "outstanding": 3}
+        assert each.counts() == {
+            "finished": 1,
+            "failed": 0,
+            "pruned": 0,
+            "running": 0,
+            "outstanding": 3,
+        }
 
 
 # --- Non-finite, interrupted, recovered ------------------------------------------------------
@@ -235,7 +259,13 @@ def test_an_interrupt_puts_what_is_under_way_back_in_its_order(plan: Plan) -> No
     first, second, third = take(ledger), take(ledger), take(ledger)
     ledger.finish(second, result_of(second))
     ledger.interrupt()
-    assert ledger.counts() == {"finished": 1, "failed": 0, "running": 0, "outstanding": 3}
+    assert ledger.counts() == {
+        "finished": 1,
+        "failed": 0,
+        "pruned": 0,
+        "running": 0,
+        "outstanding": 3,
+    }
     assert [take(ledger) for _ in range(3)] == [first, third, plan.trials[3]]
     assert states_in(plan) == [TrialState.COMPLETE]
 
@@ -519,7 +549,13 @@ def test_a_trial_that_is_put_back_comes_after_all_that_wait(plan: Plan) -> None:
     ledger = Ledger.open(plan)
     lost = take(ledger)
     ledger.put_back(lost)
-    assert ledger.counts() == {"finished": 0, "failed": 0, "running": 0, "outstanding": 4}
+    assert ledger.counts() == {
+        "finished": 0,
+        "failed": 0,
+        "pruned": 0,
+        "running": 0,
+        "outstanding": 4,
+    }
     assert [take(ledger) for _ in range(4)][-1] == lost
 
 
@@ -534,7 +570,13 @@ def test_failed_trials_are_run_again_when_asked_and_count_as_failed_until_they_e
     assert take(ledger) == failed
     assert ledger.finish(failed, result_of(failed))
     again = Ledger.open(ended)
-    assert again.counts() == {"finished": 4, "failed": 0, "running": 0, "outstanding": 0}
+    assert again.counts() == {
+        "finished": 4,
+        "failed": 0,
+        "pruned": 0,
+        "running": 0,
+        "outstanding": 0,
+    }
 
 
 @pytest.mark.parametrize("row", [0, 1, 2, 3])

@@ -280,7 +280,7 @@ def test_search_points_are_within_the_space_and_in_the_configurations() -> None:
         if trial.kind == "search":
             alpha, rate = trial.config.forget_alpha, trial.config.unlearn.lr
             assert trial.params == {"forget_alpha": alpha, "unlearn.lr": rate}
-            assert 0.05 <= alpha <= 1.0
+            assert 0.01 <= alpha <= 1.0
             assert 3e-4 <= rate <= 3e-3
 
 

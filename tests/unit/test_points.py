@@ -10,7 +10,7 @@ import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, create_trial
 
-from platform.points import sobol_points, tpe_points
+from platform.points import proposals, sobol_points
 
 SPACE = {
     "rate": FloatDistribution(1e-4, 1e-2, log=True),
@@ -78,17 +78,17 @@ def test_nothing_to_search_has_no_points() -> None:
 
 
 def test_tpe_repeats_itself_and_changes_with_the_seed_and_the_trials() -> None:
-    first = tpe_points(SQUARE, history(), 4, (0, "ours", 0))
+    first = proposals(SQUARE, history(), 4, (0, "ours", 0))
     assert len({tuple(sorted(point.items())) for point in first}) == 4
-    assert tpe_points(SQUARE, history(), 4, (0, "ours", 0)) == first
-    assert tpe_points(dict(reversed(SQUARE.items())), history(), 4, (0, "ours", 0)) == first
-    assert tpe_points(SQUARE, history(), 4, (1, "ours", 0)) != first
-    assert tpe_points(SQUARE, history()[:-1], 4, (0, "ours", 0)) != first
+    assert proposals(SQUARE, history(), 4, (0, "ours", 0)) == first
+    assert proposals(dict(reversed(SQUARE.items())), history(), 4, (0, "ours", 0)) == first
+    assert proposals(SQUARE, history(), 4, (1, "ours", 0)) != first
+    assert proposals(SQUARE, history()[:-1], 4, (0, "ours", 0)) != first
 
 
 def test_tpe_seeks_the_objective_where_the_constraint_allows() -> None:
     free, bound = (
-        [point["x"] for point in tpe_points(SQUARE, history(highest), 16, ("s",))]
+        [point["x"] for point in proposals(SQUARE, history(highest), 16, ("s",))]
         for highest in (1.0, 0.4)
     )
     assert np.mean(free) > 0.6
@@ -96,13 +96,13 @@ def test_tpe_seeks_the_objective_where_the_constraint_allows() -> None:
 
 
 def test_tpe_with_nothing_told_draws_from_the_whole_space() -> None:
-    points = tpe_points(SPACE, [], 8, ("s",))
+    points = proposals(SPACE, [], 8, ("s",))
     assert len({point["alpha"] for point in points}) == 8
     assert {type(point["steps"]) for point in points} == {int}
 
 
 def test_a_trial_outside_of_the_space_teaches_tpe_nothing() -> None:
     outside = create_trial(value=9.0, constraints={"retain": -1.0})
-    assert tpe_points(SQUARE, [outside, *history()], 4, ("s",)) == tpe_points(
+    assert proposals(SQUARE, [outside, *history()], 4, ("s",)) == proposals(
         SQUARE, history(), 4, ("s",)
     )

@@ -258,3 +258,16 @@ def test_an_outcome_says_where_too_little_is_kept(plan: Plan) -> None:
     kept, lost = ended(trial, 2.0, 0.0), ended(trial, 20.0, math.log(2.0))
     assert outcome(kept) == "forget FD x2.00, retain FD x1.10"
     assert outcome(lost) == "forget FD x20.00, retain FD x2.20, retains too little"
+
+
+def test_how_long_a_trial_may_take_is_not_asked_again_at_every_look(plan: Plan) -> None:
+    asked: list[str] = []
+
+    def trial_s(trial: PlannedTrial) -> float:
+        asked.append(trial.name)
+        return 2.0
+
+    progress = Progress(plan, Terminal(), trial_s=trial_s)
+    before = len(asked)
+    assert progress.seconds_left() == progress.seconds_left() == 2.0 * plan.total
+    assert len(asked) == before

@@ -15,10 +15,11 @@ import pytest
 import torch
 
 from platform import images, session, weights
+from platform.grace import Grace
 from platform.plan import Plan, is_abandoned
 from platform.planning import make_plan
 from platform.request import Request, plan_request
-from platform.session import InUseError, _Grace, _sole_driver
+from platform.session import InUseError, _sole_driver
 from tests.studies import ONE_FAMILY
 from tests.sweeps import ROOT
 from trainables.errors import CheckpointError, ConfigError
@@ -37,14 +38,14 @@ def interrupts_by(handler: Any) -> Iterator[None]:
 @pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
 def test_sigterm_interrupts_also_where_a_script_made_ctrl_c_ignored(handler: Any) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with interrupts_by(handler), pytest.raises(KeyboardInterrupt), _Grace().of_sigterm():
+    with interrupts_by(handler), pytest.raises(KeyboardInterrupt), Grace().of_sigterm():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_sigterm_is_ctrl_c_to_whoever_handles_it() -> None:
     told: list[int] = []
-    with interrupts_by(lambda number, frame: told.append(number)), _Grace().of_sigterm():
+    with interrupts_by(lambda number, frame: told.append(number)), Grace().of_sigterm():
         signal.raise_signal(signal.SIGTERM)
     assert told == [signal.SIGINT]
 
@@ -52,11 +53,11 @@ def test_sigterm_is_ctrl_c_to_whoever_handles_it() -> None:
 def test_a_sweep_that_sigterm_does_not_end_in_time_ends_all_the_same() -> None:
     code = """
 import os, signal, time
-from platform import session
-session._GRACE_S = 0.3
-grace = session._Grace(late=lambda: print("late", flush=True))
+from platform import grace
+grace._GRACE_S = 0.3
+answer = grace.Grace(late=lambda: print("late", flush=True))
 signal.signal(signal.SIGINT, lambda number, frame: None)  # as a driver that waits in vain
-with grace.of_sigterm():
+with answer.of_sigterm():
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(30)
 """

@@ -17,7 +17,8 @@ from tests.tiny import STEPS, tiny
 from trainables.config import to_dict
 from trainables.context import Context
 from trainables.errors import CheckpointError
-from trainables.snapshots import SNAPSHOT, Snapshot, read_snapshot, write_snapshot
+from trainables.sections.names import SNAPSHOT
+from trainables.snapshots import Snapshot, read_snapshot, write_snapshot
 from trainables.trial import run_trial
 
 IDENTITY = {"trial": "abc", "code": "1"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from platform import planning, session
 from platform.request import LAUNCHERS
 from platform.settings import known_fields, parse_settings
 from platform.sweep import fault_lines, main
-from search_spaces import STUDIES
+from search_spaces import STUDIES, SearchConfig
 from tests.command import Captured, called, planned, refused
 from trainables.errors import UserError
 
@@ -146,7 +147,7 @@ def test_what_the_user_asks_for_is_in_the_plan(capsys: Captured, storage: Path) 
     out = planned(capsys, "quickstart", "--storage", storage, "--name", "two", *asked)
     assert f"sweep two, new, in {storage}/two/" in out
     assert "\nours-alpha0.5 " in out
-    assert "... and 8 that TPE proposes as the sweep runs" in out
+    assert "... and 8 that follow from the results of these" in out
     assert "52 trials: 2 at their defaults, 2 enumerated, 48 searched" in out
     assert "searched: unlearn.lr 0.0003 to 0.003 (log), 12 trials a variant" in out
 
@@ -310,4 +311,4 @@ def test_fields_are_all_that_can_be_set_and_their_defaults_are_taken(capsys: Cap
     settings, faults = parse_settings(given)
     assert not faults
     assert settings.pinned["unlearn.lr"] == 0.001
-    assert settings.search == {"trials": 4, "generation": 4, "sobol_trials": 10}
+    assert settings.search == dataclasses.asdict(SearchConfig())

@@ -16,7 +16,7 @@ from torch import Tensor
 from tests.conformance.test_methods import THIN
 from trainables.batches import Batches, Pool
 from trainables.checkpoints import save_weights
-from trainables.config import ModelName, OptimiserConfig, TaskConfig, TrialConfig
+from trainables.config import REFERENCES, ModelName, OptimiserConfig, TaskConfig, TrialConfig
 from trainables.errors import ConfigError
 from trainables.methods import METHODS, Terms
 from trainables.models import MODELS, build_model
@@ -27,7 +27,7 @@ from trainables.training import Recipe, Running, train
 from trainables.trial import _ease, in_bf16
 
 SIZES: tuple[ModelName, ...] = ("mae_tiny", "mage_tiny", "palette_tiny")
-TRAINED = [name for name in METHODS if name != "original"]
+TRAINED = [name for name in METHODS if name not in REFERENCES]
 RANDOM = TaskConfig(kind="random", ratio=0.5)
 BRUSH = TaskConfig(kind="brush", ratio=0.3)  # holes of unlike sizes
 

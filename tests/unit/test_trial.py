@@ -21,7 +21,7 @@ from torch import Tensor
 
 from tests.tiny import EVALUATED, STEPS, files, tiny
 from trainables import figures
-from trainables.config import TrialConfig
+from trainables.config import REFERENCES, TrialConfig
 from trainables.context import Context
 from trainables.data import Dataset, load
 from trainables.errors import CheckpointError, ConfigError, NonFiniteError
@@ -29,7 +29,7 @@ from trainables.methods import METHODS, Terms
 from trainables.models import build_model
 from trainables.overrides import from_dict
 from trainables.sealed import read_sealed
-from trainables.snapshots import SNAPSHOT
+from trainables.sections.names import SNAPSHOT
 from trainables.trial import run_trial, training_pools
 
 LEFT = {
@@ -50,7 +50,7 @@ MEASURED = {
     for name in ("fid", "is_mean", "is_std", "clip")
 } | {"val/objective", "val/violation"}
 LOSSES = {"loss/total", "loss/retain", "loss/forget"}
-TRAINED = [name for name in METHODS if name != "original"]
+TRAINED = [name for name in METHODS if name not in REFERENCES]
 ENCODER_ONLY = [name for name in TRAINED if METHODS[name].moves == "encoder"]
 
 
@@ -135,7 +135,7 @@ def test_the_result_names_what_it_measured(method: str, trials: Mapping[str, Ran
         "identity",
     }
     metrics = {n: v for n, v in result["metrics"].items() if not n.startswith("grey/")}
-    assert metrics.keys() == (MEASURED if method == "original" else MEASURED | LOSSES)
+    assert metrics.keys() == (MEASURED if method in REFERENCES else MEASURED | LOSSES)
     assert all(math.isfinite(value) for value in metrics.values())
     assert result["trial_key"] == trial.config.key()
     assert set(result["extractors"].values()) == {"photos CNN"}
@@ -144,9 +144,9 @@ def test_the_result_names_what_it_measured(method: str, trials: Mapping[str, Ran
     assert result["fid"] == {"width": 64, "images": count}
     timing = dict(result["timing"])
     total = timing.pop("total_s")
-    # nothing is trained for the original
+    # the references take no steps of their own
     assert timing.keys() | {"train_s"} == {"prepare_s", "train_s", "evaluation_s", "artifacts_s"}
-    assert method == "original" or timing["train_s"] > 0.0
+    assert method in REFERENCES or timing["train_s"] > 0.0
     assert 0.0 < sum(timing.values()) <= total
 
 
@@ -156,7 +156,7 @@ def test_history_is_what_was_reported_at_each_evaluation(
 ) -> None:
     trial = trials[method]
     assert trial.history == trial.reported
-    steps = [0] if method == "original" else list(EVALUATED)
+    steps = [0] if method in REFERENCES else list(EVALUATED)
     assert [each["step"] for each in trial.history] == steps
     for each in trial.history:
         assert each.keys() == trial.result["metrics"].keys() | {"step"}
@@ -246,6 +246,15 @@ def test_the_original_is_the_base_bit_for_bit(
     assert same(trials["original"].weights, base)
 
 
+def test_the_retrained_is_the_model_without_forget_classes_bit_for_bit(
+    trials: Mapping[str, Ran], base: Mapping[str, Tensor], root: Path
+) -> None:
+    [folder] = (root / "cache").glob("retrained-*/")
+    own = load_file(folder / "weights.safetensors")
+    assert same(trials["retrained"].weights, own)
+    assert not same(own, base)
+
+
 @pytest.mark.parametrize("method", TRAINED)
 def test_a_method_moves_its_part_of_the_model_alone(
     method: str, trials: Mapping[str, Ran], base: Mapping[str, Tensor]
@@ -268,7 +277,7 @@ def test_methods_lead_to_different_models(trials: Mapping[str, Ran]) -> None:
 
 def test_trials_share_one_preparation(trials: Mapping[str, Ran], root: Path) -> None:
     built = [each.name.split("-")[0] for each in (root / "cache").iterdir() if each.is_dir()]
-    assert sorted(built) == ["base", "data", "extractor", "real", "reference"]
+    assert sorted(built) == ["base", "data", "extractor", "real", "reference", "retrained"]
 
 
 # --- Repeating -------------------------------------------------------------------------------

@@ -7,12 +7,21 @@ from trainables.methods import (
     ours,
     random_encoder,
     retain_label,
+    retrained,
 )
 from trainables.methods.base import Method, Terms
 
 METHODS: dict[str, Method] = {
     each.METHOD.name: each.METHOD
-    for each in (original, max_loss, noisy_label, retain_label, random_encoder, ours)
+    for each in (
+        original,
+        max_loss,
+        noisy_label,
+        retain_label,
+        random_encoder,
+        ours,
+        retrained,
+    )
 }
 
 __all__ = ["METHODS", "Method", "Terms"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import get_args
 
+from trainables.errors import ConfigError
 from trainables.sections.checked import Checked
 from trainables.sections.names import ProxySource, SourceName, StoreName, TaskKind
 
@@ -130,6 +132,11 @@ class TaskConfig(Checked):
     kind: TaskKind = "centre"
     ratio: float = 0.5
 
+    @property
+    def name(self) -> str:
+        """Such as `centre_0.5`."""
+        return f"{self.kind}_{self.ratio:g}"
+
     def _faults(self) -> list[tuple[bool, str]]:
         return [(not 0.0 < self.ratio < 1.0, f"ratio={self.ratio} is outside (0, 1)")]
 
@@ -145,3 +152,20 @@ def parse_task(text: str) -> TaskConfig:
     if kind not in get_args(TaskKind):
         raise ValueError(text)
     return TaskConfig(kind=kind, ratio=float(ratio))  # type: ignore[arg-type]
+
+
+def task_faults(name: str, tasks: Iterable[str]) -> list[tuple[bool, str]]:
+    """A fault for each text that is no `kind:ratio`.
+
+    Args:
+        name: of the field that holds them.
+        tasks: its texts.
+    """
+    faults = []
+    for text in tasks:
+        try:
+            parse_task(text)
+        except (ValueError, ConfigError):
+            told = f"{name}={text!r} is not kind:ratio, such as centre:0.5, the ratio in (0, 1)"
+            faults.append((True, told))
+    return faults

@@ -17,8 +17,10 @@ ModelName = Literal[
 # what a model's name begins with
 FamilyName = Literal["mae", "mage", "palette"]
 MethodName = Literal[
-    "original", "max_loss", "noisy_label", "retain_label", "random_encoder", "ours"
+    "original", "max_loss", "noisy_label", "retain_label", "random_encoder", "ours", "retrained"
 ]
+# methods that take no unlearning steps: what the others are compared with
+REFERENCES: tuple[MethodName, ...] = ("original", "retrained")
 SourceName = Literal["photos", "folder", "imagenet", "places365"]
 ProxySource = Literal["classes", "coco"]
 StoreName = Literal["files", "parquet"]
@@ -50,3 +52,5 @@ IMAGE_MULTIPLES: dict[ModelName, int] = {
     "palette_tiny": 8,
     "palette_places2": 8,
 }
+# what a killed trial goes on from, in its folder
+SNAPSHOT = "snapshot.safetensors"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainables.errors import ConfigError
 from trainables.sections.checked import Checked
-from trainables.sections.data import parse_task
+from trainables.sections.data import task_faults
 from trainables.sections.names import PrecisionName, ScheduleName
 
 
@@ -71,16 +70,8 @@ class PretrainConfig(OptimiserConfig):
         return [
             *super()._faults(),
             *self._below(1, "batch_size", "threads"),
-            *((True, wrong) for wrong in map(self._task_fault, self.tasks) if wrong),
+            *task_faults("tasks", self.tasks),
         ]
-
-    @staticmethod
-    def _task_fault(text: str) -> str:
-        try:
-            parse_task(text)
-        except (ValueError, ConfigError):
-            return f"tasks={text!r} is not kind:ratio, such as centre:0.5, the ratio in (0, 1)"
-        return ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,16 +2,18 @@
 
 `MODEL.safetensors` holds the weights, `MODEL.json` how they were made and what they score,
 `MODEL.png` their completions of test images. `python -m trainables.originals MODEL` makes all three
-anew.
+anew. `MODEL_retrained` is the same of a model trained without the forget classes of the embedded
+photographs, by `--without-forget`; not every model has one.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from trainables.config import DataConfig, ModelName, PretrainConfig, TrialConfig
-from trainables.data.splits import photograph_roles
+from trainables.data.splits import PHOTOGRAPHS, photograph_roles
 
 FOLDER = Path(__file__).parent
 
@@ -41,6 +43,32 @@ def shipped_weights(config: TrialConfig) -> Path | None:
     if made is None or not usual or _images(config.data) != _images(made.data):
         return None
     return FOLDER / f"{config.model}.safetensors"
+
+
+def shipped_retrained(config: TrialConfig) -> Path | None:
+    """The weights of a model trained without the forget classes, or None where it is trained.
+
+    They are for the embedded photographs' own forget classes, whichever roles the others are in.
+    """
+    path = FOLDER / f"{config.model}_retrained.safetensors"
+    if shipped_weights(config) is None or not path.is_file():
+        return None
+    usual = _forget_classes(PHOTOGRAPHS) == _forget_classes(photograph_roles(config.data))
+    return path if usual else None
+
+
+def retraining(config: TrialConfig) -> TrialConfig:
+    """The trial with the options by which its original was pretrained, where that is shipped too.
+
+    A model that is held against the original is trained as long as that was.
+    """
+    if shipped_weights(config) is None:
+        return config
+    return dataclasses.replace(config, pretrain=RECIPES[config.model])
+
+
+def _forget_classes(roles: Mapping[str, str]) -> set[str]:
+    return {name for name, role in roles.items() if role == "forget"}
 
 
 def _images(config: DataConfig) -> object:

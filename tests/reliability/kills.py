@@ -1,6 +1,6 @@
-"""Sweeps that are killed at random moments and resumed: `python -m tests.reliability --sweeps 20`.
+"""Sweeps that are killed by -9 at random moments and resumed.
 
-The long form of `tests/integration/test_killed_sweeps.py`; `docs/reliability.md` has its figures.
+The long form of `tests/integration/test_killed_sweeps.py`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import random
 import signal
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.sweeps import ROOT, descendants, sweep, times
+from tests.reliability.figures import Figures
+from tests.sweeps import ROOT, descendants, resumed, sweep, times
 
 SETTINGS = ("method=original,ours", "search.trials=2")
 TRIALS = 7
@@ -73,7 +73,7 @@ def killed_and_resumed(storage: Path, seed: int, kills: int) -> Verdict:
         verdict.again += _changed(before, times(storage / "a"))
         before = times(storage / "a")
         if (storage / "a" / "plan.json").exists():
-            command = [*_program(storage), "--name", "a", "--resume"]
+            command = resumed(storage, "a")
     status = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=_MOST_S).returncode
     verdict.again += _changed(before, times(storage / "a"))
     verdict.lost = TRIALS - len(times(storage / "a")) + (status != 0)
@@ -81,10 +81,6 @@ def killed_and_resumed(storage: Path, seed: int, kills: int) -> Verdict:
     verdict.doubled = sum(count > 1 for count in Counter(key for key, _ in runs).values())
     verdict.running = sum(state == "RUNNING" for _, state in runs)
     return verdict
-
-
-def _program(storage: Path) -> list[str]:
-    return [sys.executable, "-m", "platform.sweep", "--storage", str(storage)]
 
 
 def _killed(command: Sequence[str], moment: float, *, whole: bool) -> bool:
@@ -132,25 +128,26 @@ def _runs(storage: Path) -> list[tuple[str, str]]:
         ).fetchall()
 
 
-def main() -> int:
-    """Runs the command line and returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Of the command line."""
     parser.add_argument("--sweeps", type=int, default=20)
-    parser.add_argument("--kills", type=int, default=3)
+    parser.add_argument("--kills", type=int, default=3, help="of each sweep")
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    total = Verdict()
-    began = time.monotonic()
+
+
+def measure(options: argparse.Namespace) -> int:
+    """Kills sweeps; returns the exit status."""
+    figures, total = Figures(), Verdict()
     for number in range(options.sweeps):
         with tempfile.TemporaryDirectory() as folder:
             found = killed_and_resumed(Path(folder), options.seed + number, options.kills)
         for field in dataclasses.fields(Verdict):
             was = getattr(total, field.name)
             setattr(total, field.name, was + getattr(found, field.name))
-        print(f"{number + 1} of {options.sweeps}: {found}, {time.monotonic() - began:.0f} s")
-    print(total)
-    return int(total.faults > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        figures.tell(f"{number + 1} of {options.sweeps}: {found}")
+    figures.tell(f"{total.kills} kills of {options.sweeps} sweeps")
+    figures.hold("finished trials run again", total.again, 0)
+    figures.hold("trials lost", total.lost, 0)
+    figures.hold("trials with two runs in MLflow", total.doubled, 0)
+    figures.hold("runs left RUNNING", total.running, 0)
+    return figures.verdict()

@@ -1,0 +1,83 @@
+"""What each size of model was measured to take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainables.config import ModelName
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Of one size of model, on one core of a 2020s server, in seconds unless said otherwise.
+
+    Attributes:
+        pretrain_row: an image of a pretraining step.
+        unlearn_row: an image of an unlearning step.
+        complete_row: completing and measuring one image.
+        artifacts: pictures, t-SNE and weights of a trial.
+        megabytes: what a trial leaves.
+        sampling_steps: that `complete_row` takes; others take their share of it.
+    """
+
+    pretrain_row: float
+    unlearn_row: float
+    complete_row: float
+    artifacts: float
+    megabytes: float
+    sampling_steps: int = 1
+
+
+# Measured on one core without AVX-512, `benchmarks/RESULTS.md` says how; Palette's completion at
+# the published size by computation. A pretraining row of a published size is an unlearning row.
+COSTS: dict[ModelName, Cost] = {
+    "mae_tiny": Cost(
+        pretrain_row=5e-3, unlearn_row=3.8e-3, complete_row=1.6e-3, artifacts=1.0, megabytes=4.0
+    ),
+    "mae_vit_base_patch16": Cost(
+        pretrain_row=3.1, unlearn_row=3.1, complete_row=1.8, artifacts=10.0, megabytes=480.0
+    ),
+    "mae_vit_large_patch16": Cost(
+        pretrain_row=10.5, unlearn_row=10.5, complete_row=4.6, artifacts=10.0, megabytes=1350.0
+    ),
+    "mage_tiny": Cost(
+        pretrain_row=1.1e-2,
+        unlearn_row=5e-3,
+        complete_row=1.3e-2,
+        artifacts=1.5,
+        megabytes=7.5,
+        sampling_steps=8,
+    ),
+    "mage_vit_base_patch16": Cost(
+        pretrain_row=22.0,
+        unlearn_row=22.0,
+        complete_row=28.0,
+        artifacts=10.0,
+        megabytes=840.0,
+        sampling_steps=20,
+    ),
+    "mage_vit_large_patch16": Cost(
+        pretrain_row=23.0,
+        unlearn_row=23.0,
+        complete_row=38.0,
+        artifacts=10.0,
+        megabytes=1890.0,
+        sampling_steps=20,
+    ),
+    "palette_tiny": Cost(
+        pretrain_row=1.6e-2,
+        unlearn_row=1.4e-2,
+        complete_row=3.7e-2,
+        artifacts=1.5,
+        megabytes=5.5,
+        sampling_steps=10,
+    ),
+    "palette_places2": Cost(
+        pretrain_row=15.0,
+        unlearn_row=15.0,
+        complete_row=28000.0,
+        artifacts=10.0,
+        megabytes=280.0,
+        sampling_steps=2000,
+    ),
+}

@@ -1,0 +1,204 @@
+"""Which trial starts next, and what follows from how one ends. Knows no Ray."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from platform import launch, resources, reuse
+from platform.launch import Failure, Order
+from platform.life import Watch
+from platform.limits import RETRIED, Limits
+from platform.progress import counted
+from trainables.config import to_dict
+from trainables.sections.names import SNAPSHOT
+
+if TYPE_CHECKING:
+    from platform.ledger import Ledger
+    from platform.plan import Plan, PlannedTrial
+    from platform.progress import Progress
+    from platform.timing import Phases
+    from platform.tracking import Recorder
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        interrupted: with trials outstanding.
+        reason: why, in a line, where it was not a signal.
+    """
+
+    interrupted: bool
+    reason: str = ""
+
+
+class Dispatch:
+    """A session's trials: which starts next, and what follows from how each ends.
+
+    Args:
+        plan: the sweep.
+        ledger: what is outstanding, and how what ends has ended.
+        recorder: writes to MLflow.
+        progress: tells the user.
+        limits: of this session.
+        phases: of the session's time.
+        watch: looks after the processes of trials.
+
+    Attributes:
+        running: the trials under way, by key.
+        halted: keys of those that are being stopped early.
+        reason: why this session starts no more trials, in a line; empty while it does.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        ledger: Ledger,
+        recorder: Recorder,
+        progress: Progress,
+        limits: Limits,
+        phases: Phases,
+        watch: Watch,
+    ) -> None:
+        self.plan = plan
+        self.ledger = ledger
+        self.recorder = recorder
+        self.progress = progress
+        self.limits = limits
+        self.phases = phases
+        self.watch = watch
+        self.running: dict[str, PlannedTrial] = {}
+        self.halted: set[str] = set()
+        self.begun: set[str] = set()
+        self.lost: Counter[str] = Counter()
+        self.reason = ""
+
+    def seconds_left(self) -> float | None:
+        """Of the session's time budget; None without one."""
+        budget = self.limits.time_budget_s
+        return None if budget is None else max(0.1, budget - self.phases.elapsed())
+
+    def outcome(self) -> Outcome:
+        """How the session stands once nothing of it runs any more."""
+        interrupted = bool(self.running)
+        self.ledger.interrupt()
+        if self._time_is_up():
+            self.reason = self.reason or "the time budget is spent"
+        if self._trials_are_up():
+            self.reason = self.reason or f"{counted(len(self.begun), 'trial')} started (--trials)"
+        return Outcome(interrupted=interrupted or self.ledger.outstanding() > 0, reason=self.reason)
+
+    def _time_is_up(self) -> bool:
+        budget = self.limits.time_budget_s
+        return budget is not None and self.phases.elapsed() >= budget
+
+    def _trials_are_up(self) -> bool:
+        return self.limits.trials is not None and len(self.begun) >= self.limits.trials
+
+    def next(self) -> PlannedTrial | None:
+        """The next trial to start; None where nothing can start now, see `over`."""
+        if self.over():
+            return None
+        trial = self.ledger.next()
+        if trial is not None:
+            self.running[trial.key] = trial
+            self.begun.add(trial.key)
+        return trial
+
+    def over(self) -> bool:
+        """Whether this session starts no more trials."""
+        if self.reason or self._trials_are_up():
+            return True
+        return not (self.ledger.ready() or self.ledger.waiting())
+
+    def order(self, trial: PlannedTrial) -> Order:
+        """What the trial's process is told."""
+        return Order(
+            key=trial.key,
+            config=to_dict(trial.config),
+            folder=str((self.plan.folder / "trials" / trial.name).resolve()),
+            cache=str(self.plan.cache.resolve()),
+            trainer=resources.uses_trainer(self.plan.launch),
+            workers=self.plan.launch.workers,
+            gpus=self.plan.launch.gpus_per_trial,
+        )
+
+    def started(self, key: str) -> None:
+        """A process began the trial."""
+        self.watch.add(key, self.plan.trial_folder(self.running[key]))
+        self.recorder.trial_started(self.running[key])
+        self.progress.started(self.running[key])
+
+    def reported(self, key: str, metrics: dict[str, float]) -> None:
+        """An evaluation arrived."""
+        self.recorder.trial_reported(self.running[key], metrics)
+        self.progress.reported(self.running[key], metrics)
+
+    def _pruned(self, key: str, metrics: dict[str, float]) -> None:
+        """The trial was stopped early; its files stay, but for what it would go on from."""
+        trial = self.running.pop(key)
+        self.halted.discard(key)
+        self.watch.remove(key)
+        (self.plan.trial_folder(trial) / SNAPSHOT).unlink(missing_ok=True)
+        self.ledger.prune(trial, metrics)
+        self.recorder.trial_pruned(trial, metrics)
+        self.progress.pruned(trial, int(metrics["step"]))
+
+    def ended(
+        self, key: str, failure: Failure | None, last: dict[str, float] | None = None
+    ) -> None:
+        """The trial's process is done: its result file or its failure decides what is recorded.
+
+        Args:
+            key: the trial's.
+            failure: why it failed; None where it did not.
+            last: what it reported last.
+        """
+        if key in self.halted and last:
+            self._pruned(key, last)
+            return
+        trial = self.running.pop(key)
+        folder = self.plan.trial_folder(trial)
+        if self.watch.remove(key):
+            silent = f"a process gave no sign of life for {self.watch.lost_after_s:.0f} s"
+            failure = Failure(cause="worker lost", message=f"{silent} and was killed")
+        if failure is None:
+            try:
+                result = launch.read_result(folder)
+            except (OSError, ValueError) as error:
+                failure = Failure(cause="crash", message=f"no result: {error}")
+        if failure is not None:
+            self._failed(trial, failure)
+            return
+        if not self.ledger.finish(trial, result):
+            self._tell_failed(trial, "non-finite", "the objective is not a finite number")
+            return
+        reuse.enter(self.plan, trial)
+        self.recorder.trial_finished(trial, folder, result)
+        self.progress.finished(trial, result)
+
+    def _failed(self, trial: PlannedTrial, failure: Failure) -> None:
+        """A failure that another attempt may mend leaves the trial outstanding."""
+        if failure.cause == "disk":
+            # every other trial would meet it too
+            self.ledger.put_back(trial)
+            self.reason = f"the disk is full ({failure.message}): free some room"
+            self.progress.put_back(trial, f"disk: {failure.message}")
+        elif failure.cause in RETRIED and self.lost[trial.key] < self.limits.max_failures:
+            self.lost[trial.key] += 1
+            count = self.lost[trial.key]
+            self.ledger.put_back(trial)
+            self.begun.discard(trial.key)
+            self.recorder.trial_retried(trial, count, failure.cause)
+            again = f"tried again, {count} of at most {self.limits.max_failures} times"
+            self.progress.put_back(trial, f"{failure.cause}: {failure.message}; {again}")
+        else:
+            self.ledger.fail(trial, failure.cause, failure.message)
+            self._tell_failed(trial, failure.cause, failure.message)
+
+    def _tell_failed(self, trial: PlannedTrial, cause: str, message: str) -> None:
+        self.recorder.trial_failed(trial, cause, message)
+        self.progress.failed(trial, f"{cause}: {message}")

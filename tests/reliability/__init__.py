@@ -1,0 +1,1 @@
+"""Measures what `docs/reliability.md` promises: `python -m tests.reliability --help`."""

@@ -1,0 +1,142 @@
+"""Sweeps whose disk is filled up by something else at a random moment, and resumed.
+
+The disk is a tmpfs of its own, which only root can mount.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.reliability import whole
+from tests.reliability.figures import Figures
+from tests.reliability.running import Running, lasting
+from tests.sweeps import resumed, run, sweep, times, with_cache_of
+
+SETTINGS = ("method=original,ours", "search.trials=2")
+# of the time that an undisturbed sweep takes
+_EARLIEST, _LATEST = 0.02, 0.9
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Of the command line."""
+    parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--size", type=int, default=256, help="of the disk, MB")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def measure(options: argparse.Namespace) -> int:
+    """Fills disks; returns the exit status."""
+    figures, chance = Figures(), random.Random(options.seed)
+    if os.geteuid() != 0:
+        print("mounting a small disk takes root: not measured")
+        return 2
+    hit = 0
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder, "base")
+        usual_s = lasting(sweep(base, *SETTINGS, options=["--name", "a"]))
+        figures.tell(f"undisturbed, a sweep takes {usual_s:.0f} s from its first line on")
+        # a sweep that was over before its disk was full says nothing
+        for _ in range(3 * options.times):
+            if hit == options.times:
+                break
+            # half of them build the shared work themselves
+            cached = chance.random() < 0.5
+            with _disk(Path(folder, "disk"), options.size) as place:
+                storage = with_cache_of(base, place / "runs") if cached else place / "runs"
+                hit += _filled(figures, storage, usual_s * chance.uniform(_EARLIEST, _LATEST))
+    figures.hold("disks filled up", hit, options.times)
+    return figures.verdict()
+
+
+@contextlib.contextmanager
+def _disk(place: Path, size_mb: int) -> Iterator[Path]:
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(place)]
+    subprocess.run(mount, check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+        place.rmdir()
+
+
+def _filled(figures: Figures, storage: Path, moment: float) -> bool:
+    """A sweep whose disk is filled up some seconds after its first line; whether that hit it."""
+    command = sweep(storage, *SETTINGS, options=["--name", "a"])
+    began = time.monotonic()
+    with Running(command) as running:
+        running.wait_for("Sweep a")
+        time.sleep(moment)
+        with _filler(storage.parent / "filler"):
+            status = running.end()
+        left = running.processes_left()
+    seconds = time.monotonic() - began
+    told = [line.strip() for _, line in running.lines if "the disk is full" in line]
+    ended = len(times(storage / "a"))
+    figures.tell(f"full {moment:.1f} s after its first line: status {status}, {ended} ended")
+    if status == 0:
+        figures.tell("it was over by then")
+        return False
+    figures.tell(f"{told[-1] if told else running.out} ({seconds:.0f} s)")
+    figures.hold("exit status", status, 130)
+    figures.hold("says why and how to go on", _says_how(running.out), 1)
+    figures.hold("tracebacks", running.out.count("Traceback"), 0)
+    figures.hold("processes left", len(left), 0)
+    _no_fault(figures, "corrupt files", whole.broken_files(storage))
+    before = times(storage / "a")
+    ended_again = run(resumed(storage, "a"))
+    figures.hold("exit status of --resume", ended_again.status, 0)
+    if ended_again.status:
+        figures.tell(ended_again.out + ended_again.err)
+    after = times(storage / "a")
+    again = sum(after.get(name) != stamp for name, stamp in before.items())
+    figures.hold("finished trials run again", again, 0)
+    _no_fault(figures, "faults of the resumed sweep and its record", whole.faults(storage, "a"))
+    _no_fault(figures, "corrupt files after it", whole.broken_files(storage))
+    return True
+
+
+def _says_how(out: str) -> bool:
+    return "Stopped: the disk is full" in out and "--resume" in out
+
+
+def _no_fault(figures: Figures, name: str, found: list[str]) -> None:
+    figures.hold(name, len(found), 0)
+    for each in found[:10]:
+        figures.tell(f"  {each}")
+
+
+@contextlib.contextmanager
+def _filler(path: Path) -> Iterator[None]:
+    """A file that takes all the room there is, and all that becomes free, for the block's time."""
+    over = threading.Event()
+
+    def fill() -> None:
+        with path.open("wb", buffering=0) as file:
+            size = 1 << 20
+            while not over.is_set():
+                try:
+                    file.write(b"\0" * size)
+                except OSError:
+                    size = max(size // 2, 1)
+                    if size == 1:
+                        over.wait(0.01)
+                        size = 4096
+
+    thread = threading.Thread(target=fill, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        path.unlink()
