@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from analysis.choice import Named, chosen
+from analysis.choice import Named
 from analysis.formats import Column, Table
 from analysis.measured import Contest, Entrant, Point, Trial
 from analysis.settings import SEEDS
@@ -18,9 +17,6 @@ from analysis.statistics import Estimate
 from analysis.style import GRID, Style, log_ticks, styles
 
 _ENUMERATED = ("default", "grid", "point")
-_TASK = re.compile(
-    r"(?P<kind>centre|random|left|right|up|down|outpaint|box|brush|hybrid)_(?P<ratio>[\d.]+)"
-)
 _NOT_A_FIELD = {*SEEDS, "method", "variant", "model"}
 
 
@@ -66,7 +62,8 @@ class Axis:
     @property
     def is_drawn(self) -> bool:
         """Whether a figure says more than the table: not of two names and one variant."""
-        return is_numeric(self.values) or len(self.values) > 2 or len(self.lines) > 1
+        several = is_numeric(self.values) or len(self.values) > 2 or len(self.lines) > 1
+        return len(self.values) > 1 and several
 
 
 def is_numeric(values: Sequence[Any]) -> bool:
@@ -110,12 +107,12 @@ def _families(
 ) -> Iterator[tuple[str, Style, list[Trial]]]:
     """The enumerated trials of each method in each form, whatever their retain images."""
     found: dict[Hashable, list[tuple[Entrant, Trial]]] = {}
-    for contest in contests:
-        for entrant in contest.entrants:
-            for trial in entrant.trials:
-                if trial.row["kind"] in _ENUMERATED:
-                    key = (trial.row["method"], trial.row["variant"])
-                    found.setdefault(key, []).append((entrant, trial))
+    for entrant in (entrant for contest in contests for entrant in contest.entrants):
+        own = {trial.point for trial in entrant.trials if trial.row["kind"] in _ENUMERATED}
+        for trial in entrant.trials:
+            if trial.point in own:  # with the seeds that it was repeated under
+                key = (trial.row["method"], trial.row["variant"])
+                found.setdefault(key, []).append((entrant, trial))
     for pairs in found.values():
         pairs.sort(key=lambda pair: pair[1].row["kind"] != "default")
         variant = pairs[0][0].variant
@@ -147,56 +144,6 @@ def _line(
 
 def _estimate(trials: Sequence[Trial], metric: str) -> Estimate | None:
     return Point(trials=tuple(trials)).estimate(metric)
-
-
-def task_axes(contest: Contest, named: Named) -> list[Axis]:
-    """The further test tasks that trials were measured on, a kind an axis over its ratio."""
-    drawn = styles(entrant.variant for entrant in contest.entrants)
-    tasks: dict[str, dict[float, str]] = {}
-    for entrant in contest.entrants:
-        for name in entrant.row:
-            task, _, rest = name.partition("/")
-            match = _TASK.fullmatch(task)
-            if match and rest == "retain/fid":
-                tasks.setdefault(match["kind"], {})[float(match["ratio"])] = f"{task}/"
-    if not tasks:
-        return []
-    usual = _TASK.fullmatch(str(contest.entrants[0].row["test_task"]))
-    if usual:  # the task that all trials are measured on
-        tasks.setdefault(usual["kind"], {})[float(usual["ratio"])] = ""
-    return [
-        Axis(
-            name="ratio",
-            stem=f"{contest.stem}_tasks_{kind}",
-            title=f"{contest.title}: test task {kind}",
-            lines=tuple(
-                line
-                for entrant in contest.entrants
-                if (line := _task_line(entrant, ratios, drawn, named)) is not None
-            ),
-            note="Each variant's chosen trial, or its default where none kept the retain set "
-            "(marked *); test images.",
-        )
-        for kind, ratios in tasks.items()
-    ]
-
-
-def _task_line(
-    entrant: Entrant, ratios: Mapping[float, str], drawn: Mapping[str, Style], named: Named
-) -> Line | None:
-    variant = entrant.variant
-    best = None if variant.is_reference else chosen(entrant, named.tolerance)
-    point = best or entrant.default
-    if point is None:
-        return None
-    values = {
-        ratio: (point.estimate(f"{start}retain/fid"), point.estimate(f"{start}forget/fid"))
-        for ratio, start in sorted(ratios.items())
-    }
-    if not any(any(pair) for pair in values.values()):
-        return None
-    star = "" if best or variant.is_reference else " *"
-    return Line(label=variant.label + star, style=drawn[variant.group], values=values)
 
 
 def axis_table(axis: Axis, named: Named) -> Table:

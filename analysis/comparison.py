@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from analysis.choice import Named, chosen, figures
@@ -115,21 +115,15 @@ def against_ours(contest: Contest, named: Named) -> Table | None:
     ours = contest.ours
     if ours is None or len(contest.contenders) < 2:
         return None
-    retrained = contest.reference("retrained") is not None
-    rows = []
-    for entrant in contest.contenders:
-        if entrant is ours:
-            continue
-        for trial, first, second in (
-            ("default", entrant.default, ours.default),
-            ("chosen", chosen(entrant, named.tolerance), chosen(ours, named.tolerance)),
-        ):
-            if first is not None and second is not None:
-                rows.append(
-                    {"variant": entrant.variant.label, "trial": trial, **_minus(first, second)}
-                )
+    rows = [
+        row
+        for entrant in contest.contenders
+        if entrant is not ours
+        for row in _differences(entrant, ours, named)
+    ]
     if not rows:
         return None
+    retrained = contest.reference("retrained") is not None
     gap = Column(key="gap", heading="Δ gap to retrained", kind="estimate", form="+.2f")
     return Table(
         name=f"{contest.stem}_against_ours",
@@ -154,6 +148,16 @@ def against_ours(contest: Contest, named: Named) -> Table | None:
             ),
         ),
     )
+
+
+def _differences(entrant: Entrant, ours: Entrant, named: Named) -> Iterator[dict[str, Any]]:
+    """Of the default and of the chosen points, where both have them."""
+    for trial, first, second in (
+        ("default", entrant.default, ours.default),
+        ("chosen", chosen(entrant, named.tolerance), chosen(ours, named.tolerance)),
+    ):
+        if first is not None and second is not None:
+            yield {"variant": entrant.variant.label, "trial": trial, **_minus(first, second)}
 
 
 def _minus(first: Point, second: Point) -> dict[str, Any]:

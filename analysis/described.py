@@ -18,6 +18,7 @@ _NETWORKS = {
     "is_extractor": "Inception Score",
     "clip_model": "cosine and t-SNE",
 }
+_CAUSES = {"pruned": "stopped early, behind others", "interrupted": "the sweep was stopped"}
 
 
 def plan_facts(
@@ -158,7 +159,7 @@ def data_table(sweep: Sweep) -> Table | None:
     )
 
 
-def failures_table(rows: Iterable[Row]) -> Table | None:
+def failures_table(rows: Iterable[Mapping[str, Any]]) -> Table | None:
     """Every trial that did not finish, with its cause; None where all did."""
     lost = [row for row in rows if row["state"] != "finished"]
     if not lost:
@@ -174,8 +175,8 @@ def failures_table(rows: Iterable[Row]) -> Table | None:
             Column(key="failure", heading="Cause"),
             Column(key="duration_s", heading="seconds", kind="number", form=".1f"),
         ),
-        rows=lost,
-        notes=("A failed trial counts in no table, figure or choice of this report.",),
+        rows=[{**row, "failure": row["failure"] or _CAUSES.get(row["state"])} for row in lost],
+        notes=("What did not finish counts in no other table, figure or choice here.",),
     )
 
 

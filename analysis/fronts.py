@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.choice import Named
 from analysis.formats import Column, Table
 from analysis.measured import Contest, Entrant
 from analysis.statistics import Place, hypervolume, pareto
-from analysis.style import GRID, INK, log_ticks, styles
+from analysis.style import GRID, INK, Style, log_ticks, styles
 
 # the worst that counts: twice the original's retain distance, and its forget distance
 REFERENCE: Place = (math.log(2.0), 0.0)
@@ -63,34 +66,11 @@ def front_figure(contest: Contest, named: Named) -> Figure:
     figure = Figure(figsize=(8.4, 5.8), layout="constrained")
     axes = figure.subplots()
     drawn = styles(entrant.variant for entrant in contest.entrants)
-    for entrant in contest.contenders:
-        found, style = places(entrant), drawn[entrant.variant.group]
-        if not found:
-            continue
-        across, up = ([math.exp(value) for value in side] for side in zip(*found, strict=True))
-        axes.scatter(
-            *(across, up),
-            s=34,
-            marker=style.marker,
-            facecolors="none",
-            edgecolors=style.colour,
-            alpha=0.8,
-        )
-        front = pareto(found)
-        axes.plot(
-            [across[at] for at in front],
-            [up[at] for at in front],
-            color=style.colour,
-            linestyle=style.line,
-            marker=style.marker,
-            drawstyle="steps-post",
-            label=entrant.variant.label,
-        )
-    for entrant in (each for each in contest.entrants if each.variant.is_reference):
-        for place in places(entrant)[:1]:
-            marker, label = drawn[entrant.variant.group].marker, entrant.variant.label
-            at = [[math.exp(value)] for value in place]
-            axes.plot(*at, marker, color=INK, markersize=12, markeredgewidth=2, label=label)
+    for entrant in contest.entrants:
+        if found := places(entrant):
+            style = drawn[entrant.variant.group]
+            draw = _draw_reference if entrant.variant.is_reference else _draw
+            draw(axes, found, style, entrant.variant.label)
     most = 1.0 + named.tolerance
     axes.axvline(most, color=INK, linewidth=1.0, linestyle=":")
     axes.annotate(
@@ -106,3 +86,31 @@ def front_figure(contest: Contest, named: Named) -> Figure:
     axes.set_title(f"{contest.title}: test images, a point a finished trial", fontsize=11)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return figure
+
+
+def _draw(axes: Axes, found: Sequence[Place], style: Style, label: str) -> None:
+    """All trials of a variant, hollow, and its front, filled."""
+    across, up = ([math.exp(value) for value in side] for side in zip(*found, strict=True))
+    look: dict[str, Any] = {
+        "marker": style.marker,
+        "edgecolors": style.colour,
+        "facecolors": "none",
+    }
+    axes.scatter(across, up, s=34, alpha=0.8, **look)
+    front = pareto(found)
+    axes.plot(
+        [across[at] for at in front],
+        [up[at] for at in front],
+        color=style.colour,
+        linestyle=style.line,
+        marker=style.marker,
+        drawstyle="steps-post",
+        label=label,
+    )
+
+
+def _draw_reference(axes: Axes, found: Sequence[Place], style: Style, label: str) -> None:
+    """Every trial of a reference: its seeds."""
+    across, up = ([math.exp(value) for value in side] for side in zip(*found, strict=True))
+    look: dict[str, Any] = {"marker": style.marker, "linestyle": "none", "label": label}
+    axes.plot(across, up, color=style.colour, markersize=12, markeredgewidth=2, zorder=5, **look)

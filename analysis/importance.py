@@ -25,35 +25,7 @@ def importance_table(contest: Contest, sweep: Sweep) -> Table | None:
         contest: whose variants.
         sweep: for the search spaces of its plan.
     """
-    rows: list[dict[str, Any]] = []
-    for entrant in contest.contenders:
-        space = _space(entrant, sweep.plan)
-        found = [trial for trial in entrant.trials if trial.row["kind"] == "search"]
-        usable = [
-            (point, place)
-            for trial in found
-            if (place := trial.place("val/")) is not None
-            and (point := _params(trial, space)) is not None
-        ]
-        if not space or len(usable) < LEAST:
-            continue
-        shares = {
-            role: importances(
-                space,
-                [point for point, _ in usable],
-                [place[1] if role == "forget" else place[0] for _, place in usable],
-            )
-            for role in _ROLES
-        }
-        rows += [
-            {
-                "variant": entrant.variant.label,
-                "field": name,
-                "trials": len(usable),
-                **{role: shares[role].get(name) for role in _ROLES},
-            }
-            for name in space
-        ]
+    rows = [row for entrant in contest.contenders for row in _rows(entrant, sweep.plan)]
     if not rows:
         return None
     return Table(
@@ -73,6 +45,34 @@ def importance_table(contest: Contest, sweep: Sweep) -> Table | None:
             f"Variants of at least {LEAST} finished search trials; of few trials it is a hint.",
         ),
     )
+
+
+def _rows(entrant: Entrant, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The shares of one variant; none where it was not searched enough."""
+    space = _space(entrant, plan)
+    usable = [
+        (point, place)
+        for trial in entrant.trials
+        if trial.row["kind"] == "search"
+        and (place := trial.place("val/")) is not None
+        and (point := _params(trial, space)) is not None
+    ]
+    if not space or len(usable) < LEAST:
+        return []
+    points = [point for point, _ in usable]
+    shares = {
+        role: importances(space, points, [place[role == "forget"] for _, place in usable])
+        for role in _ROLES
+    }
+    return [
+        {
+            "variant": entrant.variant.label,
+            "field": name,
+            "trials": len(usable),
+            **{role: shares[role].get(name) for role in _ROLES},
+        }
+        for name in space
+    ]
 
 
 def _space(entrant: Entrant, plan: Mapping[str, Any]) -> dict[str, str]:

@@ -99,22 +99,6 @@ def paper_table(published: Sequence[Published], contests: Sequence[Contest], nam
     for contest in contests:
         for entrant in contest.entrants:
             entrants.setdefault((contest.model, variant_name(entrant.variant)), entrant)
-    rows = []
-    for each in published:
-        own = entrants.get((each.model, each.variant))
-        default = None if own is None else own.default
-        unlearns = own is not None and not own.variant.is_reference
-        best = chosen(own, named.tolerance) if own is not None and unlearns else None
-        rows.append(
-            {
-                "model": each.model,
-                "variant": each.variant,
-                "metric": each.metric,
-                "paper": each.value,
-                **_beside("default", default, each),
-                **_beside("chosen", best, each),
-            }
-        )
     return Table(
         name="paper",
         caption="The paper's numbers beside ours",
@@ -128,12 +112,29 @@ def paper_table(published: Sequence[Published], contests: Sequence[Contest], nam
             Column(key="chosen_deviation", heading="deviation", kind="number", form="+.2f"),
             Column(key="chosen_relative", heading="relative", kind="number", form="+.1%"),
         ),
-        rows=rows,
+        rows=[_row(each, entrants, named) for each in published],
         notes=(
             "Deviation: ours minus the paper's. Numbers are comparable only where data, networks "
             "and budget are the paper's; the plan says what they were here.",
         ),
     )
+
+
+def _row(
+    published: Published, entrants: Mapping[tuple[str, str], Entrant], named: Named
+) -> dict[str, object]:
+    own = entrants.get((published.model, published.variant))
+    default = None if own is None else own.default
+    unlearns = own is not None and not own.variant.is_reference
+    best = chosen(own, named.tolerance) if own is not None and unlearns else None
+    return {
+        "model": published.model,
+        "variant": published.variant,
+        "metric": published.metric,
+        "paper": published.value,
+        **_beside("default", default, published),
+        **_beside("chosen", best, published),
+    }
 
 
 def _beside(key: str, point: Point | None, published: Published) -> dict[str, object]:

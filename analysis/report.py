@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from analysis import ablation, described, samples, shell, tsne
-from analysis.axes import axis_figure, axis_table, enumerated_axes, task_axes
+from analysis.axes import axis_figure, axis_table, enumerated_axes
 from analysis.choice import Named, choices, chosen
 from analysis.comparison import against_ours, by_seed, main_table
 from analysis.formats import write_provenance
@@ -23,6 +23,7 @@ from analysis.importance import LEAST, importance_figure, importance_table
 from analysis.measured import Contest, Point, contests
 from analysis.page import Block, Facts, Heading, Section, Text, render
 from analysis.paper import paper_table, read_published
+from analysis.tasks import task_axes
 from analysis.verdict import verdict
 from analysis.writer import Writer
 from platform.tracking import RecordError, Row, metric_labels, publish

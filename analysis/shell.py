@@ -103,14 +103,7 @@ def run(
     Returns:
         The exit status: 0, 1 for a fault of the program, 2 for the user's mistake.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
-    parser.add_argument("name", metavar="NAME", help="the sweep")
-    parser.add_argument("--storage", type=Path, default=Path("runs"), help="default: ./runs")
-    parser.add_argument("--out", type=Path, help="default: STORAGE/NAME/analysis")
-    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
-    if offers_best:
-        text = "show each variant's best feasible trial in place of its default"
-        parser.add_argument("--best", action="store_true", help=text)
+    parser = _parser(program, description, offers_best=offers_best)
     if add_options is not None:
         add_options(parser)
     try:
@@ -126,10 +119,27 @@ def run(
         for path in work(request):
             sys.stdout.write(f"{path}\n")
     except Exception as error:
-        if options.debug:
-            traceback.print_exc()
-        mistake = isinstance(error, UserError | OSError)
-        said = str(error) if mistake else f"{type(error).__name__}: {error} (--debug shows where)"
-        sys.stderr.write(f"error: {' '.join(said.split())}\n")
-        return 2 if mistake else 1
+        return _told(error, debug=options.debug)
     return 0
+
+
+def _told(error: Exception, *, debug: bool) -> int:
+    """One line on an error, and the exit status that it means."""
+    if debug:
+        traceback.print_exc()
+    mistake = isinstance(error, UserError | OSError)
+    said = str(error) if mistake else f"{type(error).__name__}: {error} (--debug shows where)"
+    sys.stderr.write(f"error: {' '.join(said.split())}\n")
+    return 2 if mistake else 1
+
+
+def _parser(program: str, description: str, *, offers_best: bool) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
+    parser.add_argument("name", metavar="NAME", help="the sweep")
+    parser.add_argument("--storage", type=Path, default=Path("runs"), help="default: ./runs")
+    parser.add_argument("--out", type=Path, help="default: STORAGE/NAME/analysis")
+    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    if offers_best:
+        text = "show each variant's best feasible trial in place of its default"
+        parser.add_argument("--best", action="store_true", help=text)
+    return parser

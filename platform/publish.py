@@ -54,22 +54,12 @@ def put(
         RecordError: the folder holds no report, or this MLflow has no run of the sweep.
     """
     paths = _files(folder)
-    experiment = client.get_experiment_by_name(str(sweep.plan.get("study")))
-    found = experiment and client.search_runs(
-        [experiment.experiment_id], f"tags.sweep_id = '{sweep_id}'"
-    )
-    if not found:
-        raise RecordError(
-            f"this MLflow has no run of sweep {sweep.name!r}: --tracking-uri names the one that it "
-            f"was recorded in; python -m platform.sweep --sync {sweep.name} records it"
-        )
-    parent = found[0]
+    parent = _parent(client, sweep, sweep_id)
     for path in paths:
         client.log_artifact(parent.info.run_id, str(path), _PLACE)
-    rows = _best(variants(sweep.rows())) if chosen is None else chosen
     models, without = {}, []
-    for row in rows:
-        run = _child(client, experiment.experiment_id, parent.info.run_id, row)
+    for row in _best(variants(sweep.rows())) if chosen is None else chosen:
+        run = _child(client, parent, row)
         if run is None or not _has_weights(client, run.info.run_id):
             without.append(str(row["group"]))
             continue
@@ -80,6 +70,18 @@ def put(
     return Published(
         run=parent.info.run_id, files=len(paths), models=models, without=tuple(without)
     )
+
+
+def _parent(client: Any, sweep: Sweep, sweep_id: str) -> Any:
+    experiment = client.get_experiment_by_name(str(sweep.plan.get("study")))
+    wanted = f"tags.sweep_id = '{sweep_id}'"
+    found = experiment and client.search_runs([experiment.experiment_id], wanted)
+    if not found:
+        raise RecordError(
+            f"this MLflow has no run of sweep {sweep.name!r}: --tracking-uri names the one that it "
+            f"was recorded in; python -m platform.sweep --sync {sweep.name} records it"
+        )
+    return found[0]
 
 
 def _files(folder: Path) -> list[Path]:
@@ -97,9 +99,11 @@ def _best(every: Iterable[Variant]) -> list[Row]:
     return [each.best for each in every if not each.is_reference and each.best is not None]
 
 
-def _child(client: Any, experiment: str, parent: str, row: Row) -> Any:
-    wanted = f"tags.`mlflow.parentRunId` = '{parent}' and tags.trial_key = '{row['trial_key']}'"
-    return next(iter(client.search_runs([experiment], wanted)), None)
+def _child(client: Any, parent: Any, row: Row) -> Any:
+    """The run of a trial; None where it was not recorded."""
+    of_sweep = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    wanted = f"{of_sweep} and tags.trial_key = '{row['trial_key']}'"
+    return next(iter(client.search_runs([parent.info.experiment_id], wanted)), None)
 
 
 def _has_weights(client: Any, run: str) -> bool:

@@ -1,26 +1,22 @@
-"""A recorded sweep of many trials, as a later version records one: seeds, tasks, every state.
+"""A recorded sweep of many trials: seeds, repetitions, further test tasks, every state.
 
-The rows are synthetic; plan, results and the files of a few trials are by the project's own
-writers, and the columns that this version's writer does not know are added to its file.
+The figures are synthetic; plan, results and the files of a few trials are by the project's own
+writers.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from optuna.distributions import FloatDistribution
 
 from platform.plan import Group, Plan, PlannedTrial, write_plan
-from platform.results import result_row, write_environment, write_results
+from platform.results import State, result_row, write_environment, write_results
 from tests.recorded import EXTRACTORS, leave_files
-from trainables.config import TrialConfig, UnlearnConfig, content_key, to_dict
+from trainables.config import TrialConfig, UnlearnConfig
 
 VARIANTS = ("max_loss", "noisy_label", "retain_label", "random_encoder", "ours", "ours_proxy")
 SEEDS = (0, 1, 2)
@@ -28,17 +24,18 @@ SPACE = {
     "forget_alpha": FloatDistribution(0.05, 1.0, log=True),
     "unlearn.lr": FloatDistribution(3e-4, 3e-3, log=True),
 }
-LATER = {
-    **dict.fromkeys(("point", "params", "config"), pa.string()),
-    **dict.fromkeys(("pretrain_seed", "evaluation_seed", "number"), pa.int64()),
-}
+LATER = ("point", "number", "pretrain_seed", "evaluation_seed", "params", "config")
 TASKS = ("centre_0.25", "centre_0.75", "left_0.25", "left_0.5", "outpaint_0.25")
 ORIGINAL = {"retain": 10.0, "forget": 8.0}
 RETRAINED_FORGET = 40.0
 # of each variant: how strongly it forgets, and how much of that it takes from the retain set
 _STRENGTH = dict(zip(VARIANTS, (2.4, 1.6, 1.8, 1.4, 2.0, 2.2), strict=True))
 _HARM = dict(zip(VARIANTS, (0.35, 0.12, 0.06, 0.08, 0.03, 0.5), strict=True))
-_STATES = {31: ("failed", "non-finite"), 47: ("pruned", None), 63: ("interrupted", None)}
+_STATES: dict[int, tuple[State, str]] = {
+    31: ("failed", "non-finite"),
+    47: ("pruned", ""),
+    63: ("interrupted", ""),
+}
 
 
 def record_large(storage: Path, trials: int = 1000, *, files: bool = True) -> Plan:
@@ -66,23 +63,12 @@ def record_large(storage: Path, trials: int = 1000, *, files: bool = True) -> Pl
     plan.folder.mkdir(parents=True)
     rows = [_row(plan, each, at) for at, each in enumerate(planned)]
     write_results(plan.folder, rows)
-    add_later_columns(plan.folder / "results.parquet", rows)
     write_environment(plan.folder)
     write_plan(plan)
     if files:
         for each in _with_files(planned, rows):
             leave_files(plan.folder / "trials" / each.name, each)
     return plan
-
-
-def add_later_columns(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Puts the columns of `LATER` into `results.parquet`, in place of those that are there."""
-    table = pq.read_table(path)
-    for name, kind in LATER.items():
-        if name in table.column_names:
-            table = table.drop_columns([name])
-        table = table.append_column(name, pa.array([row.get(name) for row in rows], kind))
-    pq.write_table(table, path, write_page_checksum=True)
 
 
 def _planned(trials: int) -> Any:
@@ -92,7 +78,7 @@ def _planned(trials: int) -> Any:
     for group in VARIANTS:
         for seed in SEEDS:
             name = f"{group}-seed{seed}" if seed else group
-            yield _trial(group, name, "grid" if seed else "default", 0, seed=seed)
+            yield _trial(group, name, "replicate" if seed else "default", seed, seed=seed)
     left = trials - 2 - len(VARIANTS) * len(SEEDS)
     draw = np.random.default_rng(3)
     for at in range(left):
@@ -105,48 +91,34 @@ def _planned(trials: int) -> Any:
 
 
 def _trial(group: str, name: str, kind: Any, number: int, **fields: Any) -> PlannedTrial:
-    method = {"ours_proxy": "ours", "retrained": "original"}.get(group, group)
+    method = {"ours_proxy": "ours"}.get(group, group)
     source = "proxy" if group == "ours_proxy" else "real"
     config = TrialConfig(method=method, retain_source=source, **fields)  # type: ignore[arg-type]
     searched = {"forget_alpha": config.forget_alpha, "unlearn.lr": config.unlearn.lr}
     return PlannedTrial(
         key=config.key(),
         group=group,
+        group_name=group,
         name=name,
         kind=kind,
         number=number,
         config=config,
-        params=searched if number else {},
+        params=searched if kind == "search" else {},
     )
 
 
 def _row(plan: Plan, planned: PlannedTrial, at: int) -> dict[str, Any]:
-    config = planned.config.canonical()
-    seedless = dataclasses.replace(config, seed=0)
-    later = {
-        "point": content_key([planned.group, to_dict(seedless)]),
-        "params": json.dumps(planned.params),
-        "config": json.dumps(to_dict(planned.config)),
-        "pretrain_seed": config.pretrain.seed,
-        "evaluation_seed": config.evaluation.seed,
-        "number": planned.number,
-    }
-    state, failure = (
-        _STATES.get(at % 100, ("finished", None)) if planned.number else ("finished", None)
-    )
+    searched = planned.kind == "search"
+    state, failure = _STATES.get(at % 100, ("finished", "")) if searched else ("finished", "")
     if state != "finished":
-        row = result_row(plan, planned, state, failure=failure or "", duration_s=1.0)  # type: ignore[arg-type]
-    else:
-        result = {
-            "metrics": metrics_of(planned),
-            "extractors": EXTRACTORS,
-            "timing": {"total_s": 9.0},
-            "data_hash": "d0d0",
-        }
-        row = result_row(plan, planned, "finished", result)
-    if planned.group == "retrained":
-        row["method"] = "retrained"
-    return row | later
+        return result_row(plan, planned, state, failure=failure, duration_s=1.0)
+    result = {
+        "metrics": metrics_of(planned),
+        "extractors": EXTRACTORS,
+        "timing": {"total_s": 9.0},
+        "data_hash": "d0d0",
+    }
+    return result_row(plan, planned, state, result)
 
 
 def metrics_of(planned: PlannedTrial) -> dict[str, float]:

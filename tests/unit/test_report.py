@@ -168,6 +168,8 @@ def test_further_tasks_are_curves_over_their_ratio(out):
     assert ours == [0.25, 0.5, 0.75]  # 0.5 is the task that every trial is measured on
     assert len(rows) == 3 * 8
     assert (out / "mae_tiny_tasks_left.png").is_file()
+    single = pq.read_table(out / "mae_tiny_tasks.parquet").to_pylist()
+    assert {row["value"] for row in single} == {"outpaint 0.25"}
 
 
 def test_fields_that_were_enumerated_are_axes(out):
@@ -238,8 +240,8 @@ def test_failures_are_told_with_their_causes(out):
     rows = pq.read_table(out / "failures.parquet").to_pylist()
     assert [(row["state"], row["failure"]) for row in rows] == [
         ("failed", "non-finite"),
-        ("pruned", None),
-        ("interrupted", None),
+        ("pruned", "stopped early, behind others"),
+        ("interrupted", "the sweep was stopped"),
     ]
 
 
