@@ -189,6 +189,8 @@ def pretrain(
             # equal shares of the steps, the first ones longer where they do not come out even
             steps = (options.steps + len(stages) - 1 - i) // len(stages)
             if steps:
+                draws = mix_seed(options.seed, "begin", stage.name)
+                stage.begin(torch.Generator().manual_seed(draws))
                 recipe = Recipe(
                     method=pretraining(stage),
                     optimiser=dataclasses.replace(options, steps=steps),

@@ -48,12 +48,14 @@ class PretrainingStage:
         moves: names of the parameters that it trains.
         prepare: draws the inputs, as `CompletionModel.prepare`.
         loss: of each row of those inputs.
+        begin: sets up what is trained by what was trained before it, with draws of its own.
     """
 
     name: str
     moves: frozenset[str]
     prepare: Prepare
     loss: Callable[[Inputs], RowLoss]
+    begin: Callable[[torch.Generator], None] = lambda source: None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ row.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -41,6 +42,8 @@ from trainables.parallel import ALONE, World
 # of the share of masked tokens in training: a normal distribution, cut at the least share and at 1
 _MASK_MEAN, _MASK_STD = 0.55, 0.25
 _LABEL_SMOOTHING = 0.1
+# of the embeddings that a pretraining begins with, and of what tells one code's from its like
+_WORD_STD, _OWN_SHARE = 0.05, 0.3
 _TOKENISED = 32  # images at once
 # the published table of positions has a row for the class token and 16 x 16 tokens, whatever the
 # image's size
@@ -214,8 +217,22 @@ class MAGE(CompletionModel):
 
         return (
             PretrainingStage(name="tokenizer", moves=moves, prepare=prepare, loss=loss),
-            transformer,
+            dataclasses.replace(transformer, begin=self._words_of_codes),
         )
+
+    @torch.no_grad()
+    def _words_of_codes(self, source: torch.Generator) -> None:
+        """Embeddings of codes that look alike begin alike: a turned picture of the codebook.
+
+        A small transformer on few images would else have to find out which codes are of one
+        colour; the published one has millions of images for it.
+        """
+        codes = self.vqgan.quantize.embedding.weight
+        alike = (codes - codes.mean(dim=0)) / codes.std(dim=0)
+        words = self.token_emb.word_embeddings.weight[: self.codebook_size]
+        turn = torch.randn(codes.shape[1], words.shape[1], generator=source)
+        own = torch.randn(words.shape, generator=source)
+        words.copy_(_WORD_STD * (alike @ turn / codes.shape[1] ** 0.5 + _OWN_SHARE * own))
 
     def published_forms(self) -> tuple[PublishedForm, ...]:
         """The whole, or transformer and tokenizer apart; a tokenizer's training losses are left."""
