@@ -163,6 +163,9 @@ def test_what_cannot_be_published_is_one_line(
         publish(sweep, tmp_path / "nothing")
     other = tmp_path / "other"
     shutil.copytree(tmp_path / "here" / "quickstart", other / "quickstart")
+    assert report.main(["quickstart", "--storage", str(other), "--publish"]) == 2
+    assert "mlflow.db is missing: --tracking-uri names the MLflow" in capsys.readouterr().err
+    assert (other / "quickstart" / "analysis" / "report.html").is_file()
     shutil.copy(database, other / "mlflow.db")
     assert report.main(["quickstart", "--storage", str(other), "--publish"]) == 2
     error = capsys.readouterr().err

@@ -11,9 +11,16 @@ import pytest
 from PIL import Image
 
 from analysis import report
+from analysis.choice import choices
+from analysis.comparison import main_table
+from analysis.fronts import front_table
+from analysis.importance import importance_table
+from analysis.measured import contests
 from platform.results import read_sweep
+from platform.variants import variants
 from tests.recorded import plan_of, record_sweep
 from tests.recorded_large import LATER, RETRAINED_FORGET, record_large
+from tests.rows import NAMED
 
 SECTIONS = (
     *("verdict", "plan", "comparison", "front", "choice", "alpha", "axes", "importance", "tsne"),
@@ -56,6 +63,12 @@ def run(storage, name="large", *options):
     return report.main([name, "--storage", str(storage), *options])
 
 
+def paper(folder, *lines, header="model,variant,metric,value"):
+    path = folder / "paper.csv"
+    path.write_text("\n".join([header, *lines, ""]))
+    return path
+
+
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
     """A sweep of some seeds, a search and further tasks, and its report."""
@@ -74,18 +87,28 @@ def page(out):
     return Page((out / "report.html").read_text("utf-8"))
 
 
-@pytest.fixture
-def storage(recorded, tmp_path):
-    """A copy that a test may change."""
-    shutil.copytree(recorded.folder, tmp_path / "large", ignore=shutil.ignore_patterns("analysis"))
-    return tmp_path
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A storage with a sweep that left no pictures, and was searched too little for importances."""
+    storage = tmp_path_factory.mktemp("small")
+    record_large(storage, 44, files=False)
+    return storage
 
 
-@pytest.fixture
-def small(tmp_path):
-    """A sweep that leaves no pictures and was searched too little for importances."""
-    record_large(tmp_path / "small", 44, files=False)
-    return tmp_path / "small"
+@pytest.fixture(scope="module")
+def other(small, tmp_path_factory):
+    """The report of such a sweep on a folder of images, with published numbers."""
+    folder = tmp_path_factory.mktemp("other") / "large"
+    shutil.copytree(small / "large", folder)
+    table = pq.read_table(folder / "results.parquet")
+    texts = [text.replace('"photos"', '"folder"') for text in table["config"].to_pylist()]
+    changed = table.set_column(table.column_names.index("config"), "config", [texts])
+    pq.write_table(changed, folder / "results.parquet")
+    (folder / "trials" / "ours").mkdir(parents=True)
+    (folder / "trials" / "ours" / "reused.json").write_text('{"from": "x/trials/ours"}')
+    given = paper(folder, "mae_tiny,ours,forget/fid,45.5", "mae_tiny,original,retain/fid,8")
+    assert run(folder.parent, "large", "--paper", str(given)) == 0
+    return folder / "analysis"
 
 
 # --- The page --------------------------------------------------------------------------------
@@ -137,14 +160,9 @@ def test_the_page_says_what_its_figures_support(page):
         assert said in page.text, said
 
 
-def test_other_data_than_photographs_get_no_warning_about_them(small):
-    path = small / "large" / "results.parquet"
-    table = pq.read_table(path)
-    place = table.column_names.index("config")
-    texts = [text.replace('"photos"', '"folder"') for text in table["config"].to_pylist()]
-    pq.write_table(table.set_column(place, "config", [texts]), path)
-    assert run(small) == 0
-    text = (small / "large" / "analysis" / "report.html").read_text("utf-8")
+def test_other_data_than_photographs_get_no_warning_about_them(other):
+    text = Page((other / "report.html").read_text("utf-8")).text
+    assert "Data folder, hash d0d0" in text
     assert "few photographs" not in text
 
 
@@ -214,10 +232,11 @@ def test_provenance_names_every_file_by_its_hash(out):
         assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest
 
 
-def test_the_same_sweep_gives_the_same_files(storage, out):
-    assert run(storage) == 0
-    again = json.loads((storage / "large" / "analysis" / "provenance.json").read_text())
-    assert again == json.loads((out / "provenance.json").read_text())
+def test_the_same_sweep_gives_the_same_files(small, tmp_path):
+    for name in ("one", "two"):
+        assert run(small, "large", "--out", str(tmp_path / name)) == 0
+    one, two = (json.loads((tmp_path / n / "provenance.json").read_text()) for n in ("one", "two"))
+    assert one == two
 
 
 def test_latex_tables_are_of_equal_rows_and_of_ascii(out):
@@ -248,16 +267,25 @@ def test_failures_are_told_with_their_causes(out):
 # --- Older and poorer sweeps -----------------------------------------------------------------
 
 
-def test_a_sweep_without_the_later_columns_gives_the_same_comparison(storage, out):
-    path = storage / "large" / "results.parquet"
+def test_a_sweep_without_the_later_columns_gives_the_same_comparison(recorded, tmp_path):
+    (tmp_path / "large").mkdir()
+    for name in ("plan.json", "results.parquet"):
+        shutil.copy(recorded.folder / name, tmp_path / "large" / name)
+    path = tmp_path / "large" / "results.parquet"
     pq.write_table(pq.read_table(path).drop_columns(list(LATER)), path)
-    assert run(storage) == 0
-    for name in ("comparison", "choices", "importance", "hypervolume"):
-        old, new = (
-            pq.read_table(folder / f"mae_tiny_{name}.parquet")
-            for folder in (storage / "large" / "analysis", out)
+    tables = []
+    for storage in (recorded.storage, tmp_path):
+        sweep = read_sweep(storage, "large")
+        (contest,) = contests(sweep, variants(sweep.rows()))
+        tables.append(
+            [
+                main_table(contest, NAMED).records(),
+                choices(contest, NAMED).records(),
+                front_table(contest).records(),
+                importance_table(contest, sweep).records(),
+            ]
         )
-        assert old.equals(new), name
+    assert tables[0] == tables[1]
 
 
 def test_a_small_sweep_says_what_it_lacks(tmp_path, capsys):
@@ -284,12 +312,8 @@ def test_a_small_sweep_says_what_it_lacks(tmp_path, capsys):
         assert said in page.text, said
 
 
-def test_trials_taken_over_from_other_sweeps_are_counted(small):
-    folder = small / "large" / "trials" / "ours"
-    folder.mkdir(parents=True)
-    (folder / "reused.json").write_text('{"from": "x/trials/ours"}')
-    assert run(small) == 0
-    text = (small / "large" / "analysis" / "report.html").read_text("utf-8")
+def test_trials_taken_over_from_other_sweeps_are_counted(other):
+    text = Page((other / "report.html").read_text("utf-8")).text
     assert "1 of the finished taken over from other sweeps" in text
 
 
@@ -308,18 +332,9 @@ def test_a_sweep_of_1000_trials_is_reported_whole(tmp_path):
 # --- The paper's numbers ---------------------------------------------------------------------
 
 
-def paper(folder, *lines, header="model,variant,metric,value"):
-    path = folder / "paper.csv"
-    path.write_text("\n".join([header, *lines, ""]))
-    return path
-
-
-def test_the_papers_numbers_stand_beside_ours(small, tmp_path):
-    given = paper(tmp_path, "mae_tiny,ours,forget/fid,45.5", "mae_tiny,original,retain/fid,8")
-    assert run(small, "large", "--paper", str(given)) == 0
-    out = small / "large" / "analysis"
-    ours, original = pq.read_table(out / "paper.parquet").to_pylist()
-    compared = pq.read_table(out / "mae_tiny_comparison.parquet").to_pylist()
+def test_the_papers_numbers_stand_beside_ours(other):
+    ours, original = pq.read_table(other / "paper.parquet").to_pylist()
+    compared = pq.read_table(other / "mae_tiny_comparison.parquet").to_pylist()
     (mine,) = [r for r in compared if (r["variant"], r["trial"]) == ("Ours", "default")]
     assert ours["default"] == mine["forget_fd"]
     assert ours["default_deviation"] == pytest.approx(mine["forget_fd"] - 45.5)
@@ -360,14 +375,3 @@ def test_a_file_without_its_columns_or_that_is_not_there_is_refused(small, tmp_p
     )
     assert run(small, "large", "--paper", str(tmp_path / "none.csv")) == 2
     assert "cannot be read" in capsys.readouterr().err
-
-
-# --- Publishing ------------------------------------------------------------------------------
-
-
-def test_a_sweep_that_no_mlflow_here_knows_is_not_published(small, capsys):
-    assert run(small, "large", "--publish") == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert "mlflow.db is missing: --tracking-uri names the MLflow of the sweep" in error
-    assert (small / "large" / "analysis" / "report.html").is_file()
