@@ -233,9 +233,9 @@ def read_sweep(storage: Path, name: str) -> Sweep:
     missing = sorted(set(COLUMNS) - set(_LATER) - set(table.column_names))
     if missing:
         raise RecordError(f"{results_path} is no table of results: it lacks {', '.join(missing)}")
-    for name, kind in _LATER.items():
-        if name not in table.column_names:
-            table = table.append_column(name, pa.nulls(len(table), kind))
+    for column, kind in _LATER.items():
+        if column not in table.column_names:
+            table = table.append_column(column, pa.nulls(len(table), kind))
     described = folder / "environment.json"
     return Sweep(
         name=name,
