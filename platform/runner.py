@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from platform import cluster, launch, resources, stages
 from platform.dispatch import Dispatch, Outcome
 from platform.launch import Failure, Order
-from platform.life import Watch
 
 if TYPE_CHECKING:
     from platform.ledger import Ledger
@@ -50,9 +49,7 @@ def run(
         phases.begin("of work that trials share")
         stages.build(plan, progress.stage)
         phases.begin("of trials")
-        watch = Watch()
-        with watch.watching():
-            return _fit(Dispatch(plan, ledger, recorder, progress, limits, phases, watch))
+        return _fit(Dispatch(plan, ledger, recorder, progress, limits, phases))
 
 
 def _fit(run: Dispatch) -> Outcome:
