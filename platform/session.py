@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, TextIO
@@ -20,6 +20,7 @@ from platform.ledger import Ledger
 from platform.limits import Limits
 from platform.plan import Plan, is_abandoned, write_plan
 from platform.progress import Progress, counted
+from platform.resources import Machine
 from platform.results import result_row, write_environment, write_results
 from platform.summary import commands, resume_command, summary, sync_command
 from platform.timing import Phases, trial_times
@@ -43,6 +44,8 @@ def run(
     reuse_others: bool = True,
     limits: Limits | None = None,
     tracking_uri: str | None = None,
+    address: str | None = None,
+    machines: Sequence[Machine] = (),
     debug: bool = False,
     stream: TextIO = sys.stdout,
 ) -> int:
@@ -55,6 +58,8 @@ def run(
         reuse_others: take over equal trials that other sweeps of the storage have run.
         limits: of this session.
         tracking_uri: of an MLflow server; by default `mlflow.db` in the storage folder.
+        address: of a cluster that this process has joined; None for a Ray of its own.
+        machines: that trials run on; this one unless given.
         debug: lets Ray's own log through.
         stream: for progress and the table.
 
@@ -78,7 +83,17 @@ def run(
             ledger.recover()  # a session that was killed may have run them already
         taken = reuse.take_over(plan, ledger, datasets) if reuse_others else []
         _catch_up(plan, ledger, recorder)
-        session = _Session(plan, ledger, recorder, phases, limits or Limits(), tracking_uri, stream)
+        session = _Session(
+            plan,
+            ledger,
+            recorder,
+            phases,
+            limits or Limits(),
+            tracking_uri,
+            stream,
+            address=address,
+            machines=tuple(machines),
+        )
         try:
             session.taken = len(taken)
             grace.late = session.end_late
@@ -213,6 +228,8 @@ class _Session:
     tracking_uri: str | None
     stream: TextIO
     taken: int = 0
+    address: str | None = None
+    machines: tuple[Machine, ...] = ()
 
     def drive(self, *, debug: bool) -> int:
         """Runs what is outstanding; returns the exit status."""
@@ -222,7 +239,7 @@ class _Session:
         progress = Progress(
             plan,
             self.stream,
-            at_once=resources.concurrency(plan),
+            at_once=resources.concurrency(plan, *self.machines),
             trial_s=lambda trial: estimate.trial_seconds(trial.config, plan),
             entries=tuple(ledger.entries()),
             total=ledger.total,
@@ -233,7 +250,14 @@ class _Session:
         try:
             if ledger.outstanding():
                 outcome = runner.run(
-                    plan, ledger, self.recorder, progress, self.phases, self.limits, debug=debug
+                    plan,
+                    ledger,
+                    self.recorder,
+                    progress,
+                    self.phases,
+                    self.limits,
+                    address=self.address,
+                    debug=debug,
                 )
                 status = "interrupted" if outcome.interrupted else "finished"
                 reason = outcome.reason
@@ -270,8 +294,12 @@ class _Session:
         return [
             f"Sweep {plan.name}: {plan.question}",
             f"{counted(self.ledger.total(), 'trial')}{done}, "
-            f"{resources.concurrency(plan)} at once, in {plan.folder}/",
+            f"{resources.concurrency(plan, *self.machines)} at once{self._where()}, "
+            f"in {plan.folder}/",
         ]
+
+    def _where(self) -> str:
+        return "" if self.address is None else f" on {resources.describe(*self.machines)}"
 
     def _write_results(self) -> list[dict[str, Any]]:
         rows = [
@@ -309,7 +337,8 @@ class _Session:
             why = f"Stopped: {reason}. " if reason else "Interrupted: "
             total = counted(self.ledger.total(), "trial")
             outstanding = f"{left} of {total} outstanding. To go on:"
-            self._tell([why + outstanding, f"  {resume_command(plan, self.tracking_uri)}"])
+            again = resume_command(plan, self.tracking_uri, self.address)
+            self._tell([why + outstanding, f"  {again}"])
             return INTERRUPTED
         self._tell(commands(plan, recorder.shown_uri, recorder.variants_page))
         return SOME_FAILED if self.ledger.counts()["failed"] else FINISHED

@@ -26,7 +26,7 @@ def watch(process: int, lost_after_s: float, left: str, signs: int = 0) -> None:
     """
     silent_s = 0.0
     while silent_s < lost_after_s:
-        # ticks are counted, not the clock: what is held up with its parent, as by Ctrl-Z, misses none
+        # ticks are counted, not the clock: held up with its parent, as by Ctrl-Z, it misses none
         if select.select([signs], [], [], _TICK_S)[0]:
             if not os.read(signs, 4096):
                 return
