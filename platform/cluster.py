@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
+import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from platform import packaging
 from platform.resources import Machine
@@ -38,7 +41,8 @@ _ENVIRONMENT = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
 }
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray's, in the driver of a submitted job
-_ANSWER_S = 60.0
+_ANSWER_S, _KNOCK_S = 60.0, 10.0
+_OF_TOKENS = re.compile(r"[Aa]uthenticat|[Tt]oken|\b40[13]\b")
 AUTH_REMEDY = (
     "export RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) as on its head node, or RAY_AUTH_MODE=disabled "
     "for a cluster that asks for none"
@@ -89,20 +93,51 @@ def join(address: str, *, debug: bool = False) -> None:
         )
     _prepare()
     os.environ.setdefault("RAY_AUTH_MODE", "token")
-    # a job's own process is found at once, or never
     os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")
+    said = ""
     try:
-        if _JOB in os.environ:  # its processes have what was submitted with it
-            _start(debug, address=address)
-        else:
-            with packaging.packed() as folder:
-                sent = {"working_dir": str(folder), "env_vars": dict(OF_WORKERS)}
-                _start(debug, address=address, runtime_env=sent)
-    except UserError:
-        raise
+        _knock(address)
+        with _errors_kept(debug) as kept:
+            try:
+                if _JOB in os.environ:  # its processes have what was submitted with it
+                    _start(debug, address=address)
+                else:
+                    with packaging.packed() as folder:
+                        sent = {"working_dir": str(folder), "env_vars": dict(OF_WORKERS)}
+                        _start(debug, address=address, runtime_env=sent)
+            finally:
+                kept.seek(0)
+                said = kept.read()
     except Exception as error:  # Ray's own, and those of the network and of its parts
-        leave()
-        raise ClusterError(f"--address {address}: {reason(error)}") from error
+        raise ClusterError(f"--address {address}: {reason(error, said)}") from error
+
+
+def _knock(address: str) -> None:
+    """Finds at once what Ray finds after a minute, and then ends this process for: nobody there.
+
+    Raises:
+        OSError: nobody listens there.
+        ValueError: it is no address.
+    """
+    host, colon, port = address.rpartition(":")
+    if colon:
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_S).close()
+    elif address != "auto":
+        raise ValueError("it is neither HOST:PORT nor auto")
+
+
+@contextmanager
+def _errors_kept(debug: bool) -> Iterator[IO[str]]:
+    """Keeps what Ray's parts write to the standard error stream past Python for the time."""
+    with tempfile.TemporaryFile("w+", errors="replace") as kept:
+        before = os.dup(2)
+        if not debug:
+            os.dup2(kept.fileno(), 2)
+        try:
+            yield kept
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
 
 
 @contextmanager
@@ -202,12 +237,17 @@ def beside_driver() -> Any:
     return NodeAffinitySchedulingStrategy(here, soft=False)
 
 
-def reason(error: BaseException) -> str:
-    """Why a cluster cannot be used, in a line, with the remedy where it is known."""
+def reason(error: BaseException, said: str = "") -> str:
+    """Why a cluster cannot be used, in a line, with the remedy where it is known.
+
+    Args:
+        error: Ray's, or the network's.
+        said: what else was said of it.
+    """
     line = " ".join(str(error).split())[:200] or type(error).__name__
-    if "uthentic" in line or "token" in line.lower() or " 401" in line or " 403" in line:
+    if _OF_TOKENS.search(f"{line} {said}"):
         return f"the cluster wants a token that it knows: {AUTH_REMEDY}"
-    if isinstance(error, ConnectionError | TimeoutError | ValueError | RuntimeError):
+    if isinstance(error, OSError | ValueError | RuntimeError):
         return f"no cluster answers there ({line}); ray start --head starts one"
     return f"{type(error).__name__}: {line}"
 

@@ -144,7 +144,7 @@ def _own(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         if name == "--detach" and not equals:
             own["detach"] = True
         elif name in ("--address", "--python"):
-            if not equals and not left:
+            if not equals and (not left or left[0].startswith("--")):
                 own["faults"].append(f"{name} needs a value")
                 continue
             own[name.removeprefix("--")] = value if equals else left.pop(0)
@@ -173,20 +173,7 @@ def submit(asked: Submission, stream: TextIO) -> int:
     """
     client = _client(asked.address)
     with packaging.packed(asked.study_file) as folder:
-        try:
-            job = client.submit_job(
-                entrypoint=asked.entrypoint,
-                runtime_env={
-                    "working_dir": str(folder),
-                    "env_vars": {
-                        **cluster.OF_WORKERS,
-                        "RAY_JOB_STOP_WAIT_TIME_S": _STOP_S,
-                        SUBMITTED_TO: asked.address,
-                    },
-                },
-            )
-        except Exception as error:  # Ray raises RuntimeError, and what the network raises
-            raise _refused(asked.address, error) from error
+        job = _submitted(client, asked, folder)
     told = {
         "watch": f"ray job logs --follow --address {asked.address} {job}",
         "stop": f"ray job stop --address {asked.address} {job}",
@@ -206,6 +193,29 @@ def submit(asked: Submission, stream: TextIO) -> int:
         return _INTERRUPTED
 
 
+def _submitted(client: JobSubmissionClient, asked: Submission, folder: Path) -> str:
+    """The job's name. A head that has just started takes jobs some seconds later."""
+    variables = {
+        **cluster.OF_WORKERS,
+        "RAY_JOB_STOP_WAIT_TIME_S": _STOP_S,
+        SUBMITTED_TO: asked.address,
+    }
+    sent = {"working_dir": str(folder), "env_vars": variables}
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return str(client.submit_job(entrypoint=asked.entrypoint, runtime_env=sent))
+        except Exception as error:  # Ray raises RuntimeError, and what the network raises
+            if "No available agent" not in str(error):
+                raise _refused(asked.address, error) from error
+            if time.monotonic() > until:
+                raise cluster.ClusterError(
+                    f"--address {asked.address}: the head node has no agent that takes jobs; "
+                    "dashboard_agent.log there says why, such as a port that is in use"
+                ) from error
+        time.sleep(_LOOK_S)
+
+
 def _shown(told: dict[str, str], *names: str) -> list[str]:
     return [f"  to {name:<8}{told[name]}" for name in names]
 
@@ -213,10 +223,11 @@ def _shown(told: dict[str, str], *names: str) -> list[str]:
 def _client(address: str) -> JobSubmissionClient:
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray  # noqa: F401 - it sets the level of its loggers when it is imported
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    # Ray sets the level of its own loggers when it is imported
+    for name in ("ray", "ray.dashboard.modules.dashboard_sdk"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         return JobSubmissionClient(address)
     except Exception as error:  # as in `submit`
