@@ -119,21 +119,21 @@ def _contradictions(launch: LaunchConfig) -> list[str]:
 def _shortfalls(launch: LaunchConfig, machines: Sequence[Machine]) -> list[str]:
     """What these machines lack: workers may lie apart, a trial in its own process may not."""
     gpus, workers, cpus = launch.gpus_per_trial, launch.workers, cpus_per_trial(launch)
-    has, at_most = _whole(machines), ""
+    has = _whole(machines)
     if not uses_trainer(launch) and len(machines) > 1:
-        has = max(machines, key=lambda each: (min(each.gpus, gpus), each.cpus))
-        at_most = "at most "
+        most_cpus, most_gpus = (max(getattr(m, n) for m in machines) for n in ("cpus", "gpus"))
+        has = Machine(cpus=most_cpus, gpus=most_gpus, memory=0, name="the largest node")
     fit = int((has.cpus - TRAINER_CPUS) / WORKER_CPUS)
     faults = [
         (
             gpus > has.gpus,
-            f"a trial asks for {gpus:g} GPU(s) and {has.name} has {at_most}{has.gpus}: "
+            f"a trial asks for {gpus:g} GPU(s) and {has.name} has {has.gpus}: "
             f"{gpus - has.gpus:g} too few (--gpus-per-trial)",
         ),
         (
             cpus > has.cpus,
             f"a trial of {workers} workers takes {cpus:g} CPUs and {has.name} has "
-            f"{at_most}{has.cpus}: at most {max(fit, 0)} workers fit (--workers)",
+            f"{has.cpus}: at most {max(fit, 0)} workers fit (--workers)",
         ),
     ]
     wrong = [text for is_wrong, text in faults if is_wrong]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 import socket
@@ -14,6 +15,7 @@ import pytest
 from platform import cluster
 from platform.cluster import ClusterError
 from platform.planning import make_plan
+from platform.request import Request, _away_problems
 from platform.summary import SUBMITTED_TO, resume_command
 from search_spaces import STUDIES
 from tests.command import Captured, refused
@@ -80,10 +82,14 @@ def test_paths_on_a_cluster_are_absolute(capsys: Captured, tmp_path: Path) -> No
     assert lines == [
         "--storage=runs: on a cluster a path is absolute, and the same on every node",
     ]
-    (tmp_path / "roles.csv").write_text("class,role\n")
-    given = ["--set", "data.source=folder", "--set", "data.root=photos"]
-    lines = refused(capsys, "--address", "127.0.0.1:1", "--storage", tmp_path, *given)
-    assert any(line.startswith("data.root=photos: on a cluster") for line in lines)
+    plan = make_plan(STUDIES["quickstart"], name="a", storage=tmp_path)
+    config = plan.trials[0].config
+    data = dataclasses.replace(config.data, root="photos", split_file="/shared/roles.csv")
+    trial = dataclasses.replace(plan.trials[0], config=dataclasses.replace(config, data=data))
+    asked = Request(address="auto", storage=str(tmp_path))
+    assert _away_problems(asked, dataclasses.replace(plan, trials=(trial,))) == [
+        "data.root=photos: on a cluster a path is absolute, and the same on every node"
+    ]
 
 
 def test_a_sweep_on_a_cluster_goes_on_there(
