@@ -64,8 +64,13 @@ class Nodes:
         address = f"{self._network}.{len(self._nodes) + 1}"
         log = self.folder / f"{address}.log"
         command = [*RAY, "start", *options, "--node-ip-address", address, "--block"]
-        # it takes its port at 127.0.0.1 as well, and without it no job can be submitted
-        command += ["--dashboard-agent-listen-port", str(_free_port())]
+        # chosen here: Ray takes 52365 for the first, at 127.0.0.1 as well, where it may be in use,
+        # and waits for others to be chosen no longer than an unloaded machine needs
+        for name in (
+            *("dashboard-agent-listen", "dashboard-agent-grpc"),
+            *("metrics-export", "runtime-env-agent"),
+        ):
+            command += [f"--{name}-port", str(_free_port())]
         with log.open("wb") as file:
             self._nodes[address] = subprocess.Popen(
                 [*command, "--num-cpus", str(cpus), "--num-gpus", "0"],
