@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.util.queue import Empty, Queue
 
+from platform import cluster
 from trainables.config import TrialConfig, to_dict
 from trainables.errors import NonFiniteError
 from trainables.overrides import from_dict
@@ -41,7 +42,7 @@ def build(plan: Plan, watch: Watch) -> None:
     """
     from trainables.stages import stage_keys
 
-    queue = Queue(actor_options={"num_cpus": 0})
+    queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": cluster.beside_driver()})
     wanted: dict[str, dict[str, TrialConfig]] = {}
     for trial in plan.trials:
         for stage, key in stage_keys(trial.config).items():
