@@ -50,6 +50,7 @@ def run(module, storage, *options):
 
 def test_results_hold_a_row_a_trial(recorded):
     sweep = read_sweep(recorded.storage, "quickstart")
+    assert sweep.name == "quickstart"
     rows = {row["name"]: row for row in sweep.rows()}
     assert list(rows) == [trial.name for trial in recorded.trials]
     assert {"retain/fid", "val/forget/clip", "val/objective", "fid_extractor"} <= set(
