@@ -21,7 +21,6 @@ import numpy as np
 from platform import cluster, estimate, resources, runner
 from platform.dispatch import Dispatch
 from platform.ledger import Ledger
-from platform.life import Watch
 from platform.limits import Limits
 from platform.plan import Plan, PlannedTrial, write_plan
 from platform.planning import make_plan
@@ -221,7 +220,7 @@ def _run(plan: Plan) -> Dispatch:
         trial_s=lambda trial: estimate.trial_seconds(trial.config, plan),
         total=ledger.total,
     )
-    return Dispatch(plan, ledger, recorder, progress, Limits(), Phases("all"), Watch())
+    return Dispatch(plan, ledger, recorder, progress, Limits(), Phases("all"))
 
 
 def _close(run: Dispatch) -> float:

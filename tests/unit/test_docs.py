@@ -17,7 +17,7 @@ import torch
 
 from platform.settings import known_fields, parse_settings
 from platform.studies import find_study, is_file
-from platform.sweep import _parse
+from platform.sweep import parse
 from search_spaces import STUDIES, SearchConfig, Study
 from tests import pages
 from tests.command import Captured, planned, refused
@@ -138,7 +138,7 @@ def runs(words: list[str]) -> None:
 
 
 def takes_sweep(arguments: list[str]) -> None:
-    options, faults = _parse(known(arguments))
+    options, faults = parse(known(arguments))
     study = options.study or "quickstart"
     assert faults == [], arguments
     assert parse_settings(options.settings)[1] == [], arguments
