@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md")))
@@ -69,3 +71,20 @@ def rows(page: str, first: str) -> list[list[str]]:
         cells = re.split(r"(?<!\\)\|", line.strip().strip("|"))
         table.append([cell.strip().replace("\\|", "|") for cell in cells])
     return table
+
+
+def saved(page: str, folder: Path, name: str) -> Path:
+    """The page's first block of Python as a file."""
+    path = folder / name
+    path.write_text(blocks(page, "python")[0], "utf-8")
+    return path
+
+
+def loaded(path: Path) -> ModuleType:
+    """The module of a file."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -9,11 +9,9 @@ import importlib.util
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import ModuleType
 from typing import get_args
 
 import pytest
-import torch
 
 from platform.settings import known_fields, parse_settings
 from platform.studies import find_study, is_file
@@ -21,14 +19,12 @@ from platform.sweep import parse
 from search_spaces import STUDIES, SearchConfig, Study
 from tests import pages
 from tests.command import Captured, planned, refused
-from tests.conformance import test_methods as suite
 from tests.pages import PAGES, ROOT
-from trainables.config import REFERENCES, ModelName, TaskKind
+from trainables.config import REFERENCES, ModelName
 from trainables.data.__main__ import _config, _parser
 from trainables.methods import METHODS
-from trainables.models import FAMILIES, MODELS
 
-STUDY, DATA, METHOD = (f"docs/own-{name}.md" for name in ("study", "data", "method"))
+STUDY, DATA = "docs/own-study.md", "docs/own-data.md"
 # what a page makes, and names that it adds, with one that is there
 MADE = {
     "trainables/methods/zero_encoder.py": "trainables/methods/ours.py",
@@ -53,22 +49,6 @@ def known(words: Iterable[str]) -> list[str]:
             word = word.replace(name, there)
         found.append(word)
     return found
-
-
-def saved(page: str, folder: Path, name: str) -> Path:
-    """The page's first block of Python as a file."""
-    path = folder / name
-    path.write_text(pages.blocks(page, "python")[0], "utf-8")
-    return path
-
-
-def loaded(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 # --- Every page ------------------------------------------------------------------------------
@@ -170,7 +150,7 @@ def test_what_can_be_planned_here_is_planned(page: str, tmp_path: Path, capsys: 
         if not any(need in word for need in NEEDS_FILES for word in words):
             arguments = known(words[3:])
             if arguments[:1] == ["mask_ratio.py"]:
-                arguments[0] = str(saved(STUDY, tmp_path, "mask_ratio.py"))
+                arguments[0] = str(pages.saved(STUDY, tmp_path, "mask_ratio.py"))
             given = [word for word in arguments if word != "--dry-run"]
             assert "Nothing was started" in planned(capsys, *given, "--storage", tmp_path / "runs")
 
@@ -203,7 +183,7 @@ def test_the_page_tells_of_every_field_of_a_study() -> None:
 
 
 def test_the_page_shows_the_plan_of_its_study(tmp_path: Path, capsys: Captured) -> None:
-    path = saved(STUDY, tmp_path, "mask_ratio.py")
+    path = pages.saved(STUDY, tmp_path, "mask_ratio.py")
     assert find_study(str(path)).name == "mask_ratio"
 
     def without_keys(shown: str) -> str:
@@ -227,7 +207,7 @@ def test_the_page_shows_the_plan_of_its_study(tmp_path: Path, capsys: Captured) 
 def test_a_study_is_refused_as_the_page_says(
     old: str, new: str, tmp_path: Path, capsys: Captured
 ) -> None:
-    path = saved(STUDY, tmp_path, "bad.py")
+    path = pages.saved(STUDY, tmp_path, "bad.py")
     path.write_text(path.read_text().replace(old, new))
     (line,) = refused(capsys, str(path), "--dry-run", "--storage", tmp_path / "runs")
     told = [row[0].strip("`") for row in pages.rows(STUDY, "message")]
@@ -241,7 +221,7 @@ def test_a_study_is_refused_as_the_page_says(
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the page on images makes, in the folder that is worked in."""
     monkeypatch.chdir(tmp_path)
-    loaded(saved(DATA, tmp_path, "make_photos.py"))
+    pages.loaded(pages.saved(DATA, tmp_path, "make_photos.py"))
     (tmp_path / "roles.csv").write_text(pages.blocks(DATA, "csv")[0])
     return tmp_path
 
@@ -270,43 +250,3 @@ def test_the_folder_of_the_page_is_planned_and_its_mistakes_refused(
         lines = refused(capsys, *given, "--dry-run", "--storage", folder / "runs")
         shown = " ".join(lines).replace(f"{folder}/", "")
         assert any(message in shown for message in told), shown
-
-
-# --- A method and a model --------------------------------------------------------------------
-
-
-@pytest.fixture
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_the_method_of_the_page_passes_the_suite(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = loaded(saved(METHOD, tmp_path, "zero_encoder.py"))
-    monkeypatch.setitem(METHODS, "zero_encoder", module.METHOD)
-    assert module.METHOD.name == "zero_encoder"
-    given = ("mae_tiny", "zero_encoder")
-    suite.test_loss_is_finite_and_its_terms_are_not_negative(*given, "paper")
-    suite.test_only_a_method_that_asks_for_noise_images_needs_them(*given)
-    suite.test_total_is_retain_plus_signed_alpha_forget(*given)
-    suite.test_gradients_reach_what_the_method_moves_and_nothing_else(*given)
-    suite.test_steps_move_the_forget_term_the_right_way(*given)
-    suite.test_with_no_retain_rows_the_loss_is_the_forget_term(*given)
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_the_model_of_the_page_passes_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = loaded(ROOT / "docs/examples/conv.py")
-    monkeypatch.setitem(FAMILIES, "conv", module.Conv)
-    monkeypatch.setitem(MODELS, "conv_tiny", ("conv", {"width": 64}))
-    for kind in get_args(TaskKind):
-        suite.test_no_pixel_of_the_hole_reaches_a_completion("conv_tiny", kind)
-    suite.test_a_completion_does_not_depend_on_its_batch("conv_tiny")
-    for method in METHODS:
-        suite.test_loss_is_finite_and_its_terms_are_not_negative("conv_tiny", method, "paper")
-        if method not in REFERENCES:
-            suite.test_gradients_reach_what_the_method_moves_and_nothing_else("conv_tiny", method)
-    with pytest.raises(ValueError, match="multiple"):
-        module.Conv(image_size=30)
