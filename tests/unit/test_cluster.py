@@ -84,7 +84,9 @@ def test_paths_on_a_cluster_are_absolute(capsys: Captured, tmp_path: Path) -> No
     ]
     plan = make_plan(STUDIES["quickstart"], name="a", storage=tmp_path)
     config = plan.trials[0].config
-    data = dataclasses.replace(config.data, root="photos", split_file="/shared/roles.csv")
+    data = dataclasses.replace(
+        config.data, source="folder", root="photos", split_file="/shared/roles.csv"
+    )
     trial = dataclasses.replace(plan.trials[0], config=dataclasses.replace(config, data=data))
     asked = Request(address="auto", storage=str(tmp_path))
     assert _away_problems(asked, dataclasses.replace(plan, trials=(trial,))) == [
