@@ -115,8 +115,8 @@ class Dispatch:
         return Order(
             key=trial.key,
             config=to_dict(trial.config),
-            folder=str((self.plan.folder / "trials" / trial.name).resolve()),
-            cache=str(self.plan.cache.resolve()),
+            folder=str((self.plan.folder / "trials" / trial.name).absolute()),
+            cache=str(self.plan.cache.absolute()),
             trainer=resources.uses_trainer(self.plan.launch),
             workers=self.plan.launch.workers,
             gpus=self.plan.launch.gpus_per_trial,
@@ -124,6 +124,7 @@ class Dispatch:
 
     def started(self, key: str) -> None:
         """A process began the trial."""
+        self.ledger.began(self.running[key])
         self.recorder.trial_started(self.running[key])
         self.progress.started(self.running[key])
 

@@ -54,7 +54,7 @@ def run(
     local = cluster.local(have.cpus, have.gpus, debug=debug)
     with cluster.joined() if address else local:
         if address:
-            cluster.check_storage(plan.storage.resolve())
+            cluster.check_storage(plan.storage.absolute())
         phases.begin("of work that trials share")
         stages.build(plan, progress.stage)
         phases.begin("of trials")
@@ -103,7 +103,7 @@ def _fit(run: Dispatch, room: Callable[[], int]) -> Outcome:
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(run.plan.folder.resolve()),
+            storage_path=str(run.plan.folder.absolute()),
             callbacks=[_callback(run)],
             verbose=0,
         ),

@@ -51,7 +51,7 @@ def build(plan: Plan, watch: Watch) -> None:
     for together in _ORDER:
         tasks = [
             remote.options(num_cpus=1, num_gpus=_gpus(plan, stage)).remote(
-                stage, to_dict(config), str(plan.cache.resolve()), queue
+                stage, to_dict(config), str(plan.cache.absolute()), queue
             )
             for stage in together
             for config in wanted.get(stage, {}).values()

@@ -35,6 +35,7 @@ class Nodes:
         # all of 127.0.0.0/8 is loopback: no two clusters of this machine share a port
         self._network = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250) + 1}"
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
+        self._count = 0
         self.token = secrets.token_hex(32)
         self.environment = {
             **{n: v for n, v in os.environ.items() if not n.startswith("RAY_")},
@@ -61,7 +62,8 @@ class Nodes:
         return self._start("--address", self.address, cpus=cpus)
 
     def _start(self, *options: str, cpus: int) -> str:
-        address = f"{self._network}.{len(self._nodes) + 1}"
+        self._count += 1
+        address = f"{self._network}.{self._count}"
         log = self.folder / f"{address}.log"
         command = [*RAY, "start", *options, "--node-ip-address", address, "--block"]
         # chosen here: Ray takes 52365 for the first, at 127.0.0.1 as well, where it may be in use,

@@ -41,7 +41,7 @@ class Holder:
     def holds(self):
         return True
 
-address, folder, cache, name = sys.argv[1:]
+address, dashboard, folder, cache, name = sys.argv[1:]
 settings = {"method": "noisy_label", "unlearn.steps": 10, "unlearn.eval_every": 5}
 settings |= {"unlearn.forget_batch": 8, "unlearn.retain_batch": 8, "data.train_per_class": 32}
 settings |= {"pretrain.steps": 20, "pretrain.shipped": False, "extractor.steps": 20}
@@ -60,7 +60,7 @@ order = launch.Order(
 failure = launch.execute(order, lambda metrics: None)
 assert failure is None, failure
 job = ray.get_runtime_context().get_job_id()
-for actor in list_actors(limit=1000):
+for actor in list_actors(address=dashboard, limit=1000):
     if actor.class_name == "RayTrainWorker" and actor.job_id == job:
         print(actor.node_id)
 """
@@ -209,7 +209,7 @@ def test_two_workers_on_two_nodes_are_two_on_one(nodes: Nodes, storage: Path) ->
     results = {}
     for name, on in (("apart", 2), ("together", 1)):
         folder = storage / "spread" / "trials" / name
-        arguments = [nodes.address, str(folder), str(storage / "cache"), name]
+        arguments = [nodes.address, nodes.dashboard, str(folder), str(storage / "cache"), name]
         ended = called(nodes, [sys.executable, "-c", TWO_WORKERS, *arguments])
         assert ended.status == 0, ended
         assert len(set(ended.out.split())) == on, ended
