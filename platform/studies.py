@@ -92,9 +92,10 @@ def study_faults(study: Study) -> list[str]:
         for name, values in study.axes.items()
         if not _is_list(values)
     ]
+    space: Mapping[str, Any] = study.space
     faults += [
         f"space: {name}={axis!r} is no distribution of optuna.distributions"
-        for name, axis in study.space.items()
+        for name, axis in space.items()
         if not isinstance(axis, BaseDistribution)
     ]
     return faults or search_faults(study.search)
