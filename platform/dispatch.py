@@ -6,9 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from platform import launch, resources, reuse
+from platform import launch, life, resources, reuse
 from platform.launch import Failure, Order
-from platform.life import Watch
 from platform.limits import RETRIED, Limits
 from platform.progress import counted
 from trainables.config import to_dict
@@ -45,7 +44,6 @@ class Dispatch:
         progress: tells the user.
         limits: of this session.
         phases: of the session's time.
-        watch: looks after the processes of trials.
 
     Attributes:
         running: the trials under way, by key.
@@ -61,7 +59,6 @@ class Dispatch:
         progress: Progress,
         limits: Limits,
         phases: Phases,
-        watch: Watch,
     ) -> None:
         self.plan = plan
         self.ledger = ledger
@@ -69,7 +66,6 @@ class Dispatch:
         self.progress = progress
         self.limits = limits
         self.phases = phases
-        self.watch = watch
         self.running: dict[str, PlannedTrial] = {}
         self.halted: set[str] = set()
         self.begun: set[str] = set()
@@ -119,8 +115,8 @@ class Dispatch:
         return Order(
             key=trial.key,
             config=to_dict(trial.config),
-            folder=str((self.plan.folder / "trials" / trial.name).resolve()),
-            cache=str(self.plan.cache.resolve()),
+            folder=str((self.plan.folder / "trials" / trial.name).absolute()),
+            cache=str(self.plan.cache.absolute()),
             trainer=resources.uses_trainer(self.plan.launch),
             workers=self.plan.launch.workers,
             gpus=self.plan.launch.gpus_per_trial,
@@ -128,7 +124,7 @@ class Dispatch:
 
     def started(self, key: str) -> None:
         """A process began the trial."""
-        self.watch.add(key, self.plan.trial_folder(self.running[key]))
+        self.ledger.began(self.running[key])
         self.recorder.trial_started(self.running[key])
         self.progress.started(self.running[key])
 
@@ -141,7 +137,6 @@ class Dispatch:
         """The trial was stopped early; its files stay, but for what it would go on from."""
         trial = self.running.pop(key)
         self.halted.discard(key)
-        self.watch.remove(key)
         (self.plan.trial_folder(trial) / SNAPSHOT).unlink(missing_ok=True)
         self.ledger.prune(trial, metrics)
         self.recorder.trial_pruned(trial, metrics)
@@ -162,8 +157,8 @@ class Dispatch:
             return
         trial = self.running.pop(key)
         folder = self.plan.trial_folder(trial)
-        if self.watch.remove(key):
-            silent = f"a process gave no sign of life for {self.watch.lost_after_s:.0f} s"
+        if failure is not None and life.fell_silent(folder):
+            silent = f"a process gave no sign of life for {life.LOST_AFTER_S:.0f} s"
             failure = Failure(cause="worker lost", message=f"{silent} and was killed")
         if failure is None:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 import platform
 
 DISTRIBUTION = "unlearning-platform"
+COMMIT = "commit.json"  # in the place of .git, where the program was sent to
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -36,6 +38,8 @@ def environment() -> dict[str, Any]:
 
 def git_state(root: Path = _ROOT) -> dict[str, Any]:
     """The commit of the checkout that this code runs from, and whether tracked files differ."""
+    if (root / COMMIT).is_file():
+        return dict(json.loads((root / COMMIT).read_text("utf-8")))
     commit = (
         _output("git", "-C", str(root), "rev-parse", "HEAD") if (root / ".git").exists() else ""
     )
@@ -51,7 +55,10 @@ def _declared() -> list[str]:
     if project.is_file():
         wanted = tomllib.loads(project.read_text("utf-8"))["project"]["dependencies"]
     else:
-        wanted = importlib.metadata.requires(DISTRIBUTION) or []
+        try:
+            wanted = importlib.metadata.requires(DISTRIBUTION) or []
+        except importlib.metadata.PackageNotFoundError:  # sent by one who has it as a wheel
+            wanted = []
     return sorted({re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in wanted})
 
 

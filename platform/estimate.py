@@ -11,6 +11,7 @@ from platform import resources
 from platform.costs import COSTS
 from platform.plan import Plan
 from platform.progress import duration
+from platform.resources import Machine
 from trainables.config import TrialConfig, content_key, to_dict
 from trainables.data.splits import measured_classes
 from trainables.shipped import retraining, shipped_retrained, shipped_weights
@@ -66,9 +67,9 @@ def shared_seconds(plan: Plan) -> float:
     return _STARTING + max(pretraining / speed, measuring) + completing / speed
 
 
-def total_seconds(plan: Plan) -> float:
-    """Seconds of the sweep."""
-    waves = plan.total / resources.concurrency(plan)
+def total_seconds(plan: Plan, *machines: Machine) -> float:
+    """Seconds of the sweep, on machines that are as fast as this one."""
+    waves = plan.total / resources.concurrency(plan, *machines)
     return shared_seconds(plan) + mean_trial_seconds(plan) * waves
 
 
@@ -128,17 +129,18 @@ def _evaluation(config: TrialConfig) -> float:
     return (cost.complete_row * sampled + measuring) * images
 
 
-def describe(plan: Plan, *, resumed: bool = False) -> list[str]:
+def describe(plan: Plan, *machines: Machine, resumed: bool = False) -> list[str]:
     """The plan in words: its trials, what they run on, time and disk.
 
     Args:
         plan: the sweep.
+        machines: that it runs on; this one unless given.
         resumed: say that it goes on.
     """
-    machine = resources.available()
+    machines = machines or (resources.available(),)
     launch = plan.launch
     how = "by Ray Train" if resources.uses_trainer(launch) else "each in a process of its own"
-    at_once = resources.concurrency(plan)
+    at_once = resources.concurrency(plan, *machines)
     gpus = f" and {launch.gpus_per_trial:g} GPU(s)" if launch.gpus_per_trial else ""
     later = plan.total - len(plan.trials)
     return [
@@ -150,8 +152,8 @@ def describe(plan: Plan, *, resumed: bool = False) -> list[str]:
         *_spaces(plan),
         *_originals(plan),
         f"a trial takes {resources.cpus_per_trial(launch):g} CPU(s){gpus}, {how}; "
-        f"here are {resources.describe(machine)}: {at_once} at once",
-        f"time: about {duration(total_seconds(plan))}, of it at most "
+        f"here are {resources.describe(*machines)}: {at_once} at once",
+        f"time: about {duration(total_seconds(plan, *machines))}, of it at most "
         f"{duration(shared_seconds(plan))} for work that trials share",
         f"disk: about {_megabytes(disk_bytes(plan))}, and "
         f"{_megabytes(resources.free_disk(plan.storage))} are free",

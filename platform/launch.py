@@ -182,7 +182,7 @@ def _by_trainer(order: Order, callbacks: list[Any]) -> None:
         ),
         run_config=RunConfig(
             name=order.key,
-            storage_path=str(Path(order.folder).resolve().parent.parent / "train"),
+            storage_path=str(Path(order.folder).absolute().parent.parent / "train"),
             callbacks=callbacks,
             # by default Ray Train would start a group that failed again, for ever
             failure_config=FailureConfig(max_failures=0),

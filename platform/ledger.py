@@ -123,6 +123,10 @@ class Ledger:
         self._running[trial.key] = time.monotonic()
         return trial
 
+    def began(self, trial: PlannedTrial) -> None:
+        """A trial that was handed out has found room: its time counts from now."""
+        self._running[trial.key] = time.monotonic()
+
     def ready(self) -> bool:
         """Whether a trial can start now."""
         return bool(self._queue)

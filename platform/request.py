@@ -13,6 +13,7 @@ from platform import resources
 from platform.limits import Limits, seconds
 from platform.plan import LaunchConfig, Launcher, Plan, difference, is_abandoned, read_plan
 from platform.planning import make_plan
+from platform.resources import Machine
 from platform.settings import parse_settings
 from platform.studies import NAME, NAMES, StudyError, find_study, is_file
 from search_spaces import STUDIES, SearchConfig, Study
@@ -21,6 +22,7 @@ from trainables.errors import ConfigError, UserError
 from trainables.overrides import close_names, flatten
 
 LAUNCHERS: tuple[str, ...] = get_args(Launcher)
+_DATA_PATHS = ("root", "proxy_root", "split_file")
 _OURS = ("cache", "mlartifacts", "mlflow.db")  # what the storage holds besides sweeps
 _LAUNCH: dict[str, tuple[Callable[[str], Any], str]] = {
     "workers": (int, "a whole number"),
@@ -37,6 +39,8 @@ class Request(argparse.Namespace):
         set: `key=value`, in order.
         storage, name, seed, workers, gpus_per_trial, max_concurrent, launcher: see `--help`.
         tracking_uri: of an MLflow server.
+        address: of a Ray cluster that runs; None for a Ray of the sweep's own.
+        machines: that trials run on, once they are known.
         sync: of a sweep.
         max_failures, time_budget, trials: see `--help`.
         limits: what those three say, once they are read.
@@ -53,6 +57,8 @@ class Request(argparse.Namespace):
     max_concurrent: str | None = None
     launcher: str | None = None
     tracking_uri: str | None = None
+    address: str | None = None
+    machines: tuple[Machine, ...] = ()
     sync: str | None = None
     max_failures: str | None = None
     time_budget: str | None = None
@@ -116,7 +122,9 @@ def plan_request(request: Request, faults: list[str]) -> tuple[Request, Plan]:
     request.resume |= request.retry_failed or request.sync is not None
     make = _resumed if request.resume else _new
     plan = make(request, launch, seed, faults)
-    faults += resources.problems(plan.launch if plan else launch, resources.available())
+    faults += _away_problems(request, plan)
+    request.machines = _machines(request, faults)
+    faults += resources.problems(plan.launch if plan else launch, *request.machines)
     if plan is not None and not faults:
         from platform.estimate import disk_problems
 
@@ -124,6 +132,35 @@ def plan_request(request: Request, faults: list[str]) -> tuple[Request, Plan]:
     if faults or plan is None:
         raise ConfigError(list(dict.fromkeys(faults)))
     return request, plan
+
+
+def _machines(request: Request, faults: list[str]) -> tuple[Machine, ...]:
+    """What trials run on: this machine, or the nodes of a cluster, which is joined for it."""
+    if request.address is not None and request.sync is None and not faults:
+        from platform import cluster
+
+        try:
+            cluster.join(request.address, debug=request.debug)
+            return cluster.machines()
+        except UserError as error:
+            faults.append(str(error))
+    return (resources.available(),)
+
+
+def _away_problems(request: Request, plan: Plan | None) -> list[str]:
+    """Places that mean another folder in each process of a cluster."""
+    if request.address is None or plan is None:
+        return []
+    named = {"--storage": request.storage}
+    for trial in plan.trials:
+        config = trial.config
+        named |= {f"data.{name}": getattr(config.data, name) for name in _DATA_PATHS}
+        named |= {f"checkpoint {path}": path for path in config.checkpoint}
+    wrong = [name for name, path in named.items() if path and not Path(path).is_absolute()]
+    return [
+        f"{name}={named[name]}: on a cluster a path is absolute, and the same on every node"
+        for name in wrong
+    ]
 
 
 def _new(

@@ -1,4 +1,4 @@
-"""What this machine has, what a trial takes of it, and how many trials fit. Starts nothing."""
+"""What machines have, what a trial takes of it, and how many trials fit. Starts nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,22 +26,24 @@ _GIB = 2**30
 
 
 class ResourceError(ConfigError):
-    """What can never be scheduled on this machine."""
+    """What can never be scheduled here."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What this process may use.
+    """What trials may use of one machine.
 
     Attributes:
-        cpus: at least 1.
+        cpus: of a cluster's node also 0.
         gpus: whole ones.
         memory: bytes; 0 where it cannot be told.
+        name: in words.
     """
 
     cpus: int
     gpus: int
     memory: int
+    name: str = "this machine"
 
 
 def available() -> Machine:
@@ -68,8 +71,13 @@ def cpus_per_trial(launch: LaunchConfig) -> float:
     return _INLINE_CPUS
 
 
-def problems(launch: LaunchConfig, machine: Machine) -> list[str]:
-    """Why trials can never run so here: a line each, the shortfall named; empty where they can."""
+def problems(launch: LaunchConfig, *machines: Machine) -> list[str]:
+    """Why trials can never run so here: a line each, the shortfall named; empty where they can.
+
+    Args:
+        launch: what a trial runs on.
+        machines: that there are, one or more.
+    """
     gpus, workers = launch.gpus_per_trial, launch.workers
     most = launch.max_concurrent
     faults = [
@@ -78,13 +86,13 @@ def problems(launch: LaunchConfig, machine: Machine) -> list[str]:
         (most is not None and most < 1, f"--max-concurrent {most} is below 1"),
     ]
     wrong = [text for is_wrong, text in faults if is_wrong]
-    return wrong or _shortfalls(launch, machine)
+    return wrong or _contradictions(launch) + _shortfalls(launch, machines)
 
 
-def _shortfalls(launch: LaunchConfig, machine: Machine) -> list[str]:
-    gpus, workers, cpus = launch.gpus_per_trial, launch.workers, cpus_per_trial(launch)
+def _contradictions(launch: LaunchConfig) -> list[str]:
+    """What runs on no machine."""
+    gpus, workers = launch.gpus_per_trial, launch.workers
     inline = not uses_trainer(launch)
-    fit = int((machine.cpus - TRAINER_CPUS) / WORKER_CPUS)
     faults = [
         (
             inline and workers > 1,
@@ -104,18 +112,46 @@ def _shortfalls(launch: LaunchConfig, machine: Machine) -> list[str]:
             "one worker drives one GPU, and a trial asks for "
             f"{gpus:g}: --workers {math.ceil(gpus)} --gpus-per-trial {math.ceil(gpus)}",
         ),
-        (
-            gpus > machine.gpus,
-            f"a trial asks for {gpus:g} GPU(s) and this machine has {machine.gpus}: "
-            f"{gpus - machine.gpus:g} too few (--gpus-per-trial)",
-        ),
-        (
-            cpus > machine.cpus,
-            f"a trial of {workers} workers takes {cpus:g} CPUs and this machine has "
-            f"{machine.cpus}: at most {fit} workers fit (--workers)",
-        ),
     ]
     return [text for is_wrong, text in faults if is_wrong]
+
+
+def _shortfalls(launch: LaunchConfig, machines: Sequence[Machine]) -> list[str]:
+    """What these machines lack: workers may lie apart, a trial in its own process may not."""
+    gpus, workers, cpus = launch.gpus_per_trial, launch.workers, cpus_per_trial(launch)
+    has = _whole(machines)
+    if not uses_trainer(launch) and len(machines) > 1:
+        most_cpus, most_gpus = (max(getattr(m, n) for m in machines) for n in ("cpus", "gpus"))
+        has = Machine(cpus=most_cpus, gpus=most_gpus, memory=0, name="the largest node")
+    fit = int((has.cpus - TRAINER_CPUS) / WORKER_CPUS)
+    faults = [
+        (
+            gpus > has.gpus,
+            f"a trial asks for {gpus:g} GPU(s) and {has.name} has {has.gpus}: "
+            f"{gpus - has.gpus:g} too few (--gpus-per-trial)",
+        ),
+        (
+            cpus > has.cpus,
+            f"a trial of {workers} workers takes {cpus:g} CPUs and {has.name} has "
+            f"{has.cpus}: at most {max(fit, 0)} workers fit (--workers)",
+        ),
+    ]
+    wrong = [text for is_wrong, text in faults if is_wrong]
+    if wrong or _fit(launch, machines):
+        return wrong
+    return [f"a trial takes CPUs and GPUs of one node, and no node has both: {describe(*machines)}"]
+
+
+def _whole(machines: Sequence[Machine]) -> Machine:
+    """What machines have together."""
+    if len(machines) == 1:
+        return machines[0]
+    return Machine(
+        cpus=sum(each.cpus for each in machines),
+        gpus=sum(each.gpus for each in machines),
+        memory=sum(each.memory for each in machines),
+        name="the cluster",
+    )
 
 
 def check(plan: Plan, machine: Machine | None = None) -> None:
@@ -129,15 +165,31 @@ def check(plan: Plan, machine: Machine | None = None) -> None:
         raise ResourceError(wrong)
 
 
-def concurrency(plan: Plan, machine: Machine | None = None) -> int:
-    """How many trials run at once: as many as fit the CPUs and the GPUs, 1 or more."""
-    has, launch = machine or available(), plan.launch
-    bounds = [math.floor(has.cpus / cpus_per_trial(launch))]
-    if launch.gpus_per_trial > 0:
-        bounds.append(_fit_on_gpus(launch.gpus_per_trial, has.gpus))
-    if launch.max_concurrent is not None:
-        bounds.append(launch.max_concurrent)
-    return max(1, min(bounds))
+def concurrency(plan: Plan, *machines: Machine) -> int:
+    """How many trials run at once: as many as fit the CPUs and the GPUs, 1 or more.
+
+    Args:
+        plan: the sweep.
+        machines: that it runs on; this one unless given.
+    """
+    most = _fit(plan.launch, machines or (available(),))
+    if plan.launch.max_concurrent is not None:
+        most = min(most, plan.launch.max_concurrent)
+    return max(1, most)
+
+
+def _fit(launch: LaunchConfig, machines: Sequence[Machine]) -> int:
+    """How many trials find room at once."""
+    share = launch.gpus_per_trial / launch.workers
+    of_each = WORKER_CPUS if uses_trainer(launch) else _INLINE_CPUS
+    processes = 0
+    for each in machines:
+        room = math.floor(each.cpus / of_each)
+        processes += min(room, _fit_on_gpus(share, each.gpus)) if share > 0 else room
+    if not uses_trainer(launch):
+        return processes
+    cpus = sum(each.cpus for each in machines)
+    return min(processes // launch.workers, math.floor(cpus / cpus_per_trial(launch)))
 
 
 def _fit_on_gpus(share: float, gpus: int) -> int:
@@ -148,10 +200,12 @@ def _fit_on_gpus(share: float, gpus: int) -> int:
     return gpus * math.floor(1 / share + slack)
 
 
-def describe(machine: Machine) -> str:
+def describe(*machines: Machine) -> str:
     """In words, such as `2 CPUs, 0 GPUs, 7.6 GiB memory`."""
-    memory = f", {machine.memory / _GIB:.1f} GiB memory" if machine.memory else ""
-    return f"{machine.cpus} CPU(s), {machine.gpus} GPU(s){memory}"
+    has = _whole(machines)
+    memory = f", {has.memory / _GIB:.1f} GiB memory" if has.memory else ""
+    nodes = f" on {len(machines)} nodes" if len(machines) > 1 else ""
+    return f"{has.cpus} CPU(s), {has.gpus} GPU(s){memory}{nodes}"
 
 
 def _cpus() -> int:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import time
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from platform import cluster, launch, resources, stages
 from platform.dispatch import Dispatch, Outcome
 from platform.launch import Failure, Order
-from platform.life import Watch
 
 if TYPE_CHECKING:
     from platform.ledger import Ledger
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from platform.progress import Progress
     from platform.timing import Phases
     from platform.tracking import Recorder
+
+_LOOK_S = 5.0
 
 
 def run(
@@ -29,6 +32,7 @@ def run(
     phases: Phases,
     limits: Limits,
     *,
+    address: str | None = None,
     debug: bool = False,
 ) -> Outcome:
     """Runs every trial that the ledger has outstanding, and records each as it ends.
@@ -40,32 +44,57 @@ def run(
         progress: tells the user.
         phases: of the session's time.
         limits: of this session.
+        address: of a cluster that this process has joined; None for a Ray of its own.
         debug: lets Ray's own log through.
 
     Raises:
         UserError: shared work that cannot be built from what the user gave.
     """
     have = resources.available()
-    with cluster.local(have.cpus, have.gpus, debug=debug):
+    local = cluster.local(have.cpus, have.gpus, debug=debug)
+    with cluster.joined() if address else local:
+        if address:
+            cluster.check_storage(plan.storage.absolute())
         phases.begin("of work that trials share")
         stages.build(plan, progress.stage)
         phases.begin("of trials")
-        watch = Watch()
-        with watch.watching():
-            return _fit(Dispatch(plan, ledger, recorder, progress, limits, phases, watch))
+        dispatch = Dispatch(plan, ledger, recorder, progress, limits, phases)
+        return _fit(dispatch, _of_cluster(plan) if address else _of_machine(plan))
 
 
-def _fit(run: Dispatch) -> Outcome:
+def _of_machine(plan: Plan) -> Callable[[], int]:
+    """How many trials may be under way on this machine."""
+    most = resources.concurrency(plan)
+    return lambda: most
+
+
+def _of_cluster(plan: Plan) -> Callable[[], int]:
+    """How many trials may be under way or wait for a node, asked anew as nodes come and go."""
+    # one that waits is what an autoscaler adds a node for; workers that wait would hold CPUs
+    waiting = 0 if resources.uses_trainer(plan.launch) else 1
+    looked, most = 0.0, 0
+
+    def room() -> int:
+        nonlocal looked, most
+        if most == 0 or time.monotonic() - looked > _LOOK_S:
+            looked = time.monotonic()
+            fit = resources.concurrency(plan, *cluster.machines()) + waiting
+            most = min(fit, plan.launch.max_concurrent or fit)
+        return most
+
+    return room
+
+
+def _fit(run: Dispatch, room: Callable[[], int]) -> Outcome:
     """One Tune experiment over what is outstanding, until that is nothing or a signal arrives."""
     from ray import tune
 
     tuner = tune.Tuner(
         tune.with_resources(_trial, _resources(run)),
         tune_config=tune.TuneConfig(
-            search_alg=_searcher(run),
+            search_alg=_searcher(run, room),
             scheduler=_scheduler(run),
             num_samples=-1,
-            max_concurrent_trials=resources.concurrency(run.plan),
             time_budget_s=run.seconds_left(),
             # a fresh process imports torch for seconds; a trial leaves nothing behind in one
             reuse_actors=True,
@@ -74,7 +103,7 @@ def _fit(run: Dispatch) -> Outcome:
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(run.plan.folder.resolve()),
+            storage_path=str(run.plan.folder.absolute()),
             callbacks=[_callback(run)],
             verbose=0,
         ),
@@ -100,15 +129,15 @@ def _trial_name(trial: Any) -> str:
     return f"{trial.config['name']}-{trial.trial_id}"
 
 
-def _searcher(run: Dispatch) -> Any:
-    """A Tune searcher that hands out what the ledger has outstanding."""
+def _searcher(run: Dispatch, room: Callable[[], int]) -> Any:
+    """A Tune searcher that hands out what the ledger has outstanding, where there is room."""
     from ray.tune.search import Searcher
 
     class LedgerSearcher(Searcher):
         """One searcher over the ledger's Optuna studies, one a variant."""
 
         def suggest(self, trial_id: str) -> Any:  # Ray's own annotation leaves FINISHED out
-            trial = run.next()
+            trial = run.next() if len(run.running) < room() else None
             if trial is None:
                 # a trial under way may be lost, and then be run again
                 return Searcher.FINISHED if run.over() and not run.running else None

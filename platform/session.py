@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -18,6 +18,7 @@ from platform.limits import Limits
 from platform.plan import Plan, is_abandoned, write_plan
 from platform.progress import Progress, counted
 from platform.reporting import make_report
+from platform.resources import Machine
 from platform.results import result_row, write_environment, write_results
 from platform.summary import commands, resume_command, summary, sync_command
 from platform.timing import Phases, trial_times
@@ -41,6 +42,8 @@ def run(
     limits: Limits | None = None,
     tracking_uri: str | None = None,
     report: bool = True,
+    address: str | None = None,
+    machines: Sequence[Machine] = (),
     debug: bool = False,
     stream: TextIO = sys.stdout,
 ) -> int:
@@ -54,6 +57,8 @@ def run(
         limits: of this session.
         tracking_uri: of an MLflow server; by default `mlflow.db` in the storage folder.
         report: make the report of a sweep that ended.
+        address: of a cluster that this process has joined; None for a Ray of its own.
+        machines: that trials run on; this one unless given.
         debug: lets Ray's own log through.
         stream: for progress and the table.
 
@@ -78,7 +83,16 @@ def run(
         taken = reuse.take_over(plan, ledger, datasets) if reuse_others else []
         _catch_up(plan, ledger, recorder)
         session = _Session(
-            plan, ledger, recorder, phases, limits or Limits(), tracking_uri, stream, report
+            plan,
+            ledger,
+            recorder,
+            phases,
+            limits or Limits(),
+            tracking_uri,
+            stream,
+            report,
+            address=address,
+            machines=tuple(machines),
         )
         try:
             session.taken = len(taken)
@@ -175,6 +189,8 @@ class _Session:
     stream: TextIO
     report: bool = True
     taken: int = 0
+    address: str | None = None
+    machines: tuple[Machine, ...] = ()
 
     def drive(self, *, debug: bool) -> int:
         """Runs what is outstanding; returns the exit status."""
@@ -184,7 +200,7 @@ class _Session:
         progress = Progress(
             plan,
             self.stream,
-            at_once=resources.concurrency(plan),
+            at_once=resources.concurrency(plan, *self.machines),
             trial_s=lambda trial: estimate.trial_seconds(trial.config, plan),
             entries=tuple(ledger.entries()),
             total=ledger.total,
@@ -195,7 +211,14 @@ class _Session:
         try:
             if ledger.outstanding():
                 outcome = runner.run(
-                    plan, ledger, self.recorder, progress, self.phases, self.limits, debug=debug
+                    plan,
+                    ledger,
+                    self.recorder,
+                    progress,
+                    self.phases,
+                    self.limits,
+                    address=self.address,
+                    debug=debug,
                 )
                 status = "interrupted" if outcome.interrupted else "finished"
                 reason = outcome.reason
@@ -241,8 +264,12 @@ class _Session:
         return [
             f"Sweep {plan.name}: {plan.question}",
             f"{counted(self.ledger.total(), 'trial')}{done}, "
-            f"{resources.concurrency(plan)} at once, in {plan.folder}/",
+            f"{resources.concurrency(plan, *self.machines)} at once{self._where()}, "
+            f"in {plan.folder}/",
         ]
+
+    def _where(self) -> str:
+        return "" if self.address is None else f" on {resources.describe(*self.machines)}"
 
     def _write_results(self) -> list[dict[str, Any]]:
         rows = [
@@ -280,7 +307,8 @@ class _Session:
             why = f"Stopped: {reason}. " if reason else "Interrupted: "
             total = counted(self.ledger.total(), "trial")
             outstanding = f"{left} of {total} outstanding. To go on:"
-            self._tell([why + outstanding, f"  {resume_command(plan, self.tracking_uri)}"])
+            again = resume_command(plan, self.tracking_uri, self.address)
+            self._tell([why + outstanding, f"  {again}"])
             return INTERRUPTED
         self._tell(commands(plan, recorder.shown_uri, recorder.variants_page))
         return SOME_FAILED if self.ledger.counts()["failed"] else FINISHED

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.util.queue import Empty, Queue
 
+from platform import cluster
 from trainables.config import TrialConfig, to_dict
 from trainables.errors import NonFiniteError
 from trainables.overrides import from_dict
@@ -41,7 +42,7 @@ def build(plan: Plan, watch: Watch) -> None:
     """
     from trainables.stages import stage_keys
 
-    queue = Queue(actor_options={"num_cpus": 0})
+    queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": cluster.beside_driver()})
     wanted: dict[str, dict[str, TrialConfig]] = {}
     for trial in plan.trials:
         for stage, key in stage_keys(trial.config).items():
@@ -50,7 +51,7 @@ def build(plan: Plan, watch: Watch) -> None:
     for together in _ORDER:
         tasks = [
             remote.options(num_cpus=1, num_gpus=_gpus(plan, stage)).remote(
-                stage, to_dict(config), str(plan.cache.resolve()), queue
+                stage, to_dict(config), str(plan.cache.absolute()), queue
             )
             for stage in together
             for config in wanted.get(stage, {}).values()

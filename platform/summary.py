@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -15,6 +16,8 @@ from platform.variants import Row, Variant, failures, is_feasible, metric_labels
 if TYPE_CHECKING:
     from platform.plan import Plan
 
+# in a job's environment: the address that it was submitted to, by which it is submitted again
+SUBMITTED_TO = "UNLEARN_SUBMITTED_TO"
 _HEADS = ("", "retain", "forget", "retain", "forget", "alpha", "rate", "pictures")
 
 
@@ -143,9 +146,16 @@ def _database(tracking_uri: str) -> str:
     return scheme + _relative(Path(tracking_uri.removeprefix(scheme)))
 
 
-def resume_command(plan: Plan, tracking_uri: str | None) -> str:
-    """How an interrupted sweep goes on; a password of the server's address is left to the user."""
-    return _command(plan, tracking_uri, "--name", plan.name, "--resume")
+def resume_command(plan: Plan, tracking_uri: str | None, address: str | None = None) -> str:
+    """How an interrupted sweep goes on; a password of the server's address is left to the user.
+
+    Args:
+        plan: the sweep.
+        tracking_uri: of an MLflow server; None for the storage's own.
+        address: of a Ray cluster, where it runs on one.
+    """
+    where = ["--address", address] if address else []
+    return _command(plan, tracking_uri, "--name", plan.name, "--resume", *where)
 
 
 def sync_command(plan: Plan, tracking_uri: str | None) -> str:
@@ -154,7 +164,12 @@ def sync_command(plan: Plan, tracking_uri: str | None) -> str:
 
 
 def _command(plan: Plan, tracking_uri: str | None, *options: str) -> str:
-    parts = [interpreter(), "-m", "platform.sweep", *options]
+    dashboard = os.environ.get(SUBMITTED_TO)
+    if dashboard and "--address" in options:
+        options = (*options[: options.index("--address")], "--address", dashboard)
+        parts = ["python", "-m", "platform.submit", *options]
+    else:
+        parts = [interpreter(), "-m", "platform.sweep", *options]
     if plan.storage != Path("runs"):
         parts += ["--storage", str(plan.storage)]
     if tracking_uri:

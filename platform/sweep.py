@@ -15,6 +15,7 @@ import traceback
 from collections import deque
 from collections.abc import Mapping, Sequence
 
+from platform.plan import Plan
 from platform.request import LAUNCHERS, Request, fields, plan_request, studies
 from trainables.errors import ConfigError, UserError
 from trainables.overrides import close_names
@@ -53,17 +54,26 @@ def fault_lines(problems: Sequence[str]) -> list[str]:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    options, faults = _parse(arguments)
+    options, faults = parse(arguments)
     if options.list or options.fields:
         if faults:
             raise ConfigError(faults)
         print("\n".join(studies() if options.list else fields()))
         return 0
-    request, plan = plan_request(options, faults)
-    if options.dry_run:
+    try:
+        return _planned(*plan_request(options, faults))
+    finally:
+        if options.address is not None:
+            from platform import cluster
+
+            cluster.leave()
+
+
+def _planned(request: Request, plan: Plan) -> int:
+    if request.dry_run:
         from platform.estimate import describe
 
-        print("\n".join(describe(plan, resumed=request.resume)))
+        print("\n".join(describe(plan, *request.machines, resumed=request.resume)))
         return 0
     from platform import session
 
@@ -75,6 +85,8 @@ def _run(arguments: Sequence[str]) -> int:
         retry_failed=request.retry_failed,
         reuse_others=not request.no_reuse,
         limits=request.limits,
+        address=request.address,
+        machines=request.machines,
         tracking_uri=request.tracking_uri,
         report=not request.no_report,
         debug=request.debug,
@@ -126,13 +138,14 @@ def _parser() -> _Parser:
     add("--workers", metavar="N", help="processes that share each batch of a trial; default: 1")
     add("--gpus-per-trial", metavar="N", help="a fraction shares a GPU; default: 0")
     add("--launcher", metavar="HOW", help=f"{', '.join(LAUNCHERS)}; default: auto")
+    add("--address", metavar="HOST:PORT", help="a Ray cluster to join; auto for this node's")
     add("--tracking-uri", metavar="URI", help="MLflow server; default: mlflow.db in the storage")
     add("--strict", action="store_true", help="stop at an unusable image: data.strict=true")
     add("--debug", action="store_true", help="show tracebacks and Ray's own log")
     return parser
 
 
-def _parse(arguments: Sequence[str]) -> tuple[Request, list[str]]:
+def parse(arguments: Sequence[str]) -> tuple[Request, list[str]]:
     """The options, and a fault for each argument that is none."""
     parser = _parser()
     takes_value = {

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from platform import cluster, estimate, resources, runner
+from platform.dispatch import Dispatch
 from platform.ledger import Ledger
-from platform.life import Watch
 from platform.limits import Limits
 from platform.plan import Plan, PlannedTrial, write_plan
 from platform.planning import make_plan
@@ -77,8 +77,10 @@ def measure(options: argparse.Namespace) -> int:
         found = []
         for size in options.sizes:
             with tempfile.TemporaryDirectory() as folder:
-                found.append(seconds_of(plan_of(Path(folder), size, by_tpe=options.tpe)))
-            figures.tell(f"{part}: {size} trials, {1000 * found[-1]:.1f} ms a trial")
+                plan, began = plan_of(Path(folder), size, by_tpe=options.tpe), time.process_time()
+                found.append(seconds_of(plan))
+            each, cpu = 1000 * found[-1], 1000 * (time.process_time() - began) / size
+            figures.tell(f"{part}: {size} trials, {each:.1f} ms a trial, {cpu:.1f} ms of a core")
         sizes = f"{options.sizes[-1]} trials over {options.sizes[0]}"
         figures.at_most(f"{part}: a trial of {sizes}", found[-1] / found[0], options.most)
     return figures.verdict()
@@ -160,7 +162,7 @@ def driven(plan: Plan) -> None:
     _close(run)
 
 
-def _drive(run: runner._Run) -> list[float]:
+def _drive(run: Dispatch) -> list[float]:
     """Hands every trial out and takes its end in; seconds of each."""
     seconds = []
     while (trial := run.next()) is not None:
@@ -183,7 +185,7 @@ def _by_ray(figures: Figures, plan: Plan) -> float:
         with cluster.local(have.cpus, 0):
             run = _run(plan)
             began = time.perf_counter()
-            outcome = run.fit()
+            outcome = runner._fit(run)
             seconds = time.perf_counter() - began
     finally:
         runner._trial = usual
@@ -209,18 +211,19 @@ class _Terminal(io.StringIO):
         return True
 
 
-def _run(plan: Plan) -> runner._Run:
+def _run(plan: Plan) -> Dispatch:
     ledger, recorder = Ledger.create(plan), Recorder(plan)
     progress = Progress(
         plan,
         _Terminal(),
         at_once=2,
         trial_s=lambda trial: estimate.trial_seconds(trial.config, plan),
+        total=ledger.total,
     )
-    return runner._Run(plan, ledger, recorder, progress, Limits(), Phases("all"), Watch())
+    return Dispatch(plan, ledger, recorder, progress, Limits(), Phases("all"))
 
 
-def _close(run: runner._Run) -> float:
+def _close(run: Dispatch) -> float:
     """Ends the sweep; its seconds."""
     began = time.perf_counter()
     rows = [

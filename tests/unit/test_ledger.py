@@ -116,6 +116,24 @@ def ended(over: Plan, tmp_path: Path) -> Plan:
 # --- Trials come, end, and are known ---------------------------------------------------------
 
 
+def test_what_a_trial_waits_for_a_node_is_not_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger.create(plan_in(tmp_path))
+    now = [100.0]
+    monkeypatch.setattr("platform.ledger.time.monotonic", lambda: now[0])
+    first, second = take(ledger), take(ledger)
+    now[0] += 50.0
+    ledger.began(first)
+    now[0] += 7.0
+    assert ledger.finish(first, result_of(first))
+    (entry,) = [each for each in ledger.entries() if each.trial.key == first.key]
+    assert entry.duration_s == 7.0
+    ledger.began(second)
+    ledger.interrupt()
+    assert take(ledger).key == second.key
+
+
 def test_a_new_ledger_hands_out_the_plan_in_its_order(plan: Plan) -> None:
     ledger = Ledger.open(plan)
     assert ledger.counts() == {

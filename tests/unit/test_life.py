@@ -13,24 +13,25 @@ from pathlib import Path
 
 import pytest
 
-from platform.life import Watch, _Seen, signs_of_life
-from tests.sweeps import ROOT
+from platform import warden
+from platform.life import fell_silent, signs_of_life
+from tests.sweeps import ROOT, descendants
 
 LIVES = """
-import hashlib, sys, threading, time
+import hashlib, sys, threading
 from pathlib import Path
 from platform.life import signs_of_life
-with signs_of_life(Path(sys.argv[1])):
+with signs_of_life(Path(sys.argv[1]), lost_after_s=5.0):
     print("alive", flush=True)
     while True:
         sum(range(1000))
 """
 # what one that is alive may do for long without a step of its own program, and what it may not
-WAITS = LIVES.replace("while True:\n        sum(range(1000))", "threading.Event().wait()")
 CALCULATES = LIVES.replace(
     "while True:\n        sum(range(1000))",
     "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)",
 )
+WAITS = LIVES.replace("while True:\n        sum(range(1000))", "threading.Event().wait()")
 
 
 @pytest.fixture
@@ -49,88 +50,94 @@ def started(program: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def looks(watch: Watch, seconds: float) -> None:
-    until = time.monotonic() + seconds
+def gone(pid: int, within_s: float) -> bool:
+    until = time.monotonic() + within_s
     while time.monotonic() < until:
-        watch.look()
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
         time.sleep(0.1)
-
-
-def test_what_an_earlier_attempt_left_is_not_looked_at(tmp_path: Path) -> None:
-    (tmp_path / ".alive-0").write_text("of a killed process")
-    Watch().add("a", tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    return False
 
 
 def test_a_live_process_is_left_and_a_stopped_one_killed(
     alive: subprocess.Popen[str], tmp_path: Path
 ) -> None:
-    written = (tmp_path / ".alive-0").read_text()
-    watch = Watch(lost_after_s=5.0)
-    watch.add("a", tmp_path)
-    (tmp_path / ".alive-0").write_text(written)
-    looks(watch, 7.0)
+    time.sleep(8.0)
     assert alive.poll() is None
+    assert not fell_silent(tmp_path)
     os.kill(alive.pid, signal.SIGSTOP)
-    looks(watch, 9.0)
-    assert alive.wait(5) == -signal.SIGKILL
-    assert watch.remove("a")
+    assert alive.wait(60) == -signal.SIGKILL
+    assert fell_silent(tmp_path)
 
 
-@pytest.mark.parametrize(("program", "killed"), [(WAITS, True), (CALCULATES, False)])
-def test_a_process_that_waits_for_ever_is_killed_and_one_that_calculates_is_not(
-    tmp_path: Path, program: str, killed: bool
-) -> None:
-    with started(program, tmp_path) as process:
-        watch = Watch(lost_after_s=6.0)
-        watch._trials["a"] = _Seen(tmp_path)
-        looks(watch, 14.0)
-        assert (process.poll() == -signal.SIGKILL) == killed
-        assert watch.remove("a") == killed
+def test_one_that_waits_for_ever_is_killed(tmp_path: Path) -> None:
+    with started(WAITS, tmp_path) as process:
+        assert process.wait(60) == -signal.SIGKILL
+        assert fell_silent(tmp_path)
 
 
-def test_one_that_waits_for_another_of_its_trial_is_left(tmp_path: Path) -> None:
-    with started(LIVES, tmp_path) as process:
-        for name in (".alive-1", ".works-1"):  # of one that waits, and is alive
-            (tmp_path / name).write_text((tmp_path / ".alive-0").read_text())
-        watch = Watch(lost_after_s=4.0)
-        watch._trials["a"] = _Seen(tmp_path)
-        until = time.monotonic() + 8.0
-        while time.monotonic() < until:
-            os.utime(tmp_path / ".alive-1")
-            watch.look()
-            time.sleep(0.1)
+def test_one_that_calculates_for_long_is_left(tmp_path: Path) -> None:
+    with started(CALCULATES, tmp_path) as process:
+        time.sleep(12.0)
         assert process.poll() is None
 
 
-def test_a_watch_that_was_held_up_with_the_trials_gives_them_time(
-    alive: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written = (tmp_path / ".alive-0").read_text()
-    watch = Watch(lost_after_s=5.0)
-    watch.add("a", tmp_path)
-    (tmp_path / ".alive-0").write_text(written)
-    os.kill(alive.pid, signal.SIGSTOP)
-    watch.look()
-    later = time.monotonic() + 60
-    monkeypatch.setattr(time, "monotonic", lambda: later)
-    watch.look()
-    monkeypatch.undo()
+def test_one_that_waits_for_another_of_its_trial_is_left(tmp_path: Path) -> None:
+    with started(WAITS, tmp_path) as process:
+        until = time.monotonic() + 12.0
+        while time.monotonic() < until:
+            (tmp_path / ".works-1").touch()
+            time.sleep(0.5)
+        assert process.poll() is None
+
+
+def test_one_that_is_stopped_with_its_watch_is_left(alive: subprocess.Popen[str]) -> None:
+    (watch,) = descendants(alive.pid)
+    for process in (alive.pid, watch):
+        os.kill(process, signal.SIGSTOP)
+    time.sleep(8.0)
+    for process in (watch, alive.pid):
+        os.kill(process, signal.SIGCONT)
+    time.sleep(3.0)
     assert alive.poll() is None
-    assert not watch.remove("a")
 
 
-def test_a_file_of_another_machine_kills_nobody(tmp_path: Path) -> None:
-    watch = Watch(lost_after_s=0.0)
-    watch.add("a", tmp_path)
-    (tmp_path / ".alive-0").write_text(f'{{"pid": {os.getpid()}, "host": "elsewhere"}}')
-    looks(watch, 0.5)
-    (tmp_path / ".alive-0").write_text("half")
-    looks(watch, 0.5)
-    assert not watch.remove("a")
+def test_the_watch_ends_with_its_process_and_kills_nobody(alive: subprocess.Popen[str]) -> None:
+    (watch,) = descendants(alive.pid)
+    alive.kill()
+    alive.wait(10)
+    assert gone(watch, 10.0)
+
+
+def test_a_watch_kills_its_own_parent_alone(tmp_path: Path) -> None:
+    """Whoever has the number of a process that is gone is not it."""
+    reading, writing = os.pipe()
+    another = os.getpid()
+    assert os.getppid() != another
+    warden.watch(another, 1.0, str(tmp_path / "silent"), reading)
+    assert not (tmp_path / "silent").exists()
+    os.close(writing)
+    os.close(reading)
 
 
 def test_signs_end_with_the_trial(tmp_path: Path) -> None:
     with signs_of_life(tmp_path, 3):
-        assert sorted(path.name for path in tmp_path.iterdir()) == [".alive-3", ".works-3"]
+        assert (tmp_path / ".alive-3").exists()
+        (watch,) = descendants(os.getpid())[:1]
     assert list(tmp_path.iterdir()) == []
+    assert gone(watch, 10.0)
+
+
+def test_a_full_disk_saves_no_silent_process(tmp_path: Path) -> None:
+    nowhere = tmp_path / "absent"
+    program = f"""
+import os, subprocess, sys, time
+from platform import warden
+watch = [sys.executable, "-I", "-S", warden.__file__, str(os.getpid()), "1.0", {str(nowhere)!r}]
+with subprocess.Popen([*watch[:-1], watch[-1] + "/silent"], stdin=subprocess.PIPE):
+    time.sleep(120)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, timeout=100)
+    assert done.returncode == -signal.SIGKILL

@@ -119,6 +119,57 @@ def test_what_a_refusal_proposes_is_accepted() -> None:
     assert problems(LaunchConfig(launcher="train", workers=2, gpus_per_trial=2.0), SERVER) == []
 
 
+NODES = tuple(
+    Machine(cpus=8, gpus=gpus, memory=2**34, name=f"node 10.0.0.{number}")
+    for number, gpus in enumerate((0, 2, 4), 1)
+)
+
+
+@pytest.mark.parametrize(
+    ("launch", "at_once"),
+    [
+        ({}, 24),
+        ({"launcher": "inline", "gpus_per_trial": 1.0}, 6),
+        ({"launcher": "inline", "gpus_per_trial": 0.25}, 16),  # by the CPUs of the nodes with GPUs
+        ({"gpus_per_trial": 1.0}, 6),
+        ({"gpus_per_trial": 0.5}, 12),
+        ({"gpus_per_trial": 6.0, "workers": 6}, 1),  # over both
+        ({"gpus_per_trial": 4.0, "workers": 4}, 1),
+        ({"gpus_per_trial": 2.0, "workers": 2}, 3),
+        ({"workers": 30}, 1),
+        ({"workers": 3}, 12),
+        ({"max_concurrent": 5}, 5),
+    ],
+)
+def test_workers_of_a_trial_spread_over_nodes(launch: dict[str, Any], at_once: int) -> None:
+    assert problems(LaunchConfig(**launch), *NODES) == []
+    assert concurrency(plan_of(**launch), *NODES) == at_once
+
+
+@pytest.mark.parametrize(
+    ("launch", "nodes", "told"),
+    [
+        ({"gpus_per_trial": 8.0, "workers": 8}, NODES, "and the cluster has 6: 2 too few"),
+        ({"workers": 64}, NODES, "takes 32.5 CPUs and the cluster has 24: at most 47 workers"),
+        ({"launcher": "inline", "gpus_per_trial": 1.0}, NODES[:1], "node 10.0.0.1 has 0: 1 too"),
+        (
+            {"launcher": "inline", "gpus_per_trial": 1.0},
+            (LAPTOP, Machine(cpus=0, gpus=1, memory=0)),
+            "CPUs and GPUs of one node, and no node has both: 2 CPU(s), 1 GPU(s)",
+        ),
+    ],
+)
+def test_what_no_node_has_is_refused(
+    launch: dict[str, Any], nodes: tuple[Machine, ...], told: str
+) -> None:
+    (line,) = problems(LaunchConfig(**launch), *nodes)
+    assert told in line
+
+
+def test_a_cluster_is_described_as_one() -> None:
+    assert describe(*NODES) == "24 CPU(s), 6 GPU(s), 48.0 GiB memory on 3 nodes"
+
+
 def test_all_shortfalls_are_told_together() -> None:
     found = problems(LaunchConfig(workers=8, gpus_per_trial=8.0), LAPTOP)
     assert [("8 too few" in line, "at most 3 workers fit" in line) for line in found] == [

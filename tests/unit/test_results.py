@@ -15,18 +15,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from platform.plan import Plan, PlannedTrial, write_plan
+from platform.planning import replicate
 from platform.results import (
     COLUMNS,
     RecordError,
     read_json,
     read_sweep,
     result_row,
+    unseeded,
     write_environment,
     write_json,
     write_results,
 )
 from tests.recorded import plan_of, result_of, trial
 from trainables.config import UnlearnConfig
+from trainables.overrides import apply_overrides
 
 NAMED = """trial_key study model method retain_source forget_alpha lr seed state duration_s
     fid_extractor is_extractor clip_model"""
@@ -260,3 +263,25 @@ def test_a_trials_file_that_is_missing_or_damaged_is_named(folder: Path) -> None
         sweep.trial_table(row, path.name)
     pq.write_table(pa.table({"group": ["forget"]}), path)
     assert sweep.trial_table(row, path.name).to_pylist() == [{"group": "forget"}]
+
+
+def test_results_of_an_earlier_version_are_read_with_what_they_have(folder: Path) -> None:
+    path = folder / "results.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(["point", "config"]), path)
+    sweep = read_sweep(folder.parent, folder.name)
+    assert sweep.name == folder.name
+    assert {row["point"] for row in sweep.rows()} == {row["config"] for row in sweep.rows()}
+    assert {row["point"] for row in sweep.rows()} == {None}
+    assert set(sweep.results.column_names) == set(table.column_names)
+
+
+def test_rows_of_equal_point_differ_in_their_seeds_alone(recorded: Plan) -> None:
+    one = next(each for each in recorded.trials if each.config.unlearns)
+    again = replicate(one, 1)
+    first, second = (result_row(recorded, each, "finished") for each in (one, again))
+    assert first["point"] == second["point"]
+    assert (second["seed"], second["kind"]) == (first["seed"] + 1, "replicate")
+    assert json.loads(second["config"])["seed"] == second["seed"]
+    other = apply_overrides(one.config, {"forget_alpha": 0.9})
+    assert unseeded(other).key() != first["point"]

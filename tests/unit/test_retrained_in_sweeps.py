@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
 
 from analysis import ablation, samples, tables
-from platform import estimate
+from platform import estimate, stages
 from platform.ledger import Ledger
 from platform.plan import Plan
 from platform.planning import make_plan
@@ -19,7 +20,9 @@ from platform.summary import summary
 from platform.variants import variants
 from tests.recorded import plan_of, planned_trials, record_sweep, result_of, trial
 from tests.studies import ONE_FAMILY
+from tests.tiny import tiny
 from trainables import shipped
+from trainables.config import to_dict
 from trainables.errors import ConfigError
 from trainables.shipped import RECIPES
 
@@ -126,6 +129,18 @@ def test_further_tests_take_one_evaluation_each() -> None:
     images = 2 * 12 * 128
     for seconds in extra.values():
         assert seconds == pytest.approx(images * estimate.COSTS["mae_tiny"].complete_row)
+
+
+def test_it_is_shared_work_beside_the_original(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages.ray, "get_gpu_ids", list)
+    config = tiny(method="retrained", pretrain__threads=1)
+    assert any({"base", "retrained"} <= set(together) for together in stages._ORDER)
+    told: Queue[tuple[str, int, int]] = Queue()
+    stages._build_stage("retrained", to_dict(config), str(tmp_path), told)
+    assert len([path for path in tmp_path.glob("retrained-*") if path.is_dir()]) == 1
+    assert list(told.queue)[-1] == ("pretraining mae_tiny without the forget classes", 5, 5)
 
 
 # --- What a sweep says of it -----------------------------------------------------------------

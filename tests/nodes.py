@@ -1,0 +1,112 @@
+"""A Ray cluster of several nodes on loopback: processes with addresses and a token of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.sweeps import descendants
+
+RAY = [sys.executable, "-m", "ray.scripts.scripts"]
+STARTING_S = 400
+
+
+class Nodes:
+    """A head and what joins it.
+
+    Attributes:
+        address: of the head, as a node of the cluster names it.
+        dashboard: its address, where jobs are submitted.
+        environment: of those who may use the cluster.
+    """
+
+    def __init__(self, cpus: int = 1) -> None:
+        # Ray's sockets lie below it, and their paths must be short
+        self.folder = Path(tempfile.mkdtemp(prefix="nodes-", dir="/tmp"))
+        # all of 127.0.0.0/8 is loopback: no two clusters of this machine share a port
+        self._network = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250) + 1}"
+        self._nodes: dict[str, subprocess.Popen[bytes]] = {}
+        self._count = 0
+        self.token = secrets.token_hex(32)
+        self.environment = {
+            **{n: v for n, v in os.environ.items() if not n.startswith("RAY_")},
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": self.token,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            # of a loaded machine: Ray gives up after 30 and 60 s
+            "RAY_raylet_start_wait_time_s": str(STARTING_S),
+            "RAY_DASHBOARD_STARTUP_TIMEOUT_S": str(STARTING_S),
+        }
+        port = _free_port()
+        self.dashboard = f"http://127.0.0.1:{port}"
+        self.address = f"{self._network}.1:6379"
+        head = ["--head", "--port", "6379", "--temp-dir", str(self.folder)]
+        head += ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(port)]
+        try:
+            self._start(*head, cpus=cpus)
+        except BaseException:
+            self.stop()
+            raise
+
+    def add(self, cpus: int = 1) -> str:
+        """Starts a node; returns its address."""
+        return self._start("--address", self.address, cpus=cpus)
+
+    def _start(self, *options: str, cpus: int) -> str:
+        self._count += 1
+        address = f"{self._network}.{self._count}"
+        log = self.folder / f"{address}.log"
+        command = [*RAY, "start", *options, "--node-ip-address", address, "--block"]
+        # chosen here: Ray takes 52365 for the first, at 127.0.0.1 as well, where it may be in use,
+        # and waits for others to be chosen no longer than an unloaded machine needs
+        for name in (
+            *("dashboard-agent-listen", "dashboard-agent-grpc"),
+            *("metrics-export", "runtime-env-agent"),
+        ):
+            command += [f"--{name}-port", str(_free_port())]
+        with log.open("wb") as file:
+            self._nodes[address] = subprocess.Popen(
+                [*command, "--num-cpus", str(cpus), "--num-gpus", "0"],
+                env=self.environment,
+                cwd=self.folder,
+                stdout=file,
+                stderr=file,
+            )
+        until = time.monotonic() + STARTING_S
+        while "Ray runtime started" not in log.read_text():
+            assert self._nodes[address].poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.5)
+        return address
+
+    def kill(self, address: str) -> None:
+        """A node is gone at once, with all that runs on it."""
+        node = self._nodes.pop(address)
+        for process in [*descendants(node.pid), node.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        node.wait(30)
+
+    def pids(self, address: str) -> set[int]:
+        """The processes of a node."""
+        return set(descendants(self._nodes[address].pid))
+
+    def stop(self) -> None:
+        """Ends every node."""
+        for address in reversed(list(self._nodes)):
+            self.kill(address)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
