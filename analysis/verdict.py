@@ -25,8 +25,14 @@ def verdict(contests: Sequence[Contest], named: Named) -> list[str]:
     )
     if len(contests) == 1:
         return [answers[0][1], *further, criterion]
+    compared = sum(
+        any(entrant.row["method"] != "ours" for entrant in contest.contenders)
+        for contest in contests
+    )
     won = sum(beats for beats, _ in answers)
-    head = f"Ours beats the baselines in {won} of {len(contests)} comparisons."
+    head = f"Ours beats the baselines in {won} of {compared} comparisons."
+    if not compared:
+        head = "No baseline was run beside Ours: what was enumerated is compared below."
     told = [
         f"{contest.title}: {text}" for contest, (_, text) in zip(contests, answers, strict=True)
     ]
