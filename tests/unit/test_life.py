@@ -50,6 +50,16 @@ def started(program: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+def watches(pid: int) -> list[int]:
+    """The processes that watch one, among all that it has started."""
+    listed = subprocess.run(
+        ["ps", "-A", "-o", "pid=,args="], capture_output=True, text=True, check=True
+    )
+    rows = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
+    named = {int(row[0]) for row in rows if "warden.py" in row[-1]}
+    return [process for process in descendants(pid) if process in named]
+
+
 def gone(pid: int, within_s: float) -> bool:
     until = time.monotonic() + within_s
     while time.monotonic() < until:
@@ -94,7 +104,7 @@ def test_one_that_waits_for_another_of_its_trial_is_left(tmp_path: Path) -> None
 
 
 def test_one_that_is_stopped_with_its_watch_is_left(alive: subprocess.Popen[str]) -> None:
-    (watch,) = descendants(alive.pid)
+    (watch,) = watches(alive.pid)
     for process in (alive.pid, watch):
         os.kill(process, signal.SIGSTOP)
     time.sleep(8.0)
@@ -105,7 +115,7 @@ def test_one_that_is_stopped_with_its_watch_is_left(alive: subprocess.Popen[str]
 
 
 def test_the_watch_ends_with_its_process_and_kills_nobody(alive: subprocess.Popen[str]) -> None:
-    (watch,) = descendants(alive.pid)
+    (watch,) = watches(alive.pid)
     alive.kill()
     alive.wait(10)
     assert gone(watch, 10.0)
@@ -125,7 +135,7 @@ def test_a_watch_kills_its_own_parent_alone(tmp_path: Path) -> None:
 def test_signs_end_with_the_trial(tmp_path: Path) -> None:
     with signs_of_life(tmp_path, 3):
         assert (tmp_path / ".alive-3").exists()
-        (watch,) = descendants(os.getpid())[:1]
+        (watch,) = watches(os.getpid())
     assert list(tmp_path.iterdir()) == []
     assert gone(watch, 10.0)
 
