@@ -67,7 +67,7 @@ def _more(contest: Contest, named: Named) -> str:
     kept = [(entrant, point) for entrant, point in found if point is not None]
     lost = [entrant.variant.label for entrant in contest.contenders if not entrant.trials]
     ended = f"No trial of {' and of '.join(lost)} finished." if lost else ""
-    return " ".join(filter(None, [_nearest(kept), ended]))
+    return " ".join(filter(None, [_nearest(contest, kept), ended]))
 
 
 def _compare(contest: Contest, judged: Sequence[Entrant], kept: Kept) -> tuple[bool, str]:
@@ -113,8 +113,9 @@ def _against(mine: tuple[Entrant, Point], others: Kept) -> tuple[bool, str]:
         if gap is None or gap.low is None or gap.high is None:
             return False, f"{text} {_ONE_SEED}"
         return False, (
-            f"{text} Over {gap.n} common seeds the difference, {gap.mean:+.1f} [{gap.low:+.1f}, "
-            f"{gap.high:+.1f}], {'is beyond chance' if gap.high < 0 else 'may be chance'}."
+            f"{text} {name} minus {best[0].variant.label} over {gap.n} common seeds is "
+            f"{gap.mean:+.1f} [{gap.low:+.1f}, {gap.high:+.1f}], which "
+            f"{'is beyond chance' if gap.high < 0 else 'may be chance'}."
         )
     gaps = [difference(mine[1], point, "forget/fid") for _, point in others]
     lows = [each.low for each in gaps if each is not None and each.low is not None]
@@ -146,17 +147,24 @@ def _told(pair: tuple[Entrant, Point]) -> str:
     return f"{entrant.variant.label} ({'; '.join(parts)})"
 
 
-def _nearest(kept: Kept) -> str:
-    """Who is nearest to the retrained model, where there is one."""
+def _nearest(contest: Contest, kept: Kept) -> str:
+    """Who is nearest to the retrained model, where there is one, beside doing nothing."""
+    untouched = contest.reference("original")
+    own = None if untouched is None else untouched.points[0].estimate("gap")
+    original = None if own is None else own.mean
     gaps = [(entrant, point.estimate("gap")) for entrant, point in kept]
     known = [(gap.mean, entrant.variant.label) for entrant, gap in gaps if gap is not None]
     if not known:
         return ""
     gap, nearest = min(known)
-    return (
+    text = (
         "By the other criterion, how near the forget distance comes to that of the model retrained "
-        f"without the forget classes, {nearest} is best, {gap:.1f} away."
+        f"without the forget classes, {nearest} is best, {gap:.1f} away"
     )
+    if original is None:
+        return f"{text}."
+    least = "; so by this measure no variant is better than doing nothing" * (original <= gap)
+    return f"{text}. The original itself is {original:.1f} away{least}."
 
 
 def _mean(point: Point) -> float:

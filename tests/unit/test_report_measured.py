@@ -184,7 +184,15 @@ def test_the_gap_to_the_retrained_model_is_told_and_ranked():
     assert "gap" in main_table(contest, NAMED).schema().names
     lines = said(rows)
     assert lines[0].startswith("Ours does not beat the baselines: Ours (forget 26.0, 2.60 times")
-    assert "Ours is best, 4.0 away" in lines[1]
+    assert lines[1].endswith("Ours is best, 4.0 away. The original itself is 20.0 away.")
+
+
+def test_where_the_original_is_as_near_to_the_retrained_model_that_is_said():
+    rows = [REFERENCE, row("retrained", 10.0, 11.0), row("ours", 10.0, 26.0)]
+    assert said(rows)[1].endswith(
+        "The original itself is 1.0 away; so by this measure no variant is better than doing "
+        "nothing."
+    )
 
 
 def test_without_a_retrained_model_there_is_no_gap():
