@@ -52,28 +52,32 @@ class Verdict:
         return self.again + self.lost + self.doubled + self.running
 
 
-def killed_and_resumed(storage: Path, seed: int, kills: int) -> Verdict:
+def killed_and_resumed(
+    storage: Path, seed: int, kills: int, latest_s: float = _LATEST_S
+) -> Verdict:
     """Runs a tiny sweep to its end over some kills -9, of the driver alone or of all it started.
 
     Args:
         storage: of the sweep, where it is the only one.
         seed: of the moments, and of what is killed.
         kills: that many at most; a sweep may end before the next.
+        latest_s: most seconds from a start to its kill.
     """
     chance = random.Random(seed)
     verdict = Verdict()
     command = sweep(storage, *SETTINGS, options=["--name", "a"])
     before: dict[str, int] = {}
     for _ in range(kills):
-        moment = chance.uniform(_EARLIEST_S, _LATEST_S)
+        moment = chance.uniform(_EARLIEST_S, latest_s)
         whole = chance.random() < 0.5
-        if not _killed(command, moment, whole=whole):
-            break
-        verdict.kills += 1
+        hit = _killed(command, moment, whole=whole)
+        verdict.kills += hit
         verdict.again += _changed(before, times(storage / "a"))
         before = times(storage / "a")
         if (storage / "a" / "plan.json").exists():
             command = resumed(storage, "a")
+        if not hit:  # a quick machine has ended it before
+            break
     status = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=_MOST_S).returncode
     verdict.again += _changed(before, times(storage / "a"))
     verdict.lost = TRIALS - len(times(storage / "a")) + (status != 0)
