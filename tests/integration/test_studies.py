@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import sys
 from pathlib import Path
@@ -58,7 +59,7 @@ def test_a_study_runs_and_its_report_answers(storage: Path, name: str) -> None:
     assert {row["state"] for row in rows} == {"finished"}
     assert "The answer on one page: " in ended.out
     page = (storage / name / "analysis" / "report.html").read_text()
-    assert STUDIES[name].question in page
+    assert STUDIES[name].question in html.unescape(page)
     assert 'src="http' not in page
     listed = json.loads((storage / name / "analysis" / "provenance.json").read_text())
     assert listed
