@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 import warnings
@@ -89,6 +90,8 @@ def _fit(run: Dispatch, room: Callable[[], int]) -> Outcome:
     """One Tune experiment over what is outstanding, until that is nothing or a signal arrives."""
     from ray import tune
 
+    # of a full disk the ledger and the trials tell; what Tune would save is never read
+    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
     tuner = tune.Tuner(
         tune.with_resources(_trial, _resources(run)),
         tune_config=tune.TuneConfig(

@@ -439,7 +439,7 @@ def _client(tracking_uri: str) -> MlflowClient:
     """A quiet client that gives up on an absent server within seconds, not MLflow's minutes."""
     quiet = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_LOGGING_LEVEL": "ERROR",
+        "MLFLOW_LOGGING_LEVEL": "CRITICAL",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         # one that was answered too late must not be made twice: whoever asks looks first
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
@@ -449,6 +449,7 @@ def _client(tracking_uri: str) -> MlflowClient:
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
+    # it tells pages of each failed attempt, of which there may be many: `Recorder` tells of them
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return MlflowClient(tracking_uri=tracking_uri)

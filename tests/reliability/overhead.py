@@ -185,7 +185,7 @@ def _by_ray(figures: Figures, plan: Plan) -> float:
         with cluster.local(have.cpus, 0):
             run = _run(plan)
             began = time.perf_counter()
-            outcome = runner._fit(run)
+            outcome = runner._fit(run, lambda: resources.concurrency(plan))
             seconds = time.perf_counter() - began
     finally:
         runner._trial = usual
