@@ -53,7 +53,7 @@ def started(program: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
 def watches(pid: int) -> list[int]:
     """The processes that watch one, among all that it has started."""
     listed = subprocess.run(
-        ["ps", "-A", "-o", "pid=,args="], capture_output=True, text=True, check=True
+        ["ps", "-A", "-ww", "-o", "pid=,args="], capture_output=True, text=True, check=True
     )
     rows = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
     named = {int(row[0]) for row in rows if "warden.py" in row[-1]}
