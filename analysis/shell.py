@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.formats import Provenance, provenance
-from platform.tracking import RecordError, Row, Sweep, UserError, Variant, read_sweep, variants
+from platform.tracking import (
+    RecordError,
+    Row,
+    Sweep,
+    UserError,
+    Variant,
+    fetched,
+    give,
+    read_sweep,
+    variants,
+)
 from trainables.figures import save_figure
 
 if TYPE_CHECKING:
@@ -111,13 +121,14 @@ def run(
     except SystemExit as stop:  # argparse has printed the help or the fault
         return int(stop.code or 0)
     try:
-        sweep = read_sweep(options.storage, options.name)
+        sweep = read_sweep(fetched(options.storage, options.name), options.name)
         out = options.out or sweep.folder / "analysis"
         out.mkdir(parents=True, exist_ok=True)
         best = getattr(options, "best", False)
         request = Request(sweep=sweep, out=out, best=best, options=vars(options))
         for path in work(request):
             sys.stdout.write(f"{path}\n")
+        give(out)
     except Exception as error:
         return _told(error, debug=options.debug)
     return 0
@@ -136,7 +147,7 @@ def _told(error: Exception, *, debug: bool) -> int:
 def _parser(program: str, description: str, *, offers_best: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
     parser.add_argument("name", metavar="NAME", help="the sweep")
-    parser.add_argument("--storage", type=Path, default=Path("runs"), help="default: ./runs")
+    parser.add_argument("--storage", default="runs", help="a folder or s3://...; default: ./runs")
     parser.add_argument("--out", type=Path, help="default: STORAGE/NAME/analysis")
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
     if offers_best:

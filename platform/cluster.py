@@ -18,6 +18,7 @@ from typing import IO, Any
 from platform import packaging
 from platform.resources import Machine
 from trainables.errors import UserError
+from trainables.mirror import Mirror, working_copy
 
 # what Ray reads in the processes of trials
 OF_WORKERS = {
@@ -178,6 +179,9 @@ def check_storage(storage: Path) -> None:
     Raises:
         ClusterError: which nodes do not.
     """
+    if (mirror := Mirror.of(storage)) is not None:
+        _check_address(mirror.address)
+        return
     mark = storage / f".reached-{os.getpid()}"
     mark.mkdir(exist_ok=True)
     try:
@@ -195,6 +199,20 @@ def check_storage(storage: Path) -> None:
             f"--storage {storage} is not one folder on every node of the cluster: "
             f"{', '.join(lacking[:4])} cannot write to the driver's; mount it by the same path"
         )
+
+
+def _check_address(address: str) -> None:
+    for node, said in on_every_node(_reaches_address, address).items():
+        if said:
+            raise ClusterError(f"node {node}: {said}")
+
+
+def _reaches_address(address: str) -> str:
+    try:
+        working_copy(address).check()
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _reaches(folder: str) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platform import launch, life, resources, reuse
+from platform.copies import Copy, storage_address
 from platform.launch import Failure, Order
 from platform.limits import RETRIED, Limits
 from platform.progress import counted
@@ -44,6 +46,7 @@ class Dispatch:
         progress: tells the user.
         limits: of this session.
         phases: of the session's time.
+        copy: of the sweep, where its storage has an address.
 
     Attributes:
         running: the trials under way, by key.
@@ -59,6 +62,7 @@ class Dispatch:
         progress: Progress,
         limits: Limits,
         phases: Phases,
+        copy: Copy | None = None,
     ) -> None:
         self.plan = plan
         self.ledger = ledger
@@ -66,6 +70,8 @@ class Dispatch:
         self.progress = progress
         self.limits = limits
         self.phases = phases
+        self.copy = copy or Copy(plan)
+        self._address = storage_address(plan)
         self.running: dict[str, PlannedTrial] = {}
         self.halted: set[str] = set()
         self.begun: set[str] = set()
@@ -115,12 +121,18 @@ class Dispatch:
         return Order(
             key=trial.key,
             config=to_dict(trial.config),
-            folder=str((self.plan.folder / "trials" / trial.name).absolute()),
-            cache=str(self.plan.cache.absolute()),
+            folder=self._told(self.plan.trial_folder(trial)),
+            cache=self._told(self.plan.cache),
+            address=self._address,
             trainer=resources.uses_trainer(self.plan.launch),
             workers=self.plan.launch.workers,
             gpus=self.plan.launch.gpus_per_trial,
         )
+
+    def _told(self, path: Path) -> str:
+        """As each node finds it."""
+        at = path.relative_to(self.plan.storage) if self._address else path.absolute()
+        return str(at)
 
     def started(self, key: str) -> None:
         """A process began the trial."""
@@ -138,6 +150,7 @@ class Dispatch:
         trial = self.running.pop(key)
         self.halted.discard(key)
         (self.plan.trial_folder(trial) / SNAPSHOT).unlink(missing_ok=True)
+        self.copy.forget_snapshot(trial)
         self.ledger.prune(trial, metrics)
         self.recorder.trial_pruned(trial, metrics)
         self.progress.pruned(trial, int(metrics["step"]))
@@ -154,7 +167,11 @@ class Dispatch:
         """
         if key in self.halted and last:
             self._pruned(key, last)
-            return
+        else:
+            self._ended(key, failure)
+        self.copy.step()
+
+    def _ended(self, key: str, failure: Failure | None) -> None:
         trial = self.running.pop(key)
         folder = self.plan.trial_folder(trial)
         if failure is not None and life.fell_silent(folder):
@@ -162,6 +179,7 @@ class Dispatch:
             failure = Failure(cause="worker lost", message=f"{silent} and was killed")
         if failure is None:
             try:
+                self.copy.take_trial(folder)
                 result = launch.read_result(folder)
             except (OSError, ValueError) as error:
                 failure = Failure(cause="crash", message=f"no result: {error}")
@@ -171,7 +189,7 @@ class Dispatch:
         if not self.ledger.finish(trial, result):
             self._tell_failed(trial, "non-finite", "the objective is not a finite number")
             return
-        reuse.enter(self.plan, trial)
+        reuse.enter(self.plan, trial, self.copy)
         self.recorder.trial_finished(trial, folder, result)
         self.progress.finished(trial, result)
 

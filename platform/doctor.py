@@ -21,6 +21,7 @@ from platform import resources
 from platform.environment import environment
 from platform.request import Request, plan_request
 from trainables.errors import UserError
+from trainables.mirror import is_address
 
 _ROOT = Path(__file__).resolve().parent.parent
 _LOCK = _ROOT / "requirements.lock"
@@ -71,6 +72,12 @@ def findings(request: Request) -> Iterator[Finding]:
     """
     yield from _software()
     yield from _machine()
+    if is_address(request.storage):
+        asked = request.storage
+        yield _answers("storage", "see docs/cluster.md", lambda: _storage(request))
+        if is_address(request.storage):  # it does not answer
+            request.storage = "runs"
+            yield Finding("note", f"the rest is looked at without {asked}")
     yield _room(Path(request.storage))
     yield from _study(request)
     yield _answers("MLflow", "--tracking-uri is its address", lambda: _record(request))
@@ -153,6 +160,13 @@ def _answers(name: str, remedy: str, ask: Callable[[], str]) -> Finding:
         line = " ".join(str(error).split())[:200]
         return Finding("fail", f"{name}: {line or type(error).__name__} ({remedy})")
     return Finding("ok", f"{name} {told} ({time.monotonic() - began:.0f} s)")
+
+
+def _storage(request: Request) -> str:
+    from platform import copies
+
+    asked, request.storage = request.storage, str(copies.find(request.storage))
+    return f"{asked} answers; this node's copy is {request.storage}"
 
 
 def _record(request: Request) -> str:

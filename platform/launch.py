@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from platform import resources
-from platform.life import signs_of_life
+from platform.life import signs_from_afar, signs_of_life
 from trainables.errors import NonFiniteError, UserError
+from trainables.mirror import Mirror, working_copy
 from trainables.overrides import from_dict
 from trainables.sealed import read_sealed
-from trainables.sections.names import SNAPSHOT
+from trainables.sections.names import RESULT, SNAPSHOT
 
 # Ray's, by name: this module is imported where Ray is not
 _LOST = ("RayActorError", "ActorDiedError", "ActorUnavailableError", "WorkerCrashedError")
@@ -31,7 +32,9 @@ class Order:
     Attributes:
         key: the trial's.
         config: nested, as `trainables.config.to_dict` makes it.
-        folder, cache: where it writes and where shared work lies.
+        folder, cache: where it writes and where shared work lies; below the storage where that
+            has an address.
+        address: of the storage, where it is not a folder that every node has.
         trainer: by Ray Train, else in this process.
         workers: that share each batch.
         gpus: of the whole trial.
@@ -41,9 +44,49 @@ class Order:
     config: dict[str, Any]
     folder: str
     cache: str
+    address: str = ""
     trainer: bool = False
     workers: int = 1
     gpus: float = 0.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a trial's files lie on this node, and where they are brought to.
+
+    Attributes:
+        folder: the trial's.
+        cache: of shared work.
+        copy: of the storage, where it has an address.
+    """
+
+    folder: Path
+    cache: Path
+    copy: Mirror | None = None
+
+    @classmethod
+    def of(cls, order: Order) -> Place:
+        """An order's, on this node."""
+        if not order.address:
+            return cls(Path(order.folder), Path(order.cache))
+        copy = working_copy(order.address)
+        return cls(copy.local / order.folder, copy.local / order.cache, copy)
+
+    def bring_snapshot(self) -> None:
+        """What an earlier attempt left is here, whichever node it was on."""
+        path = self.folder / SNAPSHOT
+        if self.copy is not None and not self.copy.pull(path):
+            path.unlink(missing_ok=True)
+
+    def keep(self, path: Path) -> None:
+        """A file that another attempt goes on from."""
+        if self.copy is not None:
+            self.copy.push(path)
+
+    def deliver(self) -> None:
+        """All that a finished trial leaves; its result, by which it counts, last."""
+        if self.copy is not None:
+            self.copy.push(self.folder, last=RESULT, exact=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,37 +110,51 @@ def execute(order: Order, report: Report, callbacks: list[Any] | None = None) ->
         report: told the metrics of every evaluation, where the trial runs in this process.
         callbacks: Ray Train's, which tell of the metrics where it does not.
     """
-    folder = Path(order.folder)
+    place = Place.of(order)
     try:
-        _clear(folder, SNAPSHOT)
+        _clear(place.folder, SNAPSHOT)
         if order.trainer:
-            _by_trainer(order, callbacks or [])
+            _by_trainer(order, place, callbacks or [])
         else:
-            with signs_of_life(folder):
-                _inline(order, report)
+            place.bring_snapshot()
+            with signs_of_life(place.folder):
+                _inline(order, place, report)
+            place.deliver()
     except Exception as error:
         failure = diagnose(error)
-        with contextlib.suppress(OSError):  # the disk may be what failed
-            _leave_failure(folder, failure)
+        with contextlib.suppress(OSError):  # the disk, or the network, may be what failed
+            _leave_failure(place, failure)
         return failure
     return None
 
 
-def _leave_failure(folder: Path, failure: Failure) -> None:
+def _leave_failure(place: Place, failure: Failure) -> None:
     """Leaves the traceback, and of the trial's own files what another attempt can use."""
+    folder = place.folder
     if failure.cause == "disk":
         # what was cut short looks like a file, and takes room
         _clear(folder, SNAPSHOT)
     if failure.cause == "non-finite":
         # from there it would fail again
         (folder / SNAPSHOT).unlink(missing_ok=True)
+        if place.copy is not None:
+            place.copy.remove(folder / SNAPSHOT)
     (folder / "error.txt").write_text(traceback.format_exc())
+    place.keep(folder / "error.txt")
 
 
-def _clear(folder: Path, kept: str) -> None:
-    """An empty folder, but for a file that an earlier attempt at the trial left."""
+def _clear(folder: Path, kept: str, *, signs: bool = True) -> None:
+    """An empty folder, but for a file that an earlier attempt at the trial left.
+
+    Args:
+        folder: made where it is not there.
+        kept: the file's name.
+        signs: those of life go too, with all whose names begin with a dot.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for each in folder.iterdir():
+        if each.name.startswith(".") and not signs:
+            continue
         if each.is_dir() and not each.is_symlink():
             shutil.rmtree(each)
         elif each.name != kept:
@@ -152,7 +209,7 @@ def _innermost(error: BaseException) -> BaseException:
     return error
 
 
-def _inline(order: Order, report: Report) -> None:
+def _inline(order: Order, place: Place, report: Report) -> None:
     import torch
 
     from trainables.context import Context
@@ -160,12 +217,12 @@ def _inline(order: Order, report: Report) -> None:
 
     device = torch.device("cuda" if order.gpus and torch.cuda.is_available() else "cpu")
     context = Context(
-        folder=Path(order.folder), cache=Path(order.cache), device=device, report=report
+        folder=place.folder, cache=place.cache, device=device, report=report, kept=place.keep
     )
     run_trial(from_dict(order.config), context)
 
 
-def _by_trainer(order: Order, callbacks: list[Any]) -> None:
+def _by_trainer(order: Order, place: Place, callbacks: list[Any]) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -182,15 +239,25 @@ def _by_trainer(order: Order, callbacks: list[Any]) -> None:
         ),
         run_config=RunConfig(
             name=order.key,
-            storage_path=str(Path(order.folder).absolute().parent.parent / "train"),
+            **_of_train(place),
             callbacks=callbacks,
             # by default Ray Train would start a group that failed again, for ever
             failure_config=FailureConfig(max_failures=0),
         ),
     )
     trainer.fit()
-    if not (Path(order.folder) / "result.json").is_file():
+    result = place.folder / RESULT
+    if not (result.is_file() if place.copy is None else place.copy.pull(result)):
         raise RuntimeError("the workers ended without a result")
+
+
+def _of_train(place: Place) -> dict[str, Any]:
+    """Where Ray Train keeps what it needs, which every node reaches."""
+    folder = place.folder.absolute().parent.parent / "train"
+    if place.copy is None:
+        return {"storage_path": str(folder)}
+    there = place.copy.place_of(folder)
+    return {"storage_path": there, "storage_filesystem": place.copy.filesystem}
 
 
 def _worker(values: dict[str, Any]) -> None:
@@ -203,17 +270,30 @@ def _worker(values: dict[str, Any]) -> None:
     from trainables.trial import run_trial
 
     order = Order(**values)
-    place = ray.train.get_context()
+    place = Place.of(order)
+    ours = ray.train.get_context()
+    world = World(ours.get_world_rank(), ours.get_world_size())
     context = Context(
-        folder=Path(order.folder),
-        cache=Path(order.cache),
+        folder=place.folder,
+        cache=place.cache,
         device=ray.train.torch.get_device(),
-        world=World(place.get_world_rank(), place.get_world_size()),
+        world=world,
         parallelise=ray.train.torch.prepare_model,
         report=lambda metrics: ray.train.report(dict(metrics)),
+        kept=place.keep,
     )
-    with signs_of_life(context.folder, context.world.rank):
+    if place.copy is not None and world.rank == 0:
+        # the trial's own process has cleared it on its node alone
+        _clear(place.folder, SNAPSHOT, signs=False)
+    place.folder.mkdir(parents=True, exist_ok=True)
+    place.bring_snapshot()
+    with (
+        signs_of_life(place.folder, world.rank),
+        signs_from_afar(place.folder, world.rank, world.size, place.copy),
+    ):
         run_trial(from_dict(order.config), context)
+    if world.rank == 0:
+        place.deliver()
 
 
 def read_result(folder: Path) -> dict[str, Any]:
@@ -223,4 +303,4 @@ def read_result(folder: Path) -> dict[str, Any]:
         OSError: there is none.
         ValueError: it is damaged or was altered.
     """
-    return read_sealed(folder / "result.json")
+    return read_sealed(folder / RESULT)

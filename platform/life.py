@@ -19,10 +19,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from platform import warden
+from trainables.mirror import Mirror
 
 _BEAT_S = 2.0
 # above what a loaded machine or one long call into a library holds a thread up
 LOST_AFTER_S = 45.0
+# two of them may be missed before a sign is too late
+_EXCHANGE_S = 10.0
 _ALIVE, _WORKS, _SILENT = ".alive-", ".works-", ".silent-"
 # CPU time since the last sign that tells work from waiting: in 45 s an idle process of Ray's takes
 # 0.1 s, and on a machine with thirty times the work that it can do one that works takes more
@@ -68,6 +71,73 @@ def signs_of_life(
             with contextlib.suppress(OSError):
                 alive.unlink(missing_ok=True)
                 trial.works.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def signs_from_afar(folder: Path, rank: int, size: int, copy: Mirror | None) -> Iterator[None]:
+    """Brings the signs of a trial's processes to each other where they share no folder.
+
+    Args:
+        folder: of the trial on this node.
+        rank: of this process among those that share the trial.
+        size: how many they are.
+        copy: of the storage; None where they share the folder.
+    """
+    if copy is None or size == 1:
+        yield
+        return
+    over = threading.Event()
+    exchange = _Exchange(folder, rank, size, copy)
+
+    def turn() -> None:
+        while not over.wait(_EXCHANGE_S):
+            with contextlib.suppress(OSError):  # the place may be back the next time
+                exchange.turn()
+
+    thread = threading.Thread(target=turn, name="signs from afar", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        with contextlib.suppress(OSError):
+            exchange.close()
+
+
+class _Exchange:
+    """Of the signs that a process gets on, between the processes of a trial.
+
+    Args:
+        folder, rank, size, copy: as `signs_from_afar`.
+    """
+
+    def __init__(self, folder: Path, rank: int, size: int, copy: Mirror) -> None:
+        self._own = folder / f"{_WORKS}{rank}"
+        self._others = [folder / f"{_WORKS}{other}" for other in range(size) if other != rank]
+        self._seen: dict[Path, bytes | None] = {}
+        self._copy = copy
+        self._rank = rank
+
+    def turn(self) -> None:
+        """Tells the others of this one's last sign, and leaves a mark here for each of theirs."""
+        with contextlib.suppress(FileNotFoundError):  # it has not begun
+            self._copy.write(self._own, str(self._own.stat().st_mtime_ns).encode())
+        for other in self._others:
+            told = self._copy.read(other)
+            if told is not None and told != self._seen.get(other):
+                # not its own file, which it may have here, on this node, and tell of in its turn
+                self._mark(other).touch()
+            self._seen[other] = told
+
+    def close(self) -> None:
+        """Takes what is this process's away."""
+        for other in self._others:
+            self._mark(other).unlink(missing_ok=True)
+        self._copy.remove(self._own)
+
+    def _mark(self, other: Path) -> Path:
+        return other.with_name(f"{other.name}-told-to-{self._rank}")
 
 
 def fell_silent(folder: Path) -> bool:

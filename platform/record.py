@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+from platform.copies import place
+
 if TYPE_CHECKING:
     from platform.plan import Plan, PlannedTrial
 
@@ -105,7 +107,7 @@ def _source(commit: str) -> dict[str, str]:
 
 def _description(plan: Plan, page: str) -> str:
     commands = "\n".join(
-        f"    python -m analysis.{name} {plan.name} --storage {plan.storage}"
+        f"    python -m analysis.{name} {plan.name} --storage {place(plan)}"
         for name in ("report", "tables", "samples", "tsne", "ablation")
     )
     return f"""**Question.** {plan.question}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from platform import resources
+from platform import copies, resources
 from platform.limits import Limits, seconds
 from platform.plan import LaunchConfig, Launcher, Plan, difference, is_abandoned, read_plan
 from platform.planning import make_plan
@@ -19,6 +19,7 @@ from platform.studies import NAME, NAMES, StudyError, find_study, is_file
 from search_spaces import STUDIES, SearchConfig, Study
 from trainables.config import TrialConfig, to_dict
 from trainables.errors import ConfigError, UserError
+from trainables.mirror import is_address
 from trainables.overrides import close_names, flatten
 
 LAUNCHERS: tuple[str, ...] = get_args(Launcher)
@@ -114,7 +115,7 @@ def plan_request(request: Request, faults: list[str]) -> tuple[Request, Plan]:
         faults.append(f"--seed {seed} is outside [0, 2^32)")
         seed = None
     request.limits = _limits(request, faults)
-    _look_at_storage(Path(request.storage), faults)
+    _find_storage(request, faults)
     if request.sync is not None:
         if request.name not in (None, request.sync):
             faults.append(f"--sync {request.sync} and --name {request.name} name two sweeps")
@@ -312,6 +313,17 @@ def _number(
     except ValueError:
         faults.append(f"{option} {text!r} is not {wanted}")
         return None
+
+
+def _find_storage(request: Request, faults: list[str]) -> None:
+    """Behind an address lies what this node has a folder for, which stands in its place."""
+    if is_address(request.storage):
+        try:
+            request.storage = str(copies.find(request.storage))
+        except UserError as error:
+            faults.append(str(error))
+            request.storage = "runs"  # what else is wrong is told too
+    _look_at_storage(Path(request.storage), faults)
 
 
 def _look_at_storage(storage: Path, faults: list[str]) -> None:

@@ -14,46 +14,53 @@ from pathlib import Path
 from typing import Any
 
 from platform import images
+from platform.copies import Copy
 from platform.launch import read_result
 from platform.ledger import Ledger
 from platform.plan import Plan, PlannedTrial
 from platform.results import write_json
 from trainables.data import Dataset
 from trainables.sealed import read_sealed, seal
+from trainables.sections.names import RESULT
 
 MARK = "reused.json"  # in the folder of a trial that was taken over: whose it was
-_RESULT = "result.json"
 
 
-def enter(plan: Plan, trial: PlannedTrial) -> None:
+def enter(plan: Plan, trial: PlannedTrial, copy: Copy) -> None:
     """Makes a finished trial known to the other sweeps of its storage."""
     place = plan.trial_folder(trial).relative_to(plan.storage)
     path = _entry(plan, trial.key)
     with contextlib.suppress(OSError):  # without it the trial is run again, no more
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, seal({"folder": place.as_posix()}))
+        copy.give_entry(path)
 
 
-def take_over(plan: Plan, ledger: Ledger, datasets: Mapping[str, Dataset]) -> list[PlannedTrial]:
+def take_over(
+    plan: Plan, ledger: Ledger, datasets: Mapping[str, Dataset], copy: Copy
+) -> list[PlannedTrial]:
     """Ends outstanding trials by what other sweeps of the storage found, files and all.
 
     Args:
         plan: the sweep.
         ledger: its own.
         datasets: of its trials, by `images.load_all`.
+        copy: of the sweep, where its storage has an address.
 
     Returns:
         The trials that were taken over.
     """
     taken: list[PlannedTrial] = []
+    copy.take_entries()
     while fresh := [t for t in ledger.queued() if _entry(plan, t.key).is_file()]:
         before = len(taken)
         for trial in fresh:
-            found = _found(plan, trial, datasets[images.key_of(trial.config.data)])
+            found = _found(plan, trial, datasets[images.key_of(trial.config.data)], copy)
             if found is None:
                 continue
             with contextlib.suppress(OSError, ValueError):  # that sweep is being removed
                 _copy(found, plan.trial_folder(trial), plan.storage)
+                copy.give_trial(plan.trial_folder(trial))
                 result = read_result(plan.trial_folder(trial))
                 ledger.take_in(trial, result)
                 taken.append(trial)
@@ -66,10 +73,11 @@ def _entry(plan: Plan, key: str) -> Path:
     return plan.cache / "trials" / f"{key}.json"
 
 
-def _found(plan: Plan, trial: PlannedTrial, dataset: Dataset) -> Path | None:
+def _found(plan: Plan, trial: PlannedTrial, dataset: Dataset, copy: Copy) -> Path | None:
     """The folder of an equal trial, whole, that another sweep has run."""
     try:
         folder = plan.storage / str(read_sealed(_entry(plan, trial.key))["folder"])
+        copy.take_trial(folder)
         result = read_result(folder)
     except (OSError, ValueError, KeyError):  # that sweep was removed, or is not whole
         return None
@@ -99,7 +107,7 @@ def _copy(source: Path, target: Path, storage: Path) -> None:
     if not first.is_file():
         write_json(target / MARK, {"from": source.relative_to(storage).as_posix()})
     names = sorted(path.name for path in source.iterdir() if path.is_file())
-    for name in [*(each for each in names if each != _RESULT), _RESULT]:
+    for name in [*(each for each in names if each != RESULT), RESULT]:
         if not name.startswith("."):
             shutil.copyfile(source / name, target / f".{name}")
             (target / f".{name}").replace(target / name)

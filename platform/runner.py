@@ -15,6 +15,7 @@ from platform.dispatch import Dispatch, Outcome
 from platform.launch import Failure, Order
 
 if TYPE_CHECKING:
+    from platform.copies import Copy
     from platform.ledger import Ledger
     from platform.limits import Limits
     from platform.plan import Plan
@@ -32,6 +33,7 @@ def run(
     progress: Progress,
     phases: Phases,
     limits: Limits,
+    copy: Copy,
     *,
     address: str | None = None,
     debug: bool = False,
@@ -45,6 +47,7 @@ def run(
         progress: tells the user.
         phases: of the session's time.
         limits: of this session.
+        copy: of the sweep, where its storage has an address.
         address: of a cluster that this process has joined; None for a Ray of its own.
         debug: lets Ray's own log through.
 
@@ -59,7 +62,7 @@ def run(
         phases.begin("of work that trials share")
         stages.build(plan, progress.stage)
         phases.begin("of trials")
-        dispatch = Dispatch(plan, ledger, recorder, progress, limits, phases)
+        dispatch = Dispatch(plan, ledger, recorder, progress, limits, phases, copy)
         return _fit(dispatch, _of_cluster(plan) if address else _of_machine(plan))
 
 

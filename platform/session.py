@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from filelock import FileLock, Timeout
 
 from platform import estimate, images, launch, resources, reuse, weights
+from platform.copies import Copy, InUseError, place
 from platform.grace import INTERRUPTED, Grace
 from platform.ledger import Ledger
 from platform.limits import Limits
@@ -27,10 +28,6 @@ from trainables.data import Dataset
 from trainables.errors import UserError
 
 FINISHED, SOME_FAILED = 0, 1
-
-
-class InUseError(UserError):
-    """Another process runs this sweep."""
 
 
 def run(
@@ -71,23 +68,28 @@ def run(
     phases = Phases("to start")
     plan.storage.mkdir(parents=True, exist_ok=True)
     grace = Grace()
-    with _sole_driver(plan), grace.of_sigterm():
+    copy = Copy(plan)
+    with _sole_driver(plan), copy.held(), grace.of_sigterm():
         weights.check_all(plan)
         datasets = images.load_all(plan)
+        if resume:
+            copy.take()
         with _folder(plan, resume=resume):
             ledger, recorder = _open(
                 plan, datasets.values(), resume=resume, tracking_uri=tracking_uri
             )
         if retry_failed and ledger.retry_failed():
             ledger.recover()  # a session that was killed may have run them already
-        taken = reuse.take_over(plan, ledger, datasets) if reuse_others else []
+        taken = reuse.take_over(plan, ledger, datasets, copy) if reuse_others else []
         _catch_up(plan, ledger, recorder)
+        copy.begin()
         session = _Session(
             plan,
             ledger,
             recorder,
             phases,
             limits or Limits(),
+            copy,
             tracking_uri,
             stream,
             report,
@@ -101,6 +103,7 @@ def run(
         except UserError:
             if not resume and ledger.outstanding() == plan.total:
                 shutil.rmtree(plan.folder, ignore_errors=True)
+                copy.drop()
             raise
 
 
@@ -185,6 +188,7 @@ class _Session:
     recorder: Recorder
     phases: Phases
     limits: Limits
+    copy: Copy
     tracking_uri: str | None
     stream: TextIO
     report: bool = True
@@ -217,6 +221,7 @@ class _Session:
                     progress,
                     self.phases,
                     self.limits,
+                    self.copy,
                     address=self.address,
                     debug=debug,
                 )
@@ -239,7 +244,11 @@ class _Session:
         report = self._report() if status == "finished" and self.report else []
         times = [f"Time: {self.phases.describe()}.", *trial_times(ledger.entries())]
         self._tell([*times, "", *report])
-        return self._end(status, reason)
+        lacking = self.copy.give()
+        ended = self._end(status, reason)
+        if lacking:
+            self._tell([f"error: {lacking}"])
+        return ended or int(bool(lacking))
 
     def _report(self) -> list[str]:
         self.phases.begin("for the report")
@@ -253,6 +262,7 @@ class _Session:
         self.ledger.interrupt()
         self._write_results()
         self.recorder.close("interrupted", most_s=5.0)
+        self.copy.give()
         self._end("interrupted", "")
 
     def _opening(self) -> list[str]:
@@ -260,12 +270,12 @@ class _Session:
         ended = counts["finished"] + counts["failed"] + counts["pruned"]
         done = f", {ended} of them done before" if ended else ""
         if self.taken:
-            done += f" ({self.taken} by other sweeps of {plan.storage}; --no-reuse runs them anew)"
+            done += f" ({self.taken} by other sweeps of {place(plan)}; --no-reuse runs them anew)"
         return [
             f"Sweep {plan.name}: {plan.question}",
             f"{counted(self.ledger.total(), 'trial')}{done}, "
             f"{resources.concurrency(plan, *self.machines)} at once{self._where()}, "
-            f"in {plan.folder}/",
+            f"in {place(plan)}/{plan.name}/",
         ]
 
     def _where(self) -> str:
@@ -332,16 +342,20 @@ def sync(plan: Plan, *, tracking_uri: str | None = None, stream: TextIO = sys.st
     Raises:
         UserError: the sweep runs, its folder is damaged, or MLflow cannot be used.
     """
-    with _sole_driver(plan):
+    copy = Copy(plan)
+    with _sole_driver(plan), copy.held():
+        copy.take()
         ledger = Ledger.open(plan)
         with FileLock(plan.storage / ".mlflow.lock"):
             recorder = Recorder(plan, tracking_uri)
         ledger.recover()
         count = _catch_up(plan, ledger, recorder)
         recorder.close("interrupted" if ledger.outstanding() else "finished")
+        lacking = copy.give()
     missed = f"; it has not taken {counted(len(recorder.missed), 'event')}"
     stream.write(
         f"Sweep {plan.name}: {counted(count, 'trial')} added to the record in MLflow at "
         f"{recorder.shown_uri}{missed if recorder.missed else ''}\n"
+        + (f"error: {lacking}\n" if lacking else "")
     )
-    return SOME_FAILED if recorder.missed else FINISHED
+    return SOME_FAILED if recorder.missed or lacking else FINISHED

@@ -14,8 +14,10 @@ import ray
 from ray.util.queue import Empty, Queue
 
 from platform import cluster
+from platform.copies import storage_address
 from trainables.config import TrialConfig, to_dict
 from trainables.errors import NonFiniteError
+from trainables.mirror import working_copy
 from trainables.overrides import from_dict
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def build(plan: Plan, watch: Watch) -> None:
     from trainables.stages import stage_keys
 
     queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": cluster.beside_driver()})
+    address = storage_address(plan)
     wanted: dict[str, dict[str, TrialConfig]] = {}
     for trial in plan.trials:
         for stage, key in stage_keys(trial.config).items():
@@ -51,7 +54,7 @@ def build(plan: Plan, watch: Watch) -> None:
     for together in _ORDER:
         tasks = [
             remote.options(num_cpus=1, num_gpus=_gpus(plan, stage)).remote(
-                stage, to_dict(config), str(plan.cache.absolute()), queue
+                stage, to_dict(config), str(plan.cache.absolute()), address, queue
             )
             for stage in together
             for config in wanted.get(stage, {}).values()
@@ -81,8 +84,10 @@ def _await(tasks: list[Any], queue: Queue, watch: Watch) -> None:
                 # each trial that needs this meets it again, and fails alone and by its name
 
 
-def _build_stage(stage: str, config: dict[str, Any], cache: str, queue: Queue) -> None:
-    """Runs on a worker: builds one stage into the cache."""
+def _build_stage(
+    stage: str, config: dict[str, Any], cache: str, address: str, queue: Queue
+) -> None:
+    """Runs on a worker: builds one stage into the cache, or into this node's copy of it."""
     import torch
 
     from trainables import base_models, domain_network, stages, tokens
@@ -99,7 +104,8 @@ def _build_stage(stage: str, config: dict[str, Any], cache: str, queue: Queue) -
             queue.put((label, step, total))
 
     device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
-    context = Context(cache=Path(cache), device=device, progress=tell)
+    here = working_copy(address).local / Path(cache).name if address else Path(cache)
+    context = Context(cache=here, device=device, progress=tell)
     if stage == "networks":
         stages.check_networks(trial, context)
         return

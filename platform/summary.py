@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from platform.copies import place
 from platform.record import without_password
 from platform.variants import Row, Variant, failures, is_feasible, metric_labels, variants
 
@@ -119,7 +120,8 @@ def commands(plan: Plan, tracking_uri: str, page: str) -> list[str]:
         page: of MLflow's user interface, from `#` on.
     """
     python = interpreter()
-    where = "" if plan.storage == Path("runs") else f" --storage {shlex.quote(str(plan.storage))}"
+    storage = place(plan)
+    where = "" if storage == "runs" else f" --storage {shlex.quote(storage)}"
     analyses = {
         "report": "one page on all of it; --publish puts it into the record",
         "tables": "the paper's CSV files, Markdown, LaTeX",
@@ -127,7 +129,10 @@ def commands(plan: Plan, tracking_uri: str, page: str) -> list[str]:
         "tsne": "embeddings of forget and retain images",
         "ablation": "forget_alpha against retain and forget distance",
     }
-    lines = [f"Everything is in {plan.folder}/ (results.parquet: a row a trial). To look further:"]
+    lines = [
+        f"Everything is in {storage}/{plan.name}/ (results.parquet: a row a trial).",
+        "To look further:",
+    ]
     asked = [(f"{python} -m analysis.{n} {plan.name}{where}", text) for n, text in analyses.items()]
     if not tracking_uri.startswith("http"):
         uri = shlex.quote(_database(tracking_uri))
@@ -170,8 +175,8 @@ def _command(plan: Plan, tracking_uri: str | None, *options: str) -> str:
         parts = ["python", "-m", "platform.submit", *options]
     else:
         parts = [interpreter(), "-m", "platform.sweep", *options]
-    if plan.storage != Path("runs"):
-        parts += ["--storage", str(plan.storage)]
+    if place(plan) != "runs":
+        parts += ["--storage", place(plan)]
     if tracking_uri:
         parts += ["--tracking-uri", without_password(tracking_uri)]
     return shlex.join(parts)

@@ -124,7 +124,7 @@ def _parser() -> _Parser:
         help="any field of a trial, or search.trials; a list a,b enumerates; repeatable",
     )
     add("--name", help="of the sweep; default: the study's, with a number if that is in use")
-    add("--storage", metavar="DIR", default="runs", help="folder of sweeps; default: ./runs")
+    add("--storage", metavar="DIR", default="runs", help="of sweeps, or s3://...; default: ./runs")
     add("--resume", action="store_true", help="go on with what is outstanding of a sweep")
     add("--retry-failed", action="store_true", help="--resume, and its failed trials once more")
     add("--max-failures", metavar="N", help="times a crashed trial is tried again; default: 2")

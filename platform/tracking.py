@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from platform import publish as publishing
 from platform import record
+from platform.copies import fetched, give, record_folder
 from platform.delivery import Delivery, Event
 from platform.environment import git_state
 from platform.importance import importances
@@ -58,6 +59,8 @@ __all__ = [
     "UserError",
     "Variant",
     "failures",
+    "fetched",
+    "give",
     "importances",
     "is_feasible",
     "label",
@@ -106,7 +109,7 @@ class Recorder:
     """
 
     def __init__(self, plan: Plan, tracking_uri: str | None = None) -> None:
-        storage = plan.storage.resolve()
+        storage = record_folder(plan.folder)
         self.tracking_uri = tracking_uri or f"sqlite:///{storage / 'mlflow.db'}"
         self.missed: list[Event] = []
         self._plan = plan
@@ -401,7 +404,7 @@ def publish(
     Raises:
         RecordError: there is no report, MLflow cannot be used, or it has no run of the sweep.
     """
-    database = sweep.folder.parent.resolve() / "mlflow.db"
+    database = record_folder(sweep.folder) / "mlflow.db"
     uri = tracking_uri or f"sqlite:///{database}"
     if not tracking_uri and not database.is_file():
         raise RecordError(f"{database} is missing: --tracking-uri names the MLflow of the sweep")

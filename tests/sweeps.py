@@ -153,7 +153,10 @@ def _family(pid: int) -> set[str]:
 def _present() -> dict[str, str]:
     """Every process, by its number and its start, with its parent's number; no zombies."""
     listed = subprocess.run(
-        ["ps", "-A", "-ww", "-o", "ppid=,stat=,pid=,lstart="], capture_output=True, text=True, check=True
+        ["ps", "-A", "-ww", "-o", "ppid=,stat=,pid=,lstart="],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     rows = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
     return {each: parent for parent, state, each in rows if not state.startswith("Z")}

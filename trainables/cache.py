@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from trainables.config import content_key
 from trainables.errors import CheckpointError
+from trainables.mirror import Mirror
 from trainables.sealed import read_sealed, seal
 
 _MATERIAL = "material.json"
@@ -28,7 +29,8 @@ def build_once(
 
     One process builds and others wait. A folder appears whole, by a rename; a build that fails or
     is killed leaves nothing that a later one would take for finished. Each process holds what it
-    finds against the digests that were taken when it was made, once.
+    finds against the digests that were taken when it was made, once. A cache that is a node's copy
+    of one behind an address looks there before it builds, and brings there what it built.
 
     Args:
         root: of the cache.
@@ -38,6 +40,7 @@ def build_once(
 
     Raises:
         CheckpointError: a file of it was altered since.
+        OSError: the cache is a copy, and its address cannot be reached.
     """
     folder = folder_of(root, kind, material)
     if folder.is_dir():
@@ -51,6 +54,11 @@ def build_once(
             return folder
         # a build that was killed left this: the lock is ours, so nobody writes there now
         shutil.rmtree(temporary, ignore_errors=True)
+        elsewhere = Mirror.of(root)
+        if elsewhere is not None and elsewhere.pull(folder, into=temporary, last=_MATERIAL):
+            _refuse_altered(temporary, f"{elsewhere.address}: {folder.name}")
+            temporary.replace(folder)
+            return folder
         temporary.mkdir()
         try:
             build(temporary)
@@ -60,6 +68,8 @@ def build_once(
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+        if elsewhere is not None:
+            elsewhere.push(folder, last=_MATERIAL)
     return folder
 
 
@@ -81,6 +91,10 @@ def _sha256(path: Path) -> str:
 
 @functools.cache
 def _verify(folder: Path) -> None:
+    _refuse_altered(folder, str(folder))
+
+
+def _refuse_altered(folder: Path, name: str) -> None:
     try:
         made = read_sealed(folder / _MATERIAL)["files"]
         wrong = sorted(dict(made.items() ^ _digests(folder).items()))
@@ -88,7 +102,7 @@ def _verify(folder: Path) -> None:
         wrong = [f"{_MATERIAL} ({error})"]
     if wrong:
         raise CheckpointError(
-            f"{folder}: {', '.join(wrong)[:200]} is not as it was made; remove this folder, and it "
+            f"{name}: {', '.join(wrong)[:200]} is not as it was made; remove this folder, and it "
             "is built anew"
         )
 

@@ -13,6 +13,7 @@ from trainables.training import Parallelise
 
 Report = Callable[[Mapping[str, float]], None]
 Progress = Callable[[str, int, int], None]
+Kept = Callable[[Path], None]
 
 
 def _silent_report(metrics: Mapping[str, float]) -> None:
@@ -20,6 +21,10 @@ def _silent_report(metrics: Mapping[str, float]) -> None:
 
 
 def _silent_progress(label: str, step: int, total: int) -> None:
+    pass
+
+
+def _silent_kept(path: Path) -> None:
     pass
 
 
@@ -36,6 +41,7 @@ class Context:
         report: told the metrics of every evaluation, `step` among them; ranks above 0 tell nothing,
             at the same moments.
         progress: told (label, steps done, steps in total) of the work that trials share.
+        kept: told of each file that another attempt at the trial goes on from.
         threads: torch threads of unlearning and evaluation.
     """
 
@@ -46,4 +52,5 @@ class Context:
     parallelise: Parallelise = lambda module: module
     report: Report = _silent_report
     progress: Progress = _silent_progress
+    kept: Kept = _silent_kept
     threads: int = 1

@@ -27,12 +27,10 @@ from trainables.models import CompletionModel
 from trainables.networks import Weights, find_weights, material
 from trainables.optimisation import Progress
 from trainables.sealed import seal
-from trainables.sections.names import SNAPSHOT
+from trainables.sections.names import RESULT, SNAPSHOT
 from trainables.snapshots import Snapshot, read_snapshot, write_snapshot
 from trainables.stages import Prepared, load_models, prepare
 from trainables.training import Recipe, Running, threads, train
-
-RESULT = "result.json"
 
 
 class _Clock:
@@ -231,6 +229,7 @@ def _keep_snapshots(
             Snapshot(step, progress.tensors(), tuple(measured.history)),
             mine,
         )
+        context.kept(context.folder / SNAPSHOT)
 
     running.begin, running.keep = begin, keep
 

@@ -21,6 +21,7 @@ TREE = {
     "trainables/__init__.py": "",
     "trainables/errors.py": "",
     "trainables/parallel.py": "",
+    "trainables/mirror.py": "import trainables.errors",
     "trainables/sealed.py": "",
     "trainables/sections/__init__.py": "import trainables.errors",
     "trainables/config.py": "import trainables.sections",

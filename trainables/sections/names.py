@@ -53,4 +53,5 @@ IMAGE_MULTIPLES: dict[ModelName, int] = {
     "palette_places2": 8,
 }
 # what a killed trial goes on from, in its folder
+RESULT = "result.json"
 SNAPSHOT = "snapshot.safetensors"
