@@ -12,16 +12,59 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.sweeps import descendants
+from tests.sweeps import ROOT, Ended, descendants
 
+# prints the node of each worker
+_TWO_WORKERS = """
+import sys
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.util.state import list_actors
+from platform import cluster, launch
+from trainables.config import TrialConfig, to_dict
+from trainables.overrides import apply_overrides
+
+class Holder:
+    def holds(self):
+        return True
+
+address, dashboard, folder, cache, name, storage = sys.argv[1:]
+settings = {"method": "noisy_label", "unlearn.steps": 10, "unlearn.eval_every": 5}
+settings |= {"unlearn.forget_batch": 8, "unlearn.retain_batch": 8, "data.train_per_class": 32}
+settings |= {"pretrain.steps": 20, "pretrain.shipped": False, "extractor.steps": 20}
+config = apply_overrides(TrialConfig(), settings | {"evaluation.tsne_points": 10})
+cluster.join(address)
+holders = []
+if name == "apart":
+    for node in [each for each in ray.nodes() if each["Alive"]]:
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        holder = ray.remote(num_cpus=0.5)(Holder).options(scheduling_strategy=there).remote()
+        ray.get(holder.holds.remote())
+        holders.append(holder)
+order = launch.Order(
+    key=config.key(), config=to_dict(config), folder=folder, cache=cache, address=storage,
+    trainer=True, workers=2,
+)
+failure = launch.execute(order, lambda metrics: None)
+assert failure is None, failure
+job = ray.get_runtime_context().get_job_id()
+for actor in list_actors(address=dashboard, limit=1000):
+    if actor.class_name == "RayTrainWorker" and actor.job_id == job:
+        print(actor.node_id)
+"""
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 STARTING_S = 400
 
 
 class Nodes:
-    """A head and what joins it.
+    """A head and what joins it; each has a folder of its own for temporary files.
+
+    Args:
+        cpus: of the head.
+        variables: of every node's environment, and of those who use the cluster.
 
     Attributes:
         address: of the head, as a node of the cluster names it.
@@ -29,7 +72,7 @@ class Nodes:
         environment: of those who may use the cluster.
     """
 
-    def __init__(self, cpus: int = 1) -> None:
+    def __init__(self, cpus: int = 1, variables: Mapping[str, str] | None = None) -> None:
         # Ray's sockets lie below it, and their paths must be short
         self.folder = Path(tempfile.mkdtemp(prefix="nodes-", dir="/tmp"))
         # all of 127.0.0.0/8 is loopback: no two clusters of this machine share a port
@@ -45,6 +88,7 @@ class Nodes:
             # of a loaded machine: Ray gives up after 30 and 60 s
             "RAY_raylet_start_wait_time_s": str(STARTING_S),
             "RAY_DASHBOARD_STARTUP_TIMEOUT_S": str(STARTING_S),
+            **(variables or {}),
         }
         port = _free_port()
         self.dashboard = f"http://127.0.0.1:{port}"
@@ -76,7 +120,7 @@ class Nodes:
         with log.open("wb") as file:
             self._nodes[address] = subprocess.Popen(
                 [*command, "--num-cpus", str(cpus), "--num-gpus", "0"],
-                env=self.environment,
+                env={**self.environment, "TMPDIR": str(self.temporary(address))},
                 cwd=self.folder,
                 stdout=file,
                 stderr=file,
@@ -87,6 +131,50 @@ class Nodes:
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.5)
         return address
+
+    def temporary(self, name: str) -> Path:
+        """The folder for temporary files of a node, or of a machine that has none."""
+        made = self.folder / f"tmp-{name}"
+        made.mkdir(exist_ok=True)
+        return made
+
+    def call(
+        self,
+        command: Sequence[str],
+        seen: Callable[[str], None] | None = None,
+        machine: str = "laptop",
+    ) -> Ended:
+        """A call by one who may use the cluster, from a folder that has nothing to do with it.
+
+        Args:
+            command: what is called.
+            seen: shown each line that it prints, as it comes.
+            machine: where it is called; each has a folder of its own for temporary files.
+        """
+        lines: list[str] = []
+        environment = {
+            **self.environment,
+            "PYTHONPATH": str(ROOT),
+            "TMPDIR": str(self.temporary(machine)),
+        }
+        errors = self.folder / f"errors-{secrets.token_hex(4)}"
+        with (
+            errors.open("w") as file,
+            subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                text=True,
+            ) as process,
+        ):
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.append(line)
+                if seen is not None:
+                    seen(line)
+        return Ended(process.returncode, "".join(lines), errors.read_text(), frozenset())
 
     def kill(self, address: str) -> None:
         """A node is gone at once, with all that runs on it."""
@@ -105,6 +193,18 @@ class Nodes:
         for address in reversed(list(self._nodes)):
             self.kill(address)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def two_workers(nodes: Nodes, folder: str, cache: str, name: str, storage: str = "") -> list[str]:
+    """The command of a trial of two workers, which prints the node of each.
+
+    Args:
+        nodes: of the cluster.
+        folder, cache, storage: of its `Order`.
+        name: `apart` holds half of each node's CPU, so that no node has room for both.
+    """
+    arguments = [nodes.address, nodes.dashboard, folder, cache, name, storage]
+    return [sys.executable, "-c", _TWO_WORKERS, *arguments]
 
 
 def _free_port() -> int:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from platform.launch import read_result
-from tests.nodes import Nodes
-from tests.sweeps import PAIR, ROOT, Ended, run, sweep, times
+from tests.nodes import Nodes, two_workers
+from tests.sweeps import PAIR, run, sweep, times
 from trainables.sections.names import SNAPSHOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -27,43 +26,6 @@ TWO = ("max_loss", "ours")
 PATIENCE_S = 900
 
 WEIGHTS = "weights.safetensors"
-# prints the node of each worker
-TWO_WORKERS = """
-import sys
-import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from ray.util.state import list_actors
-from platform import cluster, launch
-from trainables.config import TrialConfig, to_dict
-from trainables.overrides import apply_overrides
-
-class Holder:
-    def holds(self):
-        return True
-
-address, dashboard, folder, cache, name = sys.argv[1:]
-settings = {"method": "noisy_label", "unlearn.steps": 10, "unlearn.eval_every": 5}
-settings |= {"unlearn.forget_batch": 8, "unlearn.retain_batch": 8, "data.train_per_class": 32}
-settings |= {"pretrain.steps": 20, "pretrain.shipped": False, "extractor.steps": 20}
-config = apply_overrides(TrialConfig(), settings | {"evaluation.tsne_points": 10})
-cluster.join(address)
-holders = []
-if name == "apart":
-    for node in [each for each in ray.nodes() if each["Alive"]]:
-        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        holder = ray.remote(num_cpus=0.5)(Holder).options(scheduling_strategy=there).remote()
-        ray.get(holder.holds.remote())
-        holders.append(holder)
-order = launch.Order(
-    key=config.key(), config=to_dict(config), folder=folder, cache=cache, trainer=True, workers=2
-)
-failure = launch.execute(order, lambda metrics: None)
-assert failure is None, failure
-job = ray.get_runtime_context().get_job_id()
-for actor in list_actors(address=dashboard, limit=1000):
-    if actor.class_name == "RayTrainWorker" and actor.job_id == job:
-        print(actor.node_id)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -77,32 +39,6 @@ def nodes() -> Iterator[Nodes]:
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every node has it by the same path: a folder that is mounted everywhere."""
     return tmp_path_factory.mktemp("shared")
-
-
-def called(
-    nodes: Nodes, command: Sequence[str], seen: Callable[[str], None] | None = None
-) -> Ended:
-    """A call by one who may use the cluster, from a folder that has nothing to do with it."""
-    lines: list[str] = []
-    environment = {**nodes.environment, "PYTHONPATH": str(ROOT)}
-    errors = nodes.folder / "errors"
-    with (
-        errors.open("w") as file,
-        subprocess.Popen(
-            command,
-            cwd=nodes.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=file,
-            text=True,
-        ) as process,
-    ):
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line)
-            if seen is not None:
-                seen(line)
-    return Ended(process.returncode, "".join(lines), errors.read_text(), frozenset())
 
 
 def submission(
@@ -141,12 +77,12 @@ def test_a_job_is_followed_stopped_resumed_and_reported(nodes: Nodes, storage: P
         lines.append(line)
         if line.startswith("[1/2] "):
             command = ray(told("".join(lines), "stop"))
-            stopper.append(threading.Thread(target=called, args=(nodes, command)))
+            stopper.append(threading.Thread(target=nodes.call, args=(command,)))
             stopper[0].start()
 
     stopper: list[threading.Thread] = []
     command = submission(nodes, storage, *PAIR, *LONG, options=["--name", "job", "--no-reuse"])
-    stopped = called(nodes, command, stop)
+    stopped = nodes.call(command, stop)
     assert stopper, stopped
     stopper[0].join()
     assert stopped.status == 130, stopped
@@ -160,7 +96,7 @@ def test_a_job_is_followed_stopped_resumed_and_reported(nodes: Nodes, storage: P
     again = stopped.out.partition("To go on:\n")[2].splitlines()[0]
     words = shlex.split(again)
     assert words[:3] == ["python", "-m", "platform.submit"]
-    resumed = called(nodes, [sys.executable, *words[1:], "--python", sys.executable])
+    resumed = nodes.call([sys.executable, *words[1:], "--python", sys.executable])
     assert resumed.status == 0, resumed
     assert "1 of them done before" in resumed.out
     after = times(storage / "job")
@@ -192,7 +128,7 @@ def test_a_node_that_is_lost_costs_its_trial_a_retry(nodes: Nodes, storage: Path
 
     killer = threading.Thread(target=kill)
     killer.start()
-    ended = called(nodes, sweep(storage, *settings, options=options))
+    ended = nodes.call(sweep(storage, *settings, options=options))
     killer.join()
     assert killed, ended
     assert ended.status == 0, ended
@@ -209,8 +145,7 @@ def test_two_workers_on_two_nodes_are_two_on_one(nodes: Nodes, storage: Path) ->
     results = {}
     for name, on in (("apart", 2), ("together", 1)):
         folder = storage / "spread" / "trials" / name
-        arguments = [nodes.address, nodes.dashboard, str(folder), str(storage / "cache"), name]
-        ended = called(nodes, [sys.executable, "-c", TWO_WORKERS, *arguments])
+        ended = nodes.call(two_workers(nodes, str(folder), str(storage / "cache"), name))
         assert ended.status == 0, ended
         assert len(set(ended.out.split())) == on, ended
         results[name] = (read_result(folder)["metrics"], (folder / WEIGHTS).read_bytes())
