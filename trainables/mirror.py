@@ -15,6 +15,7 @@ import re
 import shutil
 import sqlite3
 import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 # they replace a file by one request; elsewhere a file is written beside its place and renamed
 _OBJECT_STORES = ("s3", "gcs", "abfs")
 _MARK = ".copy-of"
-_SECRET = re.compile(r"://[^/?]*:[^/?]*@|[?&][^=]*(?:secret|token|password|key)[^=]*=", re.I)
+_SECRET = re.compile(r"://[^?@]*:[^?@]*@|[?&][^=]*(?:secret|token|password|key)[^=]*=", re.I)
 
 
 class StorageError(UserError):
@@ -190,7 +191,7 @@ class Mirror:
         Raises:
             StorageError: they cannot, with the reason in a line.
         """
-        probe = self.local / f".reached-{os.getpid()}"
+        probe = self.local / f".reached-{uuid.uuid4().hex}"
         try:
             self.write(probe, b"reached")
             found = self.read(probe)
@@ -250,7 +251,8 @@ class Mirror:
                 raise
             return
         folder, _, own = at.rpartition("/")
-        beside = f"{folder}/.{own}.{os.getpid()}"
+        # processes of two nodes may have one number
+        beside = f"{folder}/.{own}.{uuid.uuid4().hex}"
         self.filesystem.create_dir(folder)
         with self.filesystem.open_output_stream(beside) as stream:
             fill(stream)
@@ -261,7 +263,7 @@ class Mirror:
             if _same(file.stat(), there):
                 return
         file.parent.mkdir(parents=True, exist_ok=True)
-        beside = file.with_name(f".{file.name}.{os.getpid()}")
+        beside = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
         try:
             with (
                 self.filesystem.open_input_stream(self._at(name)) as stream,
@@ -314,10 +316,13 @@ def _working_folder(address: str) -> Path:
 def unreachable(address: str, error: Exception) -> StorageError:
     """That an address cannot be used, in a line with the remedy."""
     line = " ".join(str(error).split())[:240]
-    return StorageError(
-        f"--storage {address} cannot be used ({line}): the bucket must exist, and the environment "
-        "say who asks, such as by AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION"
-    )
+    remedy = "it must be there, and this user may write to it"
+    if address.startswith("s3:"):
+        remedy = (
+            "the bucket must exist, and the environment say who asks: AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY, AWS_REGION"
+        )
+    return StorageError(f"--storage {address} cannot be used ({line}): {remedy}")
 
 
 @functools.cache

@@ -138,7 +138,7 @@ def test_it_is_shared_work_beside_the_original(
     config = tiny(method="retrained", pretrain__threads=1)
     assert any({"base", "retrained"} <= set(together) for together in stages._ORDER)
     told: Queue[tuple[str, int, int]] = Queue()
-    stages._build_stage("retrained", to_dict(config), str(tmp_path), told)
+    stages._build_stage("retrained", to_dict(config), str(tmp_path), "", told)
     assert len([path for path in tmp_path.glob("retrained-*") if path.is_dir()]) == 1
     assert list(told.queue)[-1] == ("pretraining mae_tiny without the forget classes", 5, 5)
 
