@@ -54,6 +54,10 @@ class ClusterError(UserError):
     """A cluster that cannot be joined, or that a sweep cannot run on."""
 
 
+class StartError(RuntimeError):
+    """A Ray of a sweep's own that did not come up. No fault of what the user gave."""
+
+
 @contextmanager
 def local(cpus: int, gpus: int, *, debug: bool = False) -> Iterator[None]:
     """A Ray of this sweep's own on this machine, for the time of the block.
@@ -62,6 +66,9 @@ def local(cpus: int, gpus: int, *, debug: bool = False) -> Iterator[None]:
         cpus: that it may schedule.
         gpus: that it may schedule.
         debug: lets Ray's own log through.
+
+    Raises:
+        StartError: it does not come up.
     """
     _prepare()
     # workers import the packages from where the driver did, installed or not
@@ -69,7 +76,14 @@ def local(cpus: int, gpus: int, *, debug: bool = False) -> Iterator[None]:
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     try:
-        _start(debug, address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False)
+        try:
+            _start(debug, address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False)
+        except Exception as error:  # Ray's own, of whichever part did not come up
+            line = " ".join(str(error).split())[:200]
+            raise StartError(
+                f"Ray did not start on this machine ({line}): it waits 30 s, which one under "
+                "heavy load exceeds; nothing is lost, and --resume goes on"
+            ) from error
         yield
     finally:
         leave()

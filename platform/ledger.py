@@ -79,11 +79,12 @@ class Ledger:
         beside = path.with_name(f".{FILE}")
         beside.unlink(missing_ok=True)
         storage = _storage(beside, new=True)
+        digest = plan.digest()
         for group in plan.groups:
             study = optuna.create_study(
                 storage=storage, study_name=group.name, directions=DIRECTIONS[plan.search.goal]
             )
-            study.set_user_attr("plan", plan.digest())
+            study.set_user_attr("plan", digest)
         storage.remove_session()
         storage.engine.dispose()
         beside.replace(path)
@@ -105,7 +106,8 @@ class Ledger:
                 group.name: optuna.load_study(study_name=group.name, storage=storage)
                 for group in plan.groups
             }
-            if any(s.user_attrs.get("plan") != plan.digest() for s in studies.values()):
+            digest = plan.digest()
+            if any(study.user_attrs.get("plan") != digest for study in studies.values()):
                 raise LedgerError(f"{path} is another plan's ledger")
             return cls(plan, studies)
         except _UNREADABLE as error:

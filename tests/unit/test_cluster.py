@@ -110,3 +110,13 @@ def test_a_sweep_on_a_cluster_goes_on_there(
         *("--address", "http://head:8265", "--storage", str(tmp_path)),
     ]
     assert "platform.sweep" in resume_command(plan, None)
+
+
+def test_a_ray_that_does_not_start_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(debug: bool, **options: object) -> None:
+        raise RuntimeError("The node failed\nto come up in 30 s")
+
+    monkeypatch.setattr(cluster, "_start", late)
+    told = r"failed to come up.*--resume goes on"
+    with pytest.raises(cluster.StartError, match=told), cluster.local(1, 0):
+        raise AssertionError("it did")

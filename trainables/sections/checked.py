@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from trainables.errors import ConfigError
+
+
+@functools.cache
+def _hints(section: type) -> dict[str, Any]:
+    """Read for every configuration of a sweep, of which there may be thousands."""
+    return get_type_hints(section)
 
 
 class Checked:
@@ -13,7 +20,7 @@ class Checked:
 
     def __post_init__(self) -> None:
         problems = [f"{self._section()}{text}" for wrong, text in self._faults() if wrong]
-        for name, hint in get_type_hints(type(self)).items():
+        for name, hint in _hints(type(self)).items():
             value = getattr(self, name)
             shown = f"{self._section()}{name}={value}"
             if any(text.startswith(shown) for text in problems):
