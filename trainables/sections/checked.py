@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from trainables.errors import ConfigError
 
-
-@functools.cache
-def _hints(section: type) -> dict[str, Any]:
-    """Read for every configuration of a sweep, of which there may be thousands."""
-    return get_type_hints(section)
+# of each section; a sweep may have thousands of them
+_hints: dict[type, dict[str, Any]] = {}
 
 
 class Checked:
@@ -20,7 +16,10 @@ class Checked:
 
     def __post_init__(self) -> None:
         problems = [f"{self._section()}{text}" for wrong, text in self._faults() if wrong]
-        for name, hint in _hints(type(self)).items():
+        kind = type(self)
+        if kind not in _hints:
+            _hints[kind] = get_type_hints(kind)
+        for name, hint in _hints[kind].items():
             value = getattr(self, name)
             shown = f"{self._section()}{name}={value}"
             if any(text.startswith(shown) for text in problems):
