@@ -130,8 +130,8 @@ def commands(plan: Plan, tracking_uri: str, page: str) -> list[str]:
         "ablation": "forget_alpha against retain and forget distance",
     }
     lines = [
-        f"Everything is in {storage}/{plan.name}/ (results.parquet: a row a trial).",
-        "To look further:",
+        f"Everything is in {storage}/{plan.name}/ (results.parquet: a row a trial). "
+        "To look further:"
     ]
     asked = [(f"{python} -m analysis.{n} {plan.name}{where}", text) for n, text in analyses.items()]
     if not tracking_uri.startswith("http"):

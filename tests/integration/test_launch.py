@@ -153,7 +153,7 @@ def test_a_failure_is_named_and_its_trace_kept(config: TrialConfig, tmp_path: Pa
 def test_a_full_disk_leaves_no_half_files_and_the_snapshot(
     config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fill(order: launch.Order, report: launch.Report) -> None:
+    def fill(order: launch.Order, place: launch.Place, report: launch.Report) -> None:
         for name in (SNAPSHOT, "config.json"):
             Path(order.folder, name).write_text("{")
         raise OSError(28, "No space left on device")
