@@ -26,7 +26,7 @@ from analysis.paper import paper_table, read_published
 from analysis.tasks import task_axes
 from analysis.verdict import verdict
 from analysis.writer import Writer
-from platform.tracking import RecordError, Row, metric_labels, publish
+from platform.tracking import RecordError, Row, is_address, metric_labels, publish
 
 _MOST_CONTESTS = 4  # of one model; along more, the axes say more
 
@@ -51,9 +51,16 @@ def write_report(request: shell.Request) -> list[Path]:
         The page and `provenance.json`.
 
     Raises:
-        RecordError: no trial has finished.
+        RecordError: no trial has finished; or the report cannot be published to this record.
         UserError: the file of published numbers names what the sweep has not.
     """
+    options = request.options
+    publishes, uri = options.get("publish"), options.get("tracking_uri")
+    if publishes and not uri and is_address(str(options["storage"])):
+        raise RecordError(
+            "--publish: the record of a sweep behind an address is its driver's alone, which puts "
+            "the report there at the end; --tracking-uri names a server"
+        )
     report = _Report(request)
     sections = [
         Section(title=title, anchor=anchor, blocks=list(blocks))
@@ -72,8 +79,7 @@ def write_report(request: shell.Request) -> list[Path]:
     listed = request.out / "provenance.json"
     files = [page, *dict.fromkeys(report.writer.files)]
     write_provenance(listed, request.source, files)
-    if request.options.get("publish"):
-        uri = request.options.get("tracking_uri")
+    if publishes:
         publish(request.sweep, request.out, uri, report.registered())
     return [page, listed]
 

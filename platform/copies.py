@@ -10,15 +10,24 @@ import contextlib
 import json
 import os
 import socket
+import sqlite3
 import threading
-import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock, Timeout
+
 from trainables.errors import UserError
-from trainables.mirror import Mirror, is_address, unreachable, working_copy
+from trainables.mirror import (
+    Mirror,
+    frozen,
+    is_address,
+    patiently,
+    unreachable,
+    working_copy,
+)
 from trainables.sections.names import RESULT, SNAPSHOT
 
 if TYPE_CHECKING:
@@ -28,6 +37,19 @@ if TYPE_CHECKING:
 _STEP_S = 10.0
 _BEAT_S, _GONE_S = 20.0, 90.0
 _TRIALS = "trials"
+_PLAN = "plan.json"
+_RAYS = ("tune", "train")
+# here and there: the session that drove the sweep last; where both are equal, what is here is newer
+_SESSION = ".session"
+# where MLflow's tables say it
+_LOCATIONS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+_TAKEN_OVER = "another process has taken this sweep over"
 
 
 class InUseError(UserError):
@@ -44,7 +66,7 @@ def find(address: str) -> Path:
     copy.check()
     try:
         for name in copy.folders():
-            copy.pull(copy.local / name / "plan.json")
+            copy.pull(copy.local / name / _PLAN)
     except OSError as error:
         raise unreachable(address, error) from error
     return copy.local
@@ -52,6 +74,9 @@ def find(address: str) -> Path:
 
 def fetched(storage: str, name: str) -> Path:
     """The folder of sweeps that holds one; where it has an address, this node's, with that sweep.
+
+    What its driver has is newer than what is there, so where that runs on this node nothing is
+    brought.
 
     Args:
         storage: a path or an address.
@@ -64,11 +89,37 @@ def fetched(storage: str, name: str) -> Path:
         return Path(storage)
     local = find(storage)
     copy = working_copy(storage)
-    try:
-        copy.pull(local / name)
-    except OSError as error:
-        raise unreachable(storage, error) from error
+    with contextlib.suppress(Timeout), driving(local, name):
+        try:
+            _take(copy, local / name)
+        except OSError as error:
+            raise unreachable(storage, error) from error
     return local
+
+
+def driving(storage: Path, name: str) -> FileLock:
+    """What the one process of this machine that drives a sweep holds; not waited for.
+
+    Args:
+        storage: of the sweep, here.
+        name: its own.
+    """
+    return FileLock(storage / f".{name}.lock", timeout=0)
+
+
+def _take(mirror: Mirror, folder: Path) -> None:
+    """Brings a sweep here, but for what a lost driver of this node had not brought there.
+
+    Raises:
+        OSError: the place cannot be reached.
+    """
+    last = mirror.read(folder / _SESSION)
+    try:
+        newer = last is not None and (folder / _SESSION).read_bytes() == last
+    except FileNotFoundError:
+        newer = False
+    mirror.pull(folder, lacking=newer)
+    mirror.pull(folder / _TRIALS)
 
 
 def give(folder: Path) -> None:
@@ -110,6 +161,30 @@ def record_folder(folder: Path) -> Path:
     return (storage if Mirror.of(storage) is None else folder).resolve()
 
 
+def follow_artifacts(storage: Path) -> None:
+    """Tells a record where its files lie after its folder was moved, or brought to another machine.
+
+    MLflow keeps that as an absolute address of each run, and has no command that changes it.
+
+    Args:
+        storage: the folder of `mlflow.db` and `mlartifacts/`.
+    """
+    now = (storage / "mlartifacts").as_uri()
+    with (
+        contextlib.closing(sqlite3.connect(storage / "mlflow.db", timeout=60)) as database,
+        database,
+    ):
+        told = database.execute("select distinct artifact_location from experiments").fetchall()
+        moved = [at for (at,) in told if at.startswith("file:") and at.endswith("/mlartifacts")]
+        for before in (at for at in moved if at != now):
+            for table, column in _LOCATIONS:
+                database.execute(
+                    f"update {table} set {column} = ? || substr({column}, ?) "
+                    f"where substr({column}, 1, ?) = ?",
+                    (now, len(before) + 1, len(before), before),
+                )
+
+
 class Copy:
     """Keeps a sweep's folder and its place in step.
 
@@ -120,7 +195,10 @@ class Copy:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._mirror = Mirror.of(plan.storage)
-        self._stepped = time.monotonic()
+        self._giving = threading.Lock()
+        self._given: dict[Path, tuple[int, int]] = {}
+        self._begun = False
+        self.taken_over = False
 
     def take(self) -> None:
         """Brings the whole sweep here.
@@ -131,31 +209,36 @@ class Copy:
         if self._mirror is None:
             return
         try:
-            self._mirror.pull(self._plan.folder)
+            _take(self._mirror, self._plan.folder)
         except OSError as error:
             raise unreachable(self._mirror.address, error) from error
 
     def begin(self) -> None:
-        """Brings there what a sweep has before its first trial.
+        """Brings there what a sweep has before its first trial; from here on what comes is brought.
 
         Raises:
             StorageError: the place cannot be reached.
         """
         if self._mirror is None:
             return
+        own = uuid.uuid4().hex.encode()
         try:
             self._give(self._mirror)
+            self._mirror.write(self._plan.folder / _SESSION, own)
         except OSError as error:
             raise unreachable(self._mirror.address, error) from error
+        (self._plan.folder / _SESSION).write_bytes(own)
+        self._begun = True
 
     def take_trial(self, folder: Path) -> None:
         """Brings a trial's files here, of this sweep or of another of the storage.
 
         Raises:
-            OSError: the place cannot be reached.
+            StorageError: the place cannot be reached.
+            OSError: the disk is full.
         """
         if self._mirror is not None:
-            self._mirror.pull(folder, exact=True)
+            patiently(self._mirror, lambda mirror: mirror.pull(folder, exact=True))
 
     def take_entries(self) -> None:
         """Brings what is known of the storage's finished trials here."""
@@ -180,12 +263,17 @@ class Copy:
             with contextlib.suppress(OSError):
                 self._mirror.remove(self._plan.trial_folder(trial) / SNAPSHOT)
 
+    def forget_trainers(self) -> None:
+        """What Ray Train kept there is read no more."""
+        if self._mirror is not None:
+            with contextlib.suppress(OSError):
+                self._mirror.remove(self._plan.folder / "train")
+
     def step(self) -> None:
-        """Brings the sweep's own files there, now and then; a fault is met again at the end."""
-        if self._mirror is not None and time.monotonic() - self._stepped > _STEP_S:
+        """Brings the sweep's own files there; a fault is met again at the end."""
+        if self._mirror is not None and self._begun and not self.taken_over:
             with contextlib.suppress(OSError):
                 self._give(self._mirror)
-            self._stepped = time.monotonic()
 
     def give(self) -> str:
         """Brings all of the sweep there.
@@ -195,22 +283,51 @@ class Copy:
         """
         if self._mirror is None:
             return ""
+        here = f"{self._plan.folder}/ of {socket.gethostname()}"
+        if self.taken_over:
+            return f"{_TAKEN_OVER}; what this one has is in {here}"
         try:
             self._give(self._mirror)
-            self._mirror.push(self._plan.folder)
+            # what a trial left that was stopped: the others have brought theirs, and an older
+            # attempt on this node may have left what is there by now in a newer form
+            trials = self._plan.folder / _TRIALS
+            self._mirror.push(trials, lacking=True, but=SNAPSHOT)
         except OSError as error:
-            return (
-                f"{unreachable(self._mirror.address, error)}; what it lacks is in "
-                f"{self._plan.folder}/ of {socket.gethostname()}, and --resume brings it there"
-            )
-        return ""
+            why = str(unreachable(self._mirror.address, error))
+        except KeyboardInterrupt:
+            why = f"interrupted while {self._mirror.address} was brought up to date"
+        else:
+            return ""
+        return f"{why}; what it lacks is in {here}, and --resume brings it there"
 
     def _give(self, mirror: Mirror) -> None:
         """All but the trials' files, which they bring themselves."""
-        # by its plan a sweep is known: whoever finds one finds all that it needs
-        for path in sorted(self._plan.folder.iterdir(), key=lambda path: path.name == "plan.json"):
-            if path.name not in (_TRIALS, "tune", "train") and not path.name.startswith("."):
-                mirror.push(path)
+        with self._giving, contextlib.ExitStack() as stack:
+            names = sorted(path.name for path in self._plan.folder.iterdir())
+            own = [
+                self._plan.folder / name
+                for name in names
+                if name not in (_TRIALS, *_RAYS) and not name.startswith(".")
+            ]
+            changed = {path: seen for path in own if (seen := self._changed(path))}
+            # before the other files: what a record names must not come later than the record
+            copies = {path: stack.enter_context(frozen(path)) for path in changed}
+            # by its plan a sweep is known: whoever finds one finds all that it needs
+            for path in sorted(own, key=lambda path: path.name == _PLAN):
+                if path.name == _PLAN:
+                    for database, copy in copies.items():
+                        mirror.push_as(copy, database)
+                if path.suffix != ".db":
+                    mirror.push(path)
+            self._given |= changed
+
+    def _changed(self, path: Path) -> tuple[int, int] | None:
+        """Time and size of a database that was written since it was brought; else None."""
+        if path.suffix != ".db":
+            return None
+        seen = path.stat()
+        stamp = (seen.st_mtime_ns, seen.st_size)
+        return None if self._given.get(path) == stamp else stamp
 
     def drop(self) -> None:
         """Takes a new sweep away, of which nothing has run."""
@@ -219,11 +336,16 @@ class Copy:
                 self._mirror.remove(self._plan.folder)
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, *, new: bool = False) -> Iterator[None]:
         """Keeps drivers on other machines from this sweep for the time of the block.
 
+        Meanwhile what `begin` began is brought there every few seconds.
+
+        Args:
+            new: the sweep must not be there yet.
+
         Raises:
-            InUseError: one runs it.
+            InUseError: one runs it, or there is one of its name.
             StorageError: the place cannot be reached.
         """
         if self._mirror is None:
@@ -232,30 +354,47 @@ class Copy:
         lease = _Lease(self._mirror, self._plan)
         try:
             lease.take()
+            if new and self._mirror.read(self._plan.folder / _PLAN) is not None:
+                lease.end()
+                raise InUseError(f"--name {self._plan.name} is in use in {self._mirror.address}")
         except OSError as error:
             raise unreachable(self._mirror.address, error) from error
-        over = threading.Event()
 
-        def beat() -> None:
-            while not over.wait(_BEAT_S):
-                with contextlib.suppress(OSError):
-                    lease.renew()
+        def renew() -> None:
+            with contextlib.suppress(OSError):
+                self.taken_over = not lease.renew()
 
-        thread = threading.Thread(target=beat, name="lease", daemon=True)
-        thread.start()
         try:
-            yield
+            with _every(_BEAT_S, renew), _every(_STEP_S, self.step):
+                yield
         finally:
-            over.set()
-            thread.join()
             with contextlib.suppress(OSError):
                 lease.end()
+
+
+@contextlib.contextmanager
+def _every(seconds: float, work: Callable[[], None]) -> Iterator[None]:
+    """Does something now and then for the time of the block, from a thread of its own."""
+    over = threading.Event()
+
+    def go_on() -> None:
+        while not over.wait(seconds):
+            work()
+
+    thread = threading.Thread(target=go_on, name=work.__name__, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 class _Lease:
     """A small file there that says who drives a sweep, written anew while that goes on.
 
-    An object store has no locks: two that begin within the same second are not kept apart.
+    An object store has no locks: two that begin within the same second are not kept apart until
+    one of them renews.
 
     Args:
         mirror: of the storage.
@@ -266,46 +405,65 @@ class _Lease:
         self._mirror, self._name = mirror, plan.name
         self._path = plan.storage / f".{plan.name}.driver"
         self._now = plan.storage / f".{plan.name}.{uuid.uuid4().hex[:8]}"
-        own = {"host": socket.gethostname(), "pid": os.getpid()}
+        own = {
+            "driver": uuid.uuid4().hex,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "processes": _processes(),
+            "began": _began(os.getpid()),
+        }
         self._told = json.dumps(own).encode()
 
     def take(self) -> None:
         """Raises InUseError where another holds it."""
         before = self._mirror.read(self._path)
-        if before is not None and not self._is_left(before):
+        if before and not self._is_left(before):
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                other = json.loads(before)
+                before = f"{other['pid']} of {other['host']}".encode()
             raise InUseError(
                 f"sweep {self._name!r} is being run by another process ({before.decode()}): wait "
                 f"for it, or take another --name; if it was killed, wait {_GONE_S:.0f} s"
             )
-        self.renew()
+        self._mirror.write(self._path, self._told)
 
     def _is_left(self, told: bytes) -> bool:
         """Whether who holds it is gone."""
         with contextlib.suppress(ValueError, KeyError, TypeError):
             other = json.loads(told)
-            if other["host"] == socket.gethostname():
-                return not _lives(int(other["pid"]))
+            # a number names a process only among those that this one sees
+            if other["processes"] and other["processes"] == _processes():
+                return bool(other["began"] != _began(int(other["pid"])))
         self._mirror.write(self._now, b"")
         age = self._mirror.age_s(self._path, self._now)
         self._mirror.remove(self._now)
         return age is None or age > _GONE_S
 
-    def renew(self) -> None:
-        """It is held."""
+    def renew(self) -> bool:
+        """It is held; False where another holds it by now."""
+        if (now := self._mirror.read(self._path)) and now != self._told:
+            return False
         self._mirror.write(self._path, self._told)
+        return True
 
     def end(self) -> None:
-        """It is free."""
-        self._mirror.remove(self._path)
+        """It is free, unless another holds it."""
+        if self._mirror.read(self._path) == self._told:
+            self._mirror.remove(self._path)
 
 
-def _lives(pid: int) -> bool:
-    if pid == os.getpid():
-        return False
+def _processes() -> str:
+    """Names the machine's run and the group of processes that this one is of; empty if unknown."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _began(pid: int) -> str:
+    """When a process began, by a count of its machine's; empty where there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""

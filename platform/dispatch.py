@@ -13,6 +13,7 @@ from platform.launch import Failure, Order
 from platform.limits import RETRIED, Limits
 from platform.progress import counted
 from trainables.config import to_dict
+from trainables.errors import UserError
 from trainables.sections.names import SNAPSHOT
 
 if TYPE_CHECKING:
@@ -112,12 +113,16 @@ class Dispatch:
 
     def over(self) -> bool:
         """Whether this session starts no more trials."""
+        if self.copy.taken_over:
+            self.reason = self.reason or "another process has taken this sweep over"
         if self.reason or self._trials_are_up():
             return True
         return not (self.ledger.ready() or self.ledger.waiting())
 
     def order(self, trial: PlannedTrial) -> Order:
         """What the trial's process is told."""
+        # of an attempt before, which may have been on another node
+        life.forget_silence(self.plan.trial_folder(trial))
         return Order(
             key=trial.key,
             config=to_dict(trial.config),
@@ -169,7 +174,6 @@ class Dispatch:
             self._pruned(key, last)
         else:
             self._ended(key, failure)
-        self.copy.step()
 
     def _ended(self, key: str, failure: Failure | None) -> None:
         trial = self.running.pop(key)
@@ -177,9 +181,9 @@ class Dispatch:
         if failure is not None and life.fell_silent(folder):
             silent = f"a process gave no sign of life for {life.LOST_AFTER_S:.0f} s"
             failure = Failure(cause="worker lost", message=f"{silent} and was killed")
+        failure = failure or self._missed(folder)
         if failure is None:
             try:
-                self.copy.take_trial(folder)
                 result = launch.read_result(folder)
             except (OSError, ValueError) as error:
                 failure = Failure(cause="crash", message=f"no result: {error}")
@@ -193,13 +197,22 @@ class Dispatch:
         self.recorder.trial_finished(trial, folder, result)
         self.progress.finished(trial, result)
 
+    def _missed(self, folder: Path) -> Failure | None:
+        """Why a trial's files, which are whole there, could not be brought here."""
+        try:
+            self.copy.take_trial(folder)
+        except (UserError, OSError) as error:
+            return launch.diagnose(error)
+        return None
+
     def _failed(self, trial: PlannedTrial, failure: Failure) -> None:
         """A failure that another attempt may mend leaves the trial outstanding."""
-        if failure.cause == "disk":
+        if failure.cause in ("disk", "storage"):
             # every other trial would meet it too
             self.ledger.put_back(trial)
-            self.reason = f"the disk is full ({failure.message}): free some room"
-            self.progress.put_back(trial, f"disk: {failure.message}")
+            full = f"the disk is full ({failure.message}): free some room"
+            self.reason = full if failure.cause == "disk" else failure.message
+            self.progress.put_back(trial, f"{failure.cause}: {failure.message}")
         elif failure.cause in RETRIED and self.lost[trial.key] < self.limits.max_failures:
             self.lost[trial.key] += 1
             count = self.lost[trial.key]

@@ -73,11 +73,10 @@ def findings(request: Request) -> Iterator[Finding]:
     yield from _software()
     yield from _machine()
     if is_address(request.storage):
-        asked = request.storage
         yield _answers("storage", "see docs/cluster.md", lambda: _storage(request))
         if is_address(request.storage):  # it does not answer
             request.storage = "runs"
-            yield Finding("note", f"the rest is looked at without {asked}")
+            yield Finding("note", "the rest is looked at without it")
     yield _room(Path(request.storage))
     yield from _study(request)
     yield _answers("MLflow", "--tracking-uri is its address", lambda: _record(request))

@@ -14,7 +14,7 @@ from typing import Any
 from platform import resources
 from platform.life import signs_from_afar, signs_of_life
 from trainables.errors import NonFiniteError, UserError
-from trainables.mirror import Mirror, working_copy
+from trainables.mirror import Mirror, StorageError, patiently, working_copy
 from trainables.overrides import from_dict
 from trainables.sealed import read_sealed
 from trainables.sections.names import RESULT, SNAPSHOT
@@ -75,18 +75,26 @@ class Place:
     def bring_snapshot(self) -> None:
         """What an earlier attempt left is here, whichever node it was on."""
         path = self.folder / SNAPSHOT
-        if self.copy is not None and not self.copy.pull(path):
+        if self.copy is not None and not patiently(self.copy, lambda copy: copy.pull(path)):
             path.unlink(missing_ok=True)
 
     def keep(self, path: Path) -> None:
-        """A file that another attempt goes on from."""
+        """A file that another attempt goes on from; without it that one has more to do, no more."""
         if self.copy is not None:
-            self.copy.push(path)
+            with contextlib.suppress(OSError):
+                self.copy.push(path)
 
     def deliver(self) -> None:
         """All that a finished trial leaves; its result, by which it counts, last."""
         if self.copy is not None:
-            self.copy.push(self.folder, last=RESULT, exact=True)
+            patiently(self.copy, lambda copy: copy.push(self.folder, last=RESULT, exact=True))
+
+    def bring_result(self) -> bool:
+        """What the workers left is here; whether they left it."""
+        path = self.folder / RESULT
+        if self.copy is None:
+            return path.is_file()
+        return patiently(self.copy, lambda copy: copy.pull(path))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +102,7 @@ class Failure:
     """Why a trial failed.
 
     Attributes:
-        cause: `user`, `non-finite`, `out of memory`, `worker lost`, `disk` or `crash`.
+        cause: `user`, `non-finite`, `out of memory`, `worker lost`, `disk`, `storage` or `crash`.
         message: one line.
     """
 
@@ -110,7 +118,10 @@ def execute(order: Order, report: Report, callbacks: list[Any] | None = None) ->
         report: told the metrics of every evaluation, where the trial runs in this process.
         callbacks: Ray Train's, which tell of the metrics where it does not.
     """
-    place = Place.of(order)
+    try:
+        place = Place.of(order)
+    except UserError as error:
+        return diagnose(error)
     try:
         _clear(place.folder, SNAPSHOT)
         if order.trainer:
@@ -168,6 +179,8 @@ def diagnose(error: BaseException) -> Failure:
     match inner:
         case NonFiniteError():
             cause = "non-finite"
+        case StorageError():
+            cause = "storage"
         case UserError():
             cause = "user"
         case MemoryError():
@@ -246,8 +259,7 @@ def _by_trainer(order: Order, place: Place, callbacks: list[Any]) -> None:
         ),
     )
     trainer.fit()
-    result = place.folder / RESULT
-    if not (result.is_file() if place.copy is None else place.copy.pull(result)):
+    if not place.bring_result():
         raise RuntimeError("the workers ended without a result")
 
 

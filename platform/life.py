@@ -145,6 +145,12 @@ def fell_silent(folder: Path) -> bool:
     return any(folder.glob(f"{_SILENT}*"))
 
 
+def forget_silence(folder: Path) -> None:
+    """What an attempt at a trial left on this node says nothing of the next."""
+    for each in folder.glob(f"{_SILENT}*"):
+        each.unlink(missing_ok=True)
+
+
 class _Work:
     """Whether a thread gets on, seen from another one.
 

@@ -20,6 +20,7 @@ from platform.ledger import Ledger
 from platform.plan import Plan, PlannedTrial
 from platform.results import write_json
 from trainables.data import Dataset
+from trainables.errors import UserError
 from trainables.sealed import read_sealed, seal
 from trainables.sections.names import RESULT
 
@@ -79,7 +80,7 @@ def _found(plan: Plan, trial: PlannedTrial, dataset: Dataset, copy: Copy) -> Pat
         folder = plan.storage / str(read_sealed(_entry(plan, trial.key))["folder"])
         copy.take_trial(folder)
         result = read_result(folder)
-    except (OSError, ValueError, KeyError):  # that sweep was removed, or is not whole
+    except (UserError, OSError, ValueError, KeyError):  # it was removed, or is not whole
         return None
     same = result.get("identity") == _identity(plan, trial, dataset)
     return folder if same and folder != plan.trial_folder(trial) else None

@@ -120,6 +120,7 @@ def _fit(run: Dispatch, room: Callable[[], int]) -> Outcome:
     # the ledger and the trials' folders hold all that counts; nothing is ever resumed from this
     for name in ("tune", "train"):
         shutil.rmtree(run.plan.folder / name, ignore_errors=True)
+    run.copy.forget_trainers()
     return run.outcome()
 
 

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from filelock import FileLock, Timeout
 
 from platform import estimate, images, launch, resources, reuse, weights
-from platform.copies import Copy, InUseError, place
+from platform.copies import Copy, InUseError, driving, place
 from platform.grace import INTERRUPTED, Grace
 from platform.ledger import Ledger
 from platform.limits import Limits
@@ -69,7 +69,7 @@ def run(
     plan.storage.mkdir(parents=True, exist_ok=True)
     grace = Grace()
     copy = Copy(plan)
-    with _sole_driver(plan), copy.held(), grace.of_sigterm():
+    with _sole_driver(plan), copy.held(new=not resume), grace.of_sigterm():
         weights.check_all(plan)
         datasets = images.load_all(plan)
         if resume:
@@ -109,7 +109,7 @@ def run(
 
 @contextlib.contextmanager
 def _sole_driver(plan: Plan) -> Iterator[None]:
-    lock = FileLock(plan.storage / f".{plan.name}.lock", timeout=0)
+    lock = driving(plan.storage, plan.name)
     try:
         lock.acquire()
     except Timeout:
@@ -262,8 +262,8 @@ class _Session:
         self.ledger.interrupt()
         self._write_results()
         self.recorder.close("interrupted", most_s=5.0)
-        self.copy.give()
         self._end("interrupted", "")
+        self.copy.give()
 
     def _opening(self) -> list[str]:
         plan, counts = self.plan, self.ledger.counts()
@@ -350,6 +350,7 @@ def sync(plan: Plan, *, tracking_uri: str | None = None, stream: TextIO = sys.st
             recorder = Recorder(plan, tracking_uri)
         ledger.recover()
         count = _catch_up(plan, ledger, recorder)
+        copy.begin()
         recorder.close("interrupted" if ledger.outstanding() else "finished")
         lacking = copy.give()
     missed = f"; it has not taken {counted(len(recorder.missed), 'event')}"

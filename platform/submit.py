@@ -24,6 +24,7 @@ from platform.studies import is_file
 from platform.summary import SUBMITTED_TO, interpreter
 from platform.sweep import fault_lines, parse
 from trainables.errors import ConfigError, UserError
+from trainables.mirror import is_address, refuse_secret
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -106,17 +107,21 @@ def read(arguments: Sequence[str]) -> Submission:
             "cluster takes HOST:PORT by python -m platform.sweep"
         )
     storage = next((text for text in rest if text.partition("=")[0] == "--storage"), None)
-    if storage is None or not (Path(request.storage).is_absolute() or "://" in request.storage):
+    if storage is None or not (Path(request.storage).is_absolute() or is_address(request.storage)):
         faults.append(
             "--storage names a folder that every node has by the same path, from / on: what lies "
             "elsewhere is lost with the job"
         )
-    for option, value in (("tracking-uri", request.tracking_uri), ("storage", request.storage)):
-        if value and _PASSWORD.search(value):
-            faults.append(
-                f"--{option} holds a password, and Ray shows a job's command to all who see its "
-                "dashboard: leave it out, and set it in the environment of the head node"
-            )
+    if request.tracking_uri and _PASSWORD.search(request.tracking_uri):
+        faults.append(
+            "--tracking-uri holds a password, and Ray shows a job's command to all who see its "
+            "dashboard: leave it out, and set it in the environment of the head node"
+        )
+    if is_address(request.storage):
+        try:
+            refuse_secret(request.storage)
+        except UserError as error:
+            faults.append(str(error))
     study_file = None
     if request.study and is_file(request.study):
         study_file = Path(request.study)

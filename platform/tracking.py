@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from platform import publish as publishing
 from platform import record
-from platform.copies import fetched, give, record_folder
+from platform.copies import fetched, follow_artifacts, give, record_folder
 from platform.delivery import Delivery, Event
 from platform.environment import git_state
 from platform.importance import importances
@@ -41,6 +41,7 @@ from platform.variants import (
 )
 from trainables.config import REFERENCES, to_dict
 from trainables.errors import UserError
+from trainables.mirror import is_address
 from trainables.sealed import read_sealed, seal
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ __all__ = [
     "fetched",
     "give",
     "importances",
+    "is_address",
     "is_feasible",
     "label",
     "metric_labels",
@@ -121,6 +123,7 @@ class Recorder:
         try:
             if tracking_uri is None:
                 _make_database(storage / "mlflow.db")
+                follow_artifacts(storage)
             self._client = _client(self.tracking_uri)
             self._experiment = self._find_experiment(None if tracking_uri else storage)
             self._parent = self._find_parent()

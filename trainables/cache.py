@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from trainables.config import content_key
 from trainables.errors import CheckpointError
-from trainables.mirror import Mirror
+from trainables.mirror import Mirror, patiently
 from trainables.sealed import read_sealed, seal
 
 _MATERIAL = "material.json"
@@ -29,8 +29,9 @@ def build_once(
 
     One process builds and others wait. A folder appears whole, by a rename; a build that fails or
     is killed leaves nothing that a later one would take for finished. Each process holds what it
-    finds against the digests that were taken when it was made, once. A cache that is a node's copy
-    of one behind an address looks there before it builds, and brings there what it built.
+    finds against the digests that were taken when it was made, once. In a cache that is a node's
+    copy of one behind an address, what is there is taken before anything is built, and what was
+    built is brought there; of two nodes that build at once, the later takes the other's.
 
     Args:
         root: of the cache.
@@ -40,37 +41,56 @@ def build_once(
 
     Raises:
         CheckpointError: a file of it was altered since.
-        OSError: the cache is a copy, and its address cannot be reached.
+        StorageError: the cache is a copy, and its address cannot be reached.
     """
     folder = folder_of(root, kind, material)
-    if folder.is_dir():
-        _verify(folder)
-        return folder
-    root.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(folder.name + ".part")
-    with FileLock(folder.with_name(folder.name + ".lock")):
-        if folder.is_dir():
-            _verify(folder)
-            return folder
-        # a build that was killed left this: the lock is ours, so nobody writes there now
-        shutil.rmtree(temporary, ignore_errors=True)
-        elsewhere = Mirror.of(root)
-        if elsewhere is not None and elsewhere.pull(folder, into=temporary, last=_MATERIAL):
-            _refuse_altered(temporary, f"{elsewhere.address}: {folder.name}")
-            temporary.replace(folder)
-            return folder
-        temporary.mkdir()
-        try:
-            build(temporary)
-            made = seal({"material": material, "files": _digests(temporary)})
-            (temporary / _MATERIAL).write_text(json.dumps(made, indent=2, sort_keys=True))
-            temporary.replace(folder)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        if elsewhere is not None:
-            elsewhere.push(folder, last=_MATERIAL)
+    if not folder.is_dir():
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(folder.name + ".lock")):
+            # a build that was killed left a part: the lock is ours, so nobody writes there now
+            if not folder.is_dir() and not _brought(folder):
+                _build(folder, material, build)
+                # if another node was quicker, all go on from what that one built
+                _brought(folder)
+    _verify(folder)
     return folder
+
+
+def _build(folder: Path, material: Mapping[str, Any], build: Callable[[Path], None]) -> None:
+    temporary = _emptied(folder)
+    try:
+        temporary.mkdir()
+        build(temporary)
+        made = seal({"material": material, "files": _digests(temporary)})
+        (temporary / _MATERIAL).write_text(json.dumps(made, indent=2, sort_keys=True))
+        temporary.replace(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _brought(folder: Path) -> bool:
+    """Puts what the place of a copied cache has of this work here; whether it has it."""
+    elsewhere = Mirror.of(folder.parent)
+    return elsewhere is not None and patiently(elsewhere, lambda mirror: _obtain(mirror, folder))
+
+
+def _obtain(elsewhere: Mirror, folder: Path) -> bool:
+    if not elsewhere.is_published(folder):
+        return False
+    temporary = _emptied(folder)
+    elsewhere.obtain(folder, temporary)
+    _refuse_altered(temporary, f"{elsewhere.address}: {folder.name}")
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.replace(folder)
+    return True
+
+
+def _emptied(folder: Path) -> Path:
+    """Where a folder is made before it has its name; nothing is there."""
+    temporary = folder.with_name(folder.name + ".part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    return temporary
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -92,6 +112,15 @@ def _sha256(path: Path) -> str:
 @functools.cache
 def _verify(folder: Path) -> None:
     _refuse_altered(folder, str(folder))
+    elsewhere = Mirror.of(folder.parent)
+    # it was built just now, or by a process that was lost before it had brought it there
+    if elsewhere is not None:
+        patiently(elsewhere, lambda mirror: _share(mirror, folder))
+
+
+def _share(elsewhere: Mirror, folder: Path) -> None:
+    if not elsewhere.is_published(folder):
+        elsewhere.publish(folder, folder)
 
 
 def _refuse_altered(folder: Path, name: str) -> None:

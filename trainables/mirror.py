@@ -8,6 +8,7 @@ node needs here.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
@@ -15,20 +16,39 @@ import re
 import shutil
 import sqlite3
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainables.errors import UserError
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo
 
-# they replace a file by one request; elsewhere a file is written beside its place and renamed
+# they have no folders that a file's would have to be made first
 _OBJECT_STORES = ("s3", "gcs", "abfs")
+# above it no object store copies by one request
+_MOST_MOVED = 4 * 2**30
+_PATIENCE_S, _PAUSE_S = 120.0, 5.0
 _MARK = ".copy-of"
-_SECRET = re.compile(r"://[^?@]*:[^?@]*@|[?&][^=]*(?:secret|token|password|key)[^=]*=", re.I)
+# of a folder that is published: which of those that were brought counts
+_WHOLE = "whole"
+_PASSWORD = re.compile(r"://[^?@]*:[^?@]*@")
+# what an address may ask for; anything else may be a secret, which takes many names
+_ASKED = frozenset(
+    (
+        *("scheme", "endpoint_override", "region", "force_virtual_addressing"),
+        *("tls_ca_file_path", "tls_verify_certificates", "allow_bucket_creation"),
+        *("project_id", "retry_limit_seconds", "default_bucket_location", "enable_tls"),
+        *("blob_storage_authority", "blob_storage_scheme", "dfs_storage_authority"),
+        *("dfs_storage_scheme", "user", "replication", "buffer_size"),
+    )
+)
+
+
+T = TypeVar("T")
 
 
 class StorageError(UserError):
@@ -38,6 +58,27 @@ class StorageError(UserError):
 def is_address(text: str) -> bool:
     """Whether a storage is named by an address instead of a path."""
     return "://" in text
+
+
+def refuse_secret(address: str) -> None:
+    """Of an address nothing is accepted that could be a secret: it is recorded and shown.
+
+    Raises:
+        StorageError: it holds something else than a place, or than an option of one.
+    """
+    scheme, _, rest = address.partition("://")
+    asked = {part.partition("=")[0] for part in rest.partition("?")[2].split("&")} - {""}
+    if _PASSWORD.search(address):
+        raise StorageError(
+            f"--storage {scheme}://... holds a secret, and a sweep records its storage: leave "
+            "it to the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    if unknown := asked - _ASKED:
+        raise StorageError(
+            f"--storage {scheme}://... has {', '.join(sorted(unknown))}, which may hold a secret, "
+            "and a sweep records its storage: leave it to the environment; an address may have "
+            f"{', '.join(sorted(_ASKED))}"
+        )
 
 
 class Mirror:
@@ -55,14 +96,9 @@ class Mirror:
     """
 
     def __init__(self, local: Path, address: str) -> None:
-        if _SECRET.search(address):
-            scheme = address.partition("://")[0]
-            raise StorageError(
-                f"--storage {scheme}://... holds a secret, and a sweep records its storage: leave "
-                "it to the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            )
+        refuse_secret(address)
         self.local = local.absolute()
-        self.address = address
+        self.address = address = _tidy(address)
         self.filesystem, self._root = _opened(address)
 
     def below(self, name: str) -> Mirror:
@@ -91,7 +127,15 @@ class Mirror:
             return None
         return cls(folder, address)
 
-    def push(self, path: Path, *, last: str = "", exact: bool = False) -> None:
+    def push(
+        self,
+        path: Path,
+        *,
+        last: str = "",
+        exact: bool = False,
+        lacking: bool = False,
+        but: str = "",
+    ) -> None:
         """Brings a file, or all files of a folder, to the place.
 
         A database (`.db`) is copied as it stands between two transactions.
@@ -100,6 +144,8 @@ class Mirror:
             path: in the local folder.
             last: the name of the file by which others know that all are there.
             exact: removes what the place has more in this folder.
+            lacking: leaves what the place has, whether or not it is the same.
+            but: a name of files that stay.
 
         Raises:
             OSError: the place cannot be reached, or refuses.
@@ -107,6 +153,8 @@ class Mirror:
         there = self._files(path)
         names = [path] if path.is_file() else sorted(_files_below(path))
         for file in sorted(names, key=lambda file: file.name == last):
+            if file.name == but or (lacking and self._name(file) in there):
+                continue
             with contextlib.suppress(FileNotFoundError):  # it was replaced or removed just now
                 self._send(file, there.get(self._name(file)))
         if exact:
@@ -114,8 +162,60 @@ class Mirror:
             for name in there.keys() - kept:
                 self.filesystem.delete_file(self._at(name))
 
+    def push_as(self, file: Path, path: Path) -> None:
+        """Brings a file to the place of another one, that of a path in the local folder.
+
+        Raises:
+            OSError: the place cannot be reached, or refuses.
+        """
+        self._send_as(file, self._name(path))
+
+    def publish(self, path: Path, source: Path) -> None:
+        """Brings a folder there that is never written again.
+
+        Whoever obtains it has the files of one publication, however many are under way.
+
+        Args:
+            path: in the local folder, by which it is obtained.
+            source: the folder that holds the files.
+
+        Raises:
+            OSError: the place cannot be reached, or refuses.
+        """
+        own = uuid.uuid4().hex
+        for file in sorted(_files_below(source)):
+            at = f"{self._name(path)}/{own}/{file.relative_to(source).as_posix()}"
+            self._send_as(file, at)
+        self.write(path / _WHOLE, own.encode())
+
+    def is_published(self, path: Path) -> bool:
+        """Whether a folder can be obtained."""
+        return self.read(path / _WHOLE) is not None
+
+    def obtain(self, path: Path, into: Path) -> bool:
+        """Brings a published folder here.
+
+        Args:
+            path: in the local folder, by which it was published.
+            into: the folder for its files.
+
+        Returns:
+            Whether the place has it.
+
+        Raises:
+            OSError: the place cannot be reached, or refuses.
+        """
+        own = self.read(path / _WHOLE)
+        return own is not None and self.pull(path / own.decode(), into=into)
+
     def pull(
-        self, path: Path, *, into: Path | None = None, last: str = "", exact: bool = False
+        self,
+        path: Path,
+        *,
+        into: Path | None = None,
+        last: str = "",
+        exact: bool = False,
+        lacking: bool = False,
     ) -> bool:
         """Brings a file, or all files of a folder, from the place.
 
@@ -124,6 +224,7 @@ class Mirror:
             into: another local folder for the files of this one.
             last: as of `push`; where the place lacks it, nothing is brought.
             exact: removes what the local folder has more, but for names that begin with a dot.
+            lacking: leaves what is here, whether or not it is the same.
 
         Returns:
             Whether the place has it.
@@ -137,6 +238,8 @@ class Mirror:
         for name in sorted(there, key=lambda name: name.rpartition("/")[2] == last):
             file = self.local / name
             target = file if into is None else into / file.relative_to(path.absolute())
+            if lacking and target.exists():
+                continue
             self._fetch(name, target, there[name])
         if exact:
             for file in _files_below(path):
@@ -221,7 +324,7 @@ class Mirror:
 
     def _send(self, file: Path, there: FileInfo | None) -> None:
         if file.suffix == ".db":
-            with _copied(file) as copy:
+            with frozen(file) as copy:
                 self._send_as(copy, self._name(file))
             return
         seen = file.stat()
@@ -235,28 +338,31 @@ class Mirror:
             os.utime(file, ns=(info.mtime_ns, info.mtime_ns))
 
     def _send_as(self, file: Path, name: str) -> None:
+        size = file.stat().st_size
         with file.open("rb") as source:
-            self._store(name, lambda stream: shutil.copyfileobj(source, stream, 2**20))
+            self._store(name, lambda stream: shutil.copyfileobj(source, stream, 2**20), size)
 
-    def _store(self, name: str, fill: Callable[[Any], object]) -> None:
-        """Writes a file of the place; none that is cut short is left under its name."""
+    def _store(self, name: str, fill: Callable[[Any], object], size: int = 0) -> None:
+        """Writes a file of the place: beside it and renamed, so that none is ever cut short.
+
+        Where a store replaces a file by one request, one that fails on the way would have left an
+        object of what it had.
+        """
         at = self._at(name)
-        if self.filesystem.type_name in _OBJECT_STORES:
-            try:
-                with self.filesystem.open_output_stream(at) as stream:
-                    fill(stream)
-            except BaseException:  # closing the stream has made an object of what it had
-                with contextlib.suppress(OSError):
-                    self.filesystem.delete_file(at)
-                raise
-            return
         folder, _, own = at.rpartition("/")
         # processes of two nodes may have one number
-        beside = f"{folder}/.{own}.{uuid.uuid4().hex}"
-        self.filesystem.create_dir(folder)
-        with self.filesystem.open_output_stream(beside) as stream:
-            fill(stream)
-        self.filesystem.move(beside, at)
+        beside = at if size > _MOST_MOVED else f"{folder}/.{own}.{uuid.uuid4().hex}"
+        if self.filesystem.type_name not in _OBJECT_STORES:
+            self.filesystem.create_dir(folder)
+        try:
+            with self.filesystem.open_output_stream(beside) as stream:
+                fill(stream)
+            if beside != at:
+                self.filesystem.move(beside, at)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self.filesystem.delete_file(beside)
+            raise
 
     def _fetch(self, name: str, file: Path, there: FileInfo) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -301,7 +407,7 @@ def working_copy(address: str) -> Mirror:
 
 
 def _working_folder(address: str) -> Path:
-    known = hashlib.sha256(address.encode()).hexdigest()[:12]
+    known = hashlib.sha256(_tidy(address).encode()).hexdigest()[:12]
     folder = Path(tempfile.gettempdir()) / f"unlearn-{os.getuid()}-{known}"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -311,6 +417,25 @@ def _working_folder(address: str) -> Path:
     if folder.is_symlink() or owner.st_uid != os.getuid():
         raise StorageError(f"{folder} is not this user's: set TMPDIR")
     return folder
+
+
+def patiently(mirror: Mirror, work: Callable[[Mirror], T]) -> T:
+    """Does something with a place; where that does not answer, again for two minutes.
+
+    Raises:
+        StorageError: it has not answered.
+        OSError: the disk is full.
+    """
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return work(mirror)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
+            if time.monotonic() > until:
+                raise unreachable(mirror.address, error) from error
+        time.sleep(_PAUSE_S)
 
 
 def unreachable(address: str, error: Exception) -> StorageError:
@@ -331,12 +456,21 @@ def _opened(address: str) -> tuple[Any, str]:
 
     try:
         filesystem, root = FileSystem.from_uri(address)
-    except (OSError, ValueError, NotImplementedError) as error:
+    except OSError as error:  # a bucket's region is asked for where the address does not say it
+        raise unreachable(address, error) from error
+    except (ValueError, NotImplementedError) as error:
         line = " ".join(str(error).split())[:200]
         raise StorageError(
             f"--storage {address} is no address that pyarrow knows: {line}"
         ) from None
     return filesystem, root.rstrip("/")
+
+
+def _tidy(address: str) -> str:
+    """An address as all spell it: two spellings of one place would be two copies."""
+    place, question, query = address.partition("?")
+    scheme, mark, rest = place.partition("://")
+    return f"{scheme}{mark}{rest.rstrip('/') or rest}{question}{query}"
 
 
 def _same(here: os.stat_result, there: FileInfo) -> bool:
@@ -360,13 +494,20 @@ def _files_below(folder: Path) -> Iterable[Path]:
 
 
 @contextlib.contextmanager
-def _copied(database: Path) -> Iterator[Path]:
-    """A copy of an SQLite file, made between two of its writers' transactions."""
+def frozen(database: Path) -> Iterator[Path]:
+    """A copy of an SQLite file, made between two of its writers' transactions.
+
+    Raises:
+        OSError: it cannot be read, or the copy cannot be written.
+    """
     with tempfile.TemporaryDirectory(prefix="unlearn-") as made:
         copy = Path(made) / database.name
-        with (
-            contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as source,
-            contextlib.closing(sqlite3.connect(copy)) as target,
-        ):
-            source.backup(target)
+        try:
+            with (
+                contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as source,
+                contextlib.closing(sqlite3.connect(copy)) as target,
+            ):
+                source.backup(target)
+        except sqlite3.Error as error:
+            raise OSError(f"{database}: {error}") from error
         yield copy

@@ -1,5 +1,6 @@
 """The record in a real MLflow: what its reader finds, and what survives faults and resumption."""
 
+import dataclasses
 import json
 import logging
 import shutil
@@ -110,6 +111,30 @@ def test_a_sweep_is_a_parent_with_a_child_a_trial(plan):
         assert run.data.tags.keys() >= CHILD_TAGS
         assert run.data.tags["data_hash"] == "d0d0"
         assert run.info.end_time >= run.info.start_time
+
+
+def test_the_files_of_a_record_are_found_after_its_storage_was_moved(plan, tmp_path):
+    recorder = Recorder(plan)
+    run_trial(recorder, plan, plan.trials[0])
+    recorder.close("interrupted")
+    before = found_by(recorder).files(found_by(recorder).children[plan.trials[0].key])
+    assert "samples.png" in before
+
+    moved = dataclasses.replace(plan, storage=tmp_path / "moved")
+    moved.storage.mkdir()
+    for name in ("mlflow.db", "mlartifacts", plan.name):
+        (plan.storage / name).rename(moved.storage / name)
+    recorder = Recorder(moved)
+    run_trial(recorder, moved, plan.trials[1])
+    recorder.close("finished")
+    assert recorder.missed == []
+    found = found_by(recorder)
+    place = (moved.storage / "mlartifacts").as_uri()
+    assert found.experiment.artifact_location == place
+    for trial in plan.trials[:2]:
+        run = found.children[trial.key]
+        assert run.info.artifact_uri.startswith(f"{place}/")
+        assert found.files(run) == before
 
 
 def test_a_trial_has_params_metrics_by_step_and_its_files(plan):

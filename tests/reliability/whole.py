@@ -175,9 +175,10 @@ def _faults_of_files(artifacts: Path, trial: Path) -> list[str]:
 
 
 def _artifacts(uri: str, database: Path) -> Path:
-    """Where a run's files lie, on this machine or in the folder of a server."""
+    """Where a run's files lie: beside the record, or in the folder of a server."""
     address = urlparse(uri)
     path = Path(address.path)
     if address.scheme in ("", "file"):
-        return path
+        # of a record that was brought here, too
+        return database.parent / "mlartifacts" / uri.rpartition("/mlartifacts/")[2]
     return database.parent / "artifacts" / path.relative_to("/")

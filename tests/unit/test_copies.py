@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,14 @@ import pytest
 
 from platform import copies
 from platform.copies import Copy, InUseError, find, place, record_folder
+from platform.dispatch import Dispatch
+from platform.ledger import Ledger
+from platform.limits import Limits
 from platform.plan import Plan, write_plan
 from platform.planning import make_plan
 from platform.results import read_sweep, write_results
 from platform.summary import resume_command
+from platform.timing import Phases
 from search_spaces import STUDIES
 from tests.command import SETTINGS, Captured, called, planned, refused
 from trainables import mirror
@@ -80,15 +87,139 @@ def test_the_plan_by_which_a_sweep_is_known_comes_last(
     assert sorted(sent) == ["plan.json", "record.json", "results.parquet"]
 
 
-def test_a_step_is_taken_now_and_then(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_has_begun_is_brought_now_and_then(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "_STEP_S", 0.05)
     plan = plan_in(find(address))
     copy = Copy(plan)
     seen = Mirror(plan.storage, address)
     copy.step()
     assert seen.folders() == []
-    monkeypatch.setattr(copies, "_STEP_S", -1.0)
+    with copy.held():
+        copy.begin()
+        (plan.folder / "results.parquet").write_text("later")
+        waited_for(lambda: seen.read(plan.folder / "results.parquet") == b"later")
+
+
+def waited_for(happens: Callable[[], object]) -> None:
+    until = time.monotonic() + 30
+    while not happens():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_a_database_goes_after_what_it_names_and_only_if_it_changed(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_in(find(address))
+    path = plan.folder / "mlflow.db"
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("create table runs (name)")
+    (plan.folder / "mlartifacts").mkdir()
+    (plan.folder / "results.parquet").write_text("")
+    sent: list[str] = []
+    monkeypatch.setattr(Mirror, "push", lambda self, path, **how: sent.append(path.name))
+    monkeypatch.setattr(Mirror, "push_as", lambda self, copy, path: sent.append(path.name))
+    copy = Copy(plan)
+    copy.begin()
+    assert sent == ["mlartifacts", "results.parquet", "mlflow.db", "plan.json"]
+    sent.clear()
     copy.step()
-    assert seen.folders() == ["a"]
+    assert sent == ["mlartifacts", "results.parquet", "plan.json"]
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("insert into runs values ('a')")
+    copy.step()
+    assert sent[-2:] == ["mlflow.db", "plan.json"]
+
+
+def test_what_a_lost_driver_had_not_brought_is_gone_on_with(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_in(find(address))
+    (plan.folder / "results.parquet").write_text("brought")
+    (plan.folder / "record.json").write_text("{}")
+    Copy(plan).begin()
+    # here it is lost
+    (plan.folder / "results.parquet").write_text("newer")
+    (plan.folder / "record.json").unlink()
+    for look in (Copy(plan).take, lambda: copies.fetched(address, "a")):
+        look()
+        assert (plan.folder / "results.parquet").read_text() == "newer"
+        assert (plan.folder / "record.json").read_text() == "{}"
+
+    on_machine("second", tmp_path, monkeypatch)
+    other = plan_in_of(find(address))
+    Copy(other).take()
+    (other.folder / "results.parquet").write_text("of the second machine")
+    Copy(other).begin()
+
+    on_machine("first", tmp_path, monkeypatch)
+    Copy(plan).take()
+    assert (plan.folder / "results.parquet").read_text() == "of the second machine"
+
+
+def test_an_analysis_leaves_a_sweep_alone_that_runs_here(address: str) -> None:
+    plan = plan_in(find(address))
+    write_results(plan.folder, [])
+    Copy(plan).begin()
+    (plan.folder / ".session").unlink()
+    (plan.folder / "results.parquet").write_text("newer")
+    with copies.driving(plan.storage, "a"):
+        copies.fetched(address, "a")
+        assert (plan.folder / "results.parquet").read_bytes() == b"newer"
+    copies.fetched(address, "a")
+    assert (plan.folder / "results.parquet").read_bytes() != b"newer"
+
+
+def test_the_end_brings_no_older_attempt_of_a_trial(address: str) -> None:
+    plan = plan_in(find(address))
+    folder = plan.trial_folder(plan.trials[0])
+    folder.mkdir(parents=True)
+    for name in (SNAPSHOT, "history.json", "samples.png"):
+        (folder / name).write_text("of an earlier attempt")
+    seen = Mirror(plan.storage, address)
+    seen.write(folder / "history.json", b"of a later one")
+    assert Copy(plan).give() == ""
+    assert seen.read(folder / SNAPSHOT) is None
+    assert seen.read(folder / "history.json") == b"of a later one"
+    assert seen.read(folder / "samples.png") == b"of an earlier attempt"
+
+
+def test_a_trial_that_cannot_be_brought_here_stays_outstanding(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_in(find(address))
+    ledger = Ledger.create(plan)
+    told: list[str] = []
+
+    class Quiet:
+        def __getattr__(self, name: str) -> Any:
+            return lambda *given, **how: told.append(name)
+
+    quiet: Any = Quiet()
+    run = Dispatch(plan, ledger, quiet, quiet, Limits(), Phases("all"))
+    trial = run.next()
+    assert trial is not None
+    folder = plan.trial_folder(trial)
+    folder.mkdir(parents=True)
+    (folder / ".silent-0").write_text("of an attempt before")
+    run.order(trial)
+    assert not (folder / ".silent-0").exists()
+    run.started(trial.key)
+
+    def gone(*given: Any, **how: Any) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(Mirror, "pull", gone)
+    monkeypatch.setattr(mirror, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(mirror, "_PAUSE_S", 0.0)
+    run.ended(trial.key, None)
+    assert "put_back" in told
+    assert run.next() is None
+    assert run.outcome().interrupted
+    assert "no route to host" in run.outcome().reason
+    assert ledger.outstanding() == plan.total
 
 
 def test_a_place_that_is_gone_is_told_at_the_end(
@@ -99,9 +230,9 @@ def test_a_place_that_is_gone_is_told_at_the_end(
     def gone(*given: Any, **how: Any) -> None:
         raise OSError("no route to host")
 
-    monkeypatch.setattr(Mirror, "push", gone)
-    monkeypatch.setattr(copies, "_STEP_S", -1.0)
     copy = Copy(plan)
+    copy.begin()
+    monkeypatch.setattr(Mirror, "push", gone)
     copy.step()
     told = copy.give()
     assert address in told
@@ -134,16 +265,52 @@ def test_one_driver_at_a_time(address: str) -> None:
         assert json.loads(seen.read(lease) or b"")["host"] == socket.gethostname()
     assert seen.read(lease) is None
 
-    seen.write(lease, json.dumps({"host": "elsewhere", "pid": 1}).encode())
-    with pytest.raises(InUseError, match=r"elsewhere.*if it was killed, wait 90 s"):
+    seen.write(lease, driver(host="elsewhere", processes="others"))
+    with pytest.raises(InUseError, match=r"\(1 of elsewhere\).*if it was killed, wait 90 s"):
         Copy(plan).held().__enter__()
-    # of a driver on this machine it is known whether it lives
-    seen.write(lease, json.dumps({"host": socket.gethostname(), "pid": 2**22 + 1}).encode())
-    with Copy(plan).held():
-        pass
-    seen.write(lease, json.dumps({"host": socket.gethostname(), "pid": 1}).encode())
+    # of a driver on this machine it is known whether it lives, even if its number was used again
+    for gone in (driver(pid=2**22 + 1), driver(began="earlier")):
+        seen.write(lease, gone)
+        with Copy(plan).held():
+            pass
+    seen.write(lease, driver())
     with pytest.raises(InUseError):
         Copy(plan).held().__enter__()
+
+
+def driver(**other: Any) -> bytes:
+    """The lease of a process that runs on this machine."""
+    here = {"host": socket.gethostname(), "pid": 1}
+    ours = {"processes": copies._processes(), "began": copies._began(1)}
+    return json.dumps({"driver": "another", **here, **ours, **other}).encode()
+
+
+def test_a_sweep_that_appears_meanwhile_is_not_written_over(address: str) -> None:
+    plan = plan_in(find(address))
+    Copy(plan).begin()
+    with pytest.raises(InUseError, match="--name a is in use in"):
+        Copy(plan).held(new=True).__enter__()
+    with Copy(plan).held():
+        pass
+
+
+def test_a_driver_that_was_taken_for_gone_gives_way(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "_BEAT_S", 0.05)
+    plan = plan_in(find(address))
+    seen = Mirror(plan.storage, address)
+    lease = plan.storage / ".a.driver"
+    copy = Copy(plan)
+    with copy.held():
+        copy.begin()
+        seen.write(lease, driver())
+        waited_for(lambda: copy.taken_over)
+        (plan.folder / "results.parquet").write_text("of the one that was slow")
+        copy.step()
+        assert "another process has taken this sweep over" in copy.give()
+    assert seen.read(plan.folder / "results.parquet") is None
+    assert seen.read(lease) == driver()
 
 
 def test_a_lease_that_is_not_renewed_runs_out(
@@ -151,7 +318,7 @@ def test_a_lease_that_is_not_renewed_runs_out(
 ) -> None:
     plan = plan_in(find(address))
     seen = Mirror(plan.storage, address)
-    seen.write(plan.storage / ".a.driver", b'{"host": "elsewhere", "pid": 1}')
+    seen.write(plan.storage / ".a.driver", driver(host="elsewhere", processes="others"))
     monkeypatch.setattr(copies, "_GONE_S", 0.05)
     time.sleep(0.2)
     with Copy(plan).held():
@@ -166,10 +333,7 @@ def test_a_lease_is_renewed_while_it_is_held(address: str, monkeypatch: pytest.M
     lease = plan.storage / ".a.driver"
     with Copy(plan).held():
         seen.write(lease, b"")
-        until = time.monotonic() + 30
-        while not seen.read(lease) and time.monotonic() < until:
-            time.sleep(0.05)
-        assert seen.read(lease)
+        waited_for(lambda: seen.read(lease))
 
 
 def test_a_folder_needs_none_of_it(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow.fs import FileSelector
 
 from tests.object_store import VARIABLES, ObjectStore
 from trainables import mirror
 from trainables.cache import build_once, folder_of
 from trainables.errors import CheckpointError
-from trainables.mirror import Mirror, StorageError, working_copy
+from trainables.mirror import Mirror, StorageError, patiently, working_copy
 
 MATERIAL = {"steps": 4}
 
@@ -162,6 +164,114 @@ def test_a_file_that_is_cut_short_on_its_way_is_not_there(
     assert not two.pull(two.local / "a" / "deep" / "second")
 
 
+def test_what_was_there_outlives_a_file_that_fails_on_its_way(
+    one: Mirror, two: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one.push(one.local / "a")
+    write(one.local / "a", {"first": "a later one"})
+    with monkeypatch.context() as patch:
+        patch.setattr(mirror.shutil, "copyfileobj", refusing)
+        with pytest.raises(OSError, match="network"):
+            one.push(one.local / "a" / "first")
+    two.pull(two.local / "a")
+    assert held(two.local / "a")["first"] == "1"
+    at = one.filesystem.get_file_info(FileSelector(one.place_of(one.local / "a"), recursive=True))
+    assert not [each.path for each in at if each.base_name.startswith(".")]
+
+
+def refusing(*given: Any) -> None:
+    raise OSError("the network is down")
+
+
+def test_what_is_brought_may_be_bounded(one: Mirror, two: Mirror) -> None:
+    write(two.local / "a", {"first": "another", "third": "3", "fourth": "4"})
+    two.push(two.local / "a")
+    one.push(one.local / "a", lacking=True, but="second")
+    assert two.pull(two.local / "a", lacking=True)
+    assert held(two.local / "a") == {
+        "first": "another",
+        "third": "3",
+        "fourth": "4",
+        "result.json": "{}",
+    }
+
+
+def test_of_two_that_publish_one_is_obtained_whole(
+    one: Mirror, two: Mirror, tmp_path: Path
+) -> None:
+    for copy, name in ((one, "one"), (two, "two")):
+        write(tmp_path / name, {"x": name, "y": name})
+        copy.publish(copy.local / "work", tmp_path / name)
+    assert one.obtain(one.local / "work", tmp_path / "got")
+    assert held(tmp_path / "got") == {"x": "two", "y": "two"}
+    assert not one.obtain(one.local / "nothing", tmp_path / "none")
+
+
+def test_a_node_that_was_slower_takes_what_the_other_built(one: Mirror, two: Mirror) -> None:
+    def slowly(folder: Path) -> None:
+        write(folder, {"done": "by one"})
+        build_once(two.local, "work", MATERIAL, lambda other: write(other, {"done": "by two"}))
+
+    for copy in (one, two):
+        found = build_once(copy.local, "work", MATERIAL, slowly)
+        assert (found / "done").read_text() == "by two"
+
+
+def test_what_could_not_be_brought_is_brought_later(
+    one: Mirror, two: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(folder: Path) -> None:
+        raise AssertionError("built again")
+
+    monkeypatch.setattr(mirror, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(mirror, "_PAUSE_S", 0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Mirror, "publish", refusing)
+        with pytest.raises(StorageError, match="the network is down"):
+            build_once(one.local, "work", MATERIAL, lambda folder: write(folder, {"done": "1"}))
+    assert not two.is_published(folder_of(two.local, "work", MATERIAL))
+    build_once(one.local, "work", MATERIAL, never)
+    assert (build_once(two.local, "work", MATERIAL, never) / "done").read_text() == "1"
+
+
+def test_a_place_that_answers_again_was_waited_for(
+    one: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "_PAUSE_S", 0.01)
+    asked: list[Mirror] = []
+
+    def seldom(copy: Mirror) -> str:
+        asked.append(copy)
+        if len(asked) < 3:
+            raise OSError("no route to host")
+        return "answered"
+
+    def full(copy: Mirror) -> str:
+        asked.append(copy)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert patiently(one, seldom) == "answered"
+    with pytest.raises(OSError, match="No space left"):
+        patiently(one, full)
+    assert asked == [one] * 4
+
+
+def test_a_damaged_database_is_a_fault_of_the_system(one: Mirror) -> None:
+    write(one.local / "a", {"ledger.db": "no database at all" * 100})
+    with pytest.raises(OSError, match=r"ledger\.db: file is not a database"):
+        one.push(one.local / "a")
+
+
+def test_one_place_has_one_copy_however_it_is_spelt(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror.tempfile, "tempdir", str(tmp_path / "temporary"))
+    place, question, query = address.partition("?")
+    other = f"{place}/{question}{query}"
+    assert working_copy(other).local == working_copy(address).local
+    assert Mirror(tmp_path, other).address == address
+
+
 def test_another_node_has_what_one_has_built(one: Mirror, two: Mirror) -> None:
     def build(folder: Path) -> None:
         (folder / "done").write_text("by one")
@@ -177,7 +287,9 @@ def test_another_node_has_what_one_has_built(one: Mirror, two: Mirror) -> None:
 
 def test_shared_work_that_was_altered_there_is_refused(one: Mirror, two: Mirror) -> None:
     build_once(one.local, "work", MATERIAL, lambda folder: write(folder, {"done": "by one"}))
-    one.write(folder_of(one.local, "work", MATERIAL) / "done", b"by another")
+    made = folder_of(one.local, "work", MATERIAL)
+    published = made / (one.read(made / "whole") or b"").decode()
+    one.write(published / "done", b"by another")
     with pytest.raises(CheckpointError, match=r"work-.* done is not as it was made"):
         build_once(two.local, "work", MATERIAL, lambda folder: None)
     assert not folder_of(two.local, "work", MATERIAL).exists()
@@ -222,10 +334,11 @@ def test_the_working_copy_is_of_this_user_alone(
         "s3://AKIA:abc/def@runs",
         "s3://runs/x?secret_key=abc",
         "abfs://container:abc@account.dfs.core.windows.net/x",
+        "abfs://account.blob.core.windows.net/c/x?sv=1&sig=abc",
     ],
 )
 def test_a_secret_is_refused_and_not_shown(text: str, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="holds a secret") as refused:
+    with pytest.raises(StorageError, match=r"hold(s)? a secret.*environment") as refused:
         Mirror(tmp_path, text)
     assert "abc" not in str(refused.value)
 

@@ -253,6 +253,9 @@ def test_a_password_is_not_put_where_all_see_it() -> None:
     (line,) = faults(*AT, "--tracking-uri", "http://me:hush@mlflow:5000")
     assert line.startswith("--tracking-uri holds a password")
     assert "hush" not in line
+    (line,) = faults("--address", "http://head:8265", "--storage", "s3://me:hu/sh@runs/x")
+    assert "holds a secret" in line
+    assert "sh@" not in line
 
 
 def test_an_option_without_a_value_is_named() -> None:

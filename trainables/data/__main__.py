@@ -31,6 +31,7 @@ from trainables.data.dataset import ROLES, SPLITS, Dataset
 from trainables.data.layouts import EXPECTED, guess_source, open_tree, paper_split
 from trainables.data.splits import class_folders, problems
 from trainables.errors import ConfigError, DataError, UserError
+from trainables.mirror import is_address, working_copy
 from trainables.overrides import apply_overrides, parse_value
 
 _TELL_EVERY_S = 5.0
@@ -67,8 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write("".join(f"{line}\n" for line in _there(source, config)))
         if found:
             raise ConfigError(found)
-        dataset = _load(source, config, options.storage / "cache")
-        _write_manifest(dataset, options.manifest or options.storage / f"{source}.parquet")
+        storage = _storage(options.storage)
+        dataset = _load(source, config, storage / "cache")
+        _write_manifest(dataset, options.manifest or storage / f"{source}.parquet")
     except (UserError, OSError) as error:
         for line in getattr(error, "problems", [str(error)]):
             sys.stderr.write(f"error: {' '.join(line.split())}\n")
@@ -92,9 +94,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="data.KEY=VALUE",
         help="as of a sweep; sizes are the paper's unless given",
     )
-    check.add_argument("--storage", type=Path, default=Path("runs"), help="of the sweeps; ./runs")
+    text = "of the sweeps, a folder or s3://...; ./runs"
+    check.add_argument("--storage", default="runs", help=text)
     check.add_argument("--manifest", type=Path, help="the Parquet file; STORAGE/SOURCE.parquet")
     return parser
+
+
+def _storage(asked: str) -> Path:
+    """The folder of sweeps; behind an address, this node's, whose cache is brought there."""
+    return working_copy(asked).local if is_address(asked) else Path(asked)
 
 
 def _source(root: Path, given: str | None) -> str:
