@@ -58,6 +58,9 @@ for actor in list_actors(address=dashboard, limit=1000):
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 STARTING_S = 400
 
+_PORTS = ("dashboard-agent-listen", "dashboard-agent-grpc", "metrics-export", "runtime-env-agent")
+_MOST = 8  # nodes of a cluster
+
 
 class Nodes:
     """A head and what joins it; each has a folder of its own for temporary files.
@@ -90,7 +93,8 @@ class Nodes:
             "RAY_DASHBOARD_STARTUP_TIMEOUT_S": str(STARTING_S),
             **(variables or {}),
         }
-        port = _free_port()
+        self._ports = _free_ports(1 + _MOST * len(_PORTS))
+        port = self._ports.pop()
         self.dashboard = f"http://127.0.0.1:{port}"
         self.address = f"{self._network}.1:6379"
         head = ["--head", "--port", "6379", "--temp-dir", str(self.folder)]
@@ -112,11 +116,8 @@ class Nodes:
         command = [*RAY, "start", *options, "--node-ip-address", address, "--block"]
         # chosen here: Ray takes 52365 for the first, at 127.0.0.1 as well, where it may be in use,
         # and waits for others to be chosen no longer than an unloaded machine needs
-        for name in (
-            *("dashboard-agent-listen", "dashboard-agent-grpc"),
-            *("metrics-export", "runtime-env-agent"),
-        ):
-            command += [f"--{name}-port", str(_free_port())]
+        for name in _PORTS:
+            command += [f"--{name}-port", str(self._ports.pop())]
         with log.open("wb") as file:
             self._nodes[address] = subprocess.Popen(
                 [*command, "--num-cpus", str(cpus), "--num-gpus", "0"],
@@ -207,6 +208,8 @@ def two_workers(nodes: Nodes, folder: str, cache: str, name: str, storage: str =
     return [sys.executable, "-c", _TWO_WORKERS, *arguments]
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
+def _free_ports(count: int) -> list[int]:
+    """Held at once while they are chosen: no two are the same."""
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in held]
