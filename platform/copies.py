@@ -25,6 +25,7 @@ from trainables.mirror import (
     frozen,
     is_address,
     patiently,
+    stays,
     unreachable,
     working_copy,
 )
@@ -41,7 +42,8 @@ _PLAN = "plan.json"
 _RAYS = ("tune", "train")
 # here and there: the session that drove the sweep last; where both are equal, what is here is newer
 _SESSION = ".session"
-# where MLflow's tables say it
+_FILES = "/mlartifacts"
+# where MLflow's tables say where those are
 _LOCATIONS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -162,20 +164,23 @@ def record_folder(folder: Path) -> Path:
 
 
 def follow_artifacts(storage: Path) -> None:
-    """Tells a record where its files lie after its folder was moved, or brought to another machine.
+    """Tells a record that was brought to another machine where its files lie there.
 
-    MLflow keeps that as an absolute address of each run, and has no command that changes it.
+    MLflow keeps that as an absolute address of each run, and has no command that changes it. The
+    record of a plain folder is left alone: another sweep may be writing to it by another path.
 
     Args:
         storage: the folder of `mlflow.db` and `mlartifacts/`.
     """
-    now = (storage / "mlartifacts").as_uri()
+    if Mirror.of(storage.parent) is None:
+        return
+    now = f"{storage.as_uri()}{_FILES}"
     with (
         contextlib.closing(sqlite3.connect(storage / "mlflow.db", timeout=60)) as database,
         database,
     ):
         told = database.execute("select distinct artifact_location from experiments").fetchall()
-        moved = [at for (at,) in told if at.startswith("file:") and at.endswith("/mlartifacts")]
+        moved = [at for (at,) in told if at and at.startswith("file:") and at.endswith(_FILES)]
         for before in (at for at in moved if at != now):
             for table, column in _LOCATIONS:
                 database.execute(
@@ -197,7 +202,7 @@ class Copy:
         self._mirror = Mirror.of(plan.storage)
         self._giving = threading.Lock()
         self._given: dict[Path, tuple[int, int]] = {}
-        self._begun = False
+        self._own: bytes | None = None
         self.taken_over = False
 
     def take(self) -> None:
@@ -228,17 +233,21 @@ class Copy:
         except OSError as error:
             raise unreachable(self._mirror.address, error) from error
         (self._plan.folder / _SESSION).write_bytes(own)
-        self._begun = True
+        self._own = own
 
-    def take_trial(self, folder: Path) -> None:
+    def take_trial(self, folder: Path, *, waits: bool = True) -> None:
         """Brings a trial's files here, of this sweep or of another of the storage.
+
+        Args:
+            folder: the trial's.
+            waits: for a place that does not answer.
 
         Raises:
             StorageError: the place cannot be reached.
-            OSError: the disk is full.
+            OSError: a fault of this machine, such as a full disk.
         """
         if self._mirror is not None:
-            patiently(self._mirror, lambda mirror: mirror.pull(folder, exact=True))
+            patiently(self._mirror, lambda mirror: mirror.pull(folder, exact=True), waits=waits)
 
     def take_entries(self) -> None:
         """Brings what is known of the storage's finished trials here."""
@@ -271,9 +280,17 @@ class Copy:
 
     def step(self) -> None:
         """Brings the sweep's own files there; a fault is met again at the end."""
-        if self._mirror is not None and self._begun and not self.taken_over:
+        if self._mirror is not None and self._own is not None:
             with contextlib.suppress(OSError):
-                self._give(self._mirror)
+                self._look(self._mirror)
+                if not self.taken_over:
+                    self._give(self._mirror)
+
+    def _look(self, mirror: Mirror) -> None:
+        """Finds whether another process has begun to drive the sweep, and ended since or not."""
+        last = mirror.read(self._plan.folder / _SESSION)
+        if self._own is not None and last not in (None, self._own):
+            self.taken_over = True
 
     def give(self) -> str:
         """Brings all of the sweep there.
@@ -284,9 +301,11 @@ class Copy:
         if self._mirror is None:
             return ""
         here = f"{self._plan.folder}/ of {socket.gethostname()}"
-        if self.taken_over:
-            return f"{_TAKEN_OVER}; what this one has is in {here}"
         try:
+            self._look(self._mirror)
+            if self.taken_over:
+                return f"{_TAKEN_OVER}; what this one has is in {here}"
+            self._given.clear()
             self._give(self._mirror)
             # what a trial left that was stopped: the others have brought theirs, and an older
             # attempt on this node may have left what is there by now in a newer form
@@ -307,7 +326,7 @@ class Copy:
             own = [
                 self._plan.folder / name
                 for name in names
-                if name not in (_TRIALS, *_RAYS) and not name.startswith(".")
+                if name not in (_TRIALS, *_RAYS) and not stays(name)
             ]
             changed = {path: seen for path in own if (seen := self._changed(path))}
             # before the other files: what a record names must not come later than the record
@@ -332,7 +351,8 @@ class Copy:
     def drop(self) -> None:
         """Takes a new sweep away, of which nothing has run."""
         if self._mirror is not None:
-            with contextlib.suppress(OSError):
+            self._own = None
+            with contextlib.suppress(OSError), self._giving:
                 self._mirror.remove(self._plan.folder)
 
     @contextlib.contextmanager
@@ -362,7 +382,7 @@ class Copy:
 
         def renew() -> None:
             with contextlib.suppress(OSError):
-                self.taken_over = not lease.renew()
+                self.taken_over = self.taken_over or not lease.renew()
 
         try:
             with _every(_BEAT_S, renew), _every(_STEP_S, self.step):

@@ -200,7 +200,7 @@ class Dispatch:
     def _missed(self, folder: Path) -> Failure | None:
         """Why a trial's files, which are whole there, could not be brought here."""
         try:
-            self.copy.take_trial(folder)
+            self.copy.take_trial(folder, waits=not self.reason)
         except (UserError, OSError) as error:
             return launch.diagnose(error)
         return None

@@ -179,14 +179,14 @@ def diagnose(error: BaseException) -> Failure:
     match inner:
         case NonFiniteError():
             cause = "non-finite"
+        case _ if is_disk_full(inner):
+            cause = "disk"
         case StorageError():
             cause = "storage"
         case UserError():
             cause = "user"
         case MemoryError():
             cause = "out of memory"
-        case _ if is_disk_full(inner):
-            cause = "disk"
         case _ if type(inner).__name__ == "OutOfMemoryError":
             cause = "out of memory"
         case _ if type(inner).__name__ in _LOST:

@@ -20,7 +20,7 @@ from platform.ledger import Ledger
 from platform.plan import Plan, PlannedTrial
 from platform.results import write_json
 from trainables.data import Dataset
-from trainables.errors import UserError
+from trainables.mirror import StorageError
 from trainables.sealed import read_sealed, seal
 from trainables.sections.names import RESULT
 
@@ -52,7 +52,20 @@ def take_over(
         The trials that were taken over.
     """
     taken: list[PlannedTrial] = []
-    copy.take_entries()
+    with contextlib.suppress(StorageError):  # whoever needs the place next tells of it
+        copy.take_entries()
+        _take_all(plan, ledger, datasets, copy, taken)
+    return taken
+
+
+def _take_all(
+    plan: Plan,
+    ledger: Ledger,
+    datasets: Mapping[str, Dataset],
+    copy: Copy,
+    taken: list[PlannedTrial],
+) -> None:
+    """As `take_over`; the trials are added to `taken`."""
     while fresh := [t for t in ledger.queued() if _entry(plan, t.key).is_file()]:
         before = len(taken)
         for trial in fresh:
@@ -67,7 +80,6 @@ def take_over(
                 taken.append(trial)
         if len(taken) == before:
             break
-    return taken
 
 
 def _entry(plan: Plan, key: str) -> Path:
@@ -80,7 +92,7 @@ def _found(plan: Plan, trial: PlannedTrial, dataset: Dataset, copy: Copy) -> Pat
         folder = plan.storage / str(read_sealed(_entry(plan, trial.key))["folder"])
         copy.take_trial(folder)
         result = read_result(folder)
-    except (UserError, OSError, ValueError, KeyError):  # it was removed, or is not whole
+    except (OSError, ValueError, KeyError):  # that sweep was removed, or is not whole
         return None
     same = result.get("identity") == _identity(plan, trial, dataset)
     return folder if same and folder != plan.trial_folder(trial) else None

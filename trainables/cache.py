@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -15,7 +16,7 @@ from filelock import FileLock
 
 from trainables.config import content_key
 from trainables.errors import CheckpointError
-from trainables.mirror import Mirror, patiently
+from trainables.mirror import Mirror, StorageError, patiently
 from trainables.sealed import read_sealed, seal
 
 _MATERIAL = "material.json"
@@ -48,47 +49,56 @@ def build_once(
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(folder.name + ".lock")):
             # a build that was killed left a part: the lock is ours, so nobody writes there now
-            if not folder.is_dir() and not _brought(folder):
-                _build(folder, material, build)
-                # if another node was quicker, all go on from what that one built
-                _brought(folder)
+            if not folder.is_dir():
+                _make(folder, material, build).replace(folder)
+            _verify(folder)
     _verify(folder)
     return folder
 
 
-def _build(folder: Path, material: Mapping[str, Any], build: Callable[[Path], None]) -> None:
-    temporary = _emptied(folder)
+def _make(folder: Path, material: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
+    """The finished work under a name of its own: as the place has it, else built here."""
+    ready = _brought(folder)
+    if ready is not None:
+        return ready
+    built = _emptied(folder, "part")
     try:
-        temporary.mkdir()
-        build(temporary)
-        made = seal({"material": material, "files": _digests(temporary)})
-        (temporary / _MATERIAL).write_text(json.dumps(made, indent=2, sort_keys=True))
-        temporary.replace(folder)
+        built.mkdir()
+        build(built)
+        made = seal({"material": material, "files": _digests(built)})
+        (built / _MATERIAL).write_text(json.dumps(made, indent=2, sort_keys=True))
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(built, ignore_errors=True)
         raise
+    # of two nodes that build at once, both go on from what the quicker one built
+    with contextlib.suppress(StorageError):
+        ready = _brought(folder)
+    if ready is None:
+        return built
+    shutil.rmtree(built)
+    return ready
 
 
-def _brought(folder: Path) -> bool:
-    """Puts what the place of a copied cache has of this work here; whether it has it."""
+def _brought(folder: Path) -> Path | None:
+    """What the place of a copied cache has of this work, here and whole; None where it has not."""
     elsewhere = Mirror.of(folder.parent)
-    return elsewhere is not None and patiently(elsewhere, lambda mirror: _obtain(mirror, folder))
+    if elsewhere is None:
+        return None
+    return patiently(elsewhere, lambda mirror: _obtain(mirror, folder))
 
 
-def _obtain(elsewhere: Mirror, folder: Path) -> bool:
+def _obtain(elsewhere: Mirror, folder: Path) -> Path | None:
     if not elsewhere.is_published(folder):
-        return False
-    temporary = _emptied(folder)
+        return None
+    temporary = _emptied(folder, "theirs.part")
     elsewhere.obtain(folder, temporary)
     _refuse_altered(temporary, f"{elsewhere.address}: {folder.name}")
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.replace(folder)
-    return True
+    return temporary
 
 
-def _emptied(folder: Path) -> Path:
+def _emptied(folder: Path, ending: str) -> Path:
     """Where a folder is made before it has its name; nothing is there."""
-    temporary = folder.with_name(folder.name + ".part")
+    temporary = folder.with_name(f"{folder.name}.{ending}")
     shutil.rmtree(temporary, ignore_errors=True)
     return temporary
 

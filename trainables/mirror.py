@@ -11,6 +11,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import math
 import os
 import re
 import shutil
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
 
 # they have no folders that a file's would have to be made first
 _OBJECT_STORES = ("s3", "gcs", "abfs")
-# above it no object store copies by one request
-_MOST_MOVED = 4 * 2**30
+# a store may copy for longer than a request may be silent
+_MOST_MOVED = 64 * 2**20
+# SQLite's own, and halves: beside another version of their file they would spoil it
+_STAYING = (".part", ".lock", ".db-journal", ".db-wal", ".db-shm")
 _PATIENCE_S, _PAUSE_S = 120.0, 5.0
 _MARK = ".copy-of"
 # of a folder that is published: which of those that were brought counts
@@ -185,7 +188,7 @@ class Mirror:
         own = uuid.uuid4().hex
         for file in sorted(_files_below(source)):
             at = f"{self._name(path)}/{own}/{file.relative_to(source).as_posix()}"
-            self._send_as(file, at)
+            self._send_as(file, at, anew=True)
         self.write(path / _WHOLE, own.encode())
 
     def is_published(self, path: Path) -> bool:
@@ -299,7 +302,7 @@ class Mirror:
             self.write(probe, b"reached")
             found = self.read(probe)
             self.filesystem.delete_file(self._at(probe.name))
-        except OSError as error:
+        except (OSError, NotImplementedError) as error:
             raise unreachable(self.address, error) from error
         if found != b"reached":
             raise StorageError(f"--storage {self.address} does not give back what is written there")
@@ -316,7 +319,7 @@ class Mirror:
         return {
             self._name_at(each.path): each
             for each in self.filesystem.get_file_info(chosen)
-            if each.type == FileType.File and not _is_hidden(self._name_at(each.path))
+            if each.type == FileType.File and not stays(self._name_at(each.path))
         }
 
     def _info(self, name: str) -> FileInfo:
@@ -337,21 +340,29 @@ class Mirror:
         if (now.st_mtime_ns, now.st_size) == (seen.st_mtime_ns, seen.st_size):
             os.utime(file, ns=(info.mtime_ns, info.mtime_ns))
 
-    def _send_as(self, file: Path, name: str) -> None:
-        size = file.stat().st_size
+    def _send_as(self, file: Path, name: str, *, anew: bool = False) -> None:
+        anew = anew or file.stat().st_size > _MOST_MOVED
         with file.open("rb") as source:
-            self._store(name, lambda stream: shutil.copyfileobj(source, stream, 2**20), size)
+            self._store(name, lambda stream: shutil.copyfileobj(source, stream, 2**20), anew=anew)
 
-    def _store(self, name: str, fill: Callable[[Any], object], size: int = 0) -> None:
+    def _store(self, name: str, fill: Callable[[Any], object], *, anew: bool = False) -> None:
         """Writes a file of the place: beside it and renamed, so that none is ever cut short.
 
-        Where a store replaces a file by one request, one that fails on the way would have left an
-        object of what it had.
+        An object store replaces a file by one request, but one that fails on the way leaves an
+        object of what it had; it is removed, and with it what was there before.
+
+        Args:
+            name: of the file.
+            fill: writes it.
+            anew: an object store may be written at once: nothing is lost by it, or it is large.
         """
         at = self._at(name)
         folder, _, own = at.rpartition("/")
+        kind = self.filesystem.type_name
+        # pyarrow renames nothing in an ordinary account of Azure's
+        direct = kind == "abfs" or (anew and kind in _OBJECT_STORES)
         # processes of two nodes may have one number
-        beside = at if size > _MOST_MOVED else f"{folder}/.{own}.{uuid.uuid4().hex}"
+        beside = at if direct else f"{folder}/.{own}.{uuid.uuid4().hex}"
         if self.filesystem.type_name not in _OBJECT_STORES:
             self.filesystem.create_dir(folder)
         try:
@@ -379,6 +390,9 @@ class Mirror:
             if beside.stat().st_size != there.size:
                 raise OSError(f"{self.address}: {name} was cut short or replaced while it was read")
             os.utime(beside, ns=(there.mtime_ns, there.mtime_ns))
+            if file.suffix == ".db":
+                for ending in ("-journal", "-wal", "-shm"):
+                    file.with_name(file.name + ending).unlink(missing_ok=True)
             beside.replace(file)
         finally:
             beside.unlink(missing_ok=True)
@@ -419,19 +433,25 @@ def _working_folder(address: str) -> Path:
     return folder
 
 
-def patiently(mirror: Mirror, work: Callable[[Mirror], T]) -> T:
+def patiently(mirror: Mirror, work: Callable[[Mirror], T], *, waits: bool = True) -> T:
     """Does something with a place; where that does not answer, again for two minutes.
+
+    Args:
+        mirror: of the place.
+        work: is given it.
+        waits: else it is tried once.
 
     Raises:
         StorageError: it has not answered.
-        OSError: the disk is full.
+        OSError: a fault of this machine, such as a full disk.
     """
-    until = time.monotonic() + _PATIENCE_S
+    until = time.monotonic() + (_PATIENCE_S if waits else -math.inf)
     while True:
         try:
             return work(mirror)
         except OSError as error:
-            if error.errno == errno.ENOSPC:
+            here = str(error.filename or "").startswith(str(mirror.local))
+            if here or error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
             if time.monotonic() > until:
                 raise unreachable(mirror.address, error) from error
@@ -478,8 +498,9 @@ def _same(here: os.stat_result, there: FileInfo) -> bool:
     return bool(here.st_size == there.size) and here.st_mtime_ns // 10**9 == there.mtime_ns // 10**9
 
 
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") for part in name.split("/"))
+def stays(name: str) -> bool:
+    """Whether a file is of one machine alone, by its name: hidden, a half, or SQLite's own."""
+    return name.endswith(_STAYING) or any(part.startswith(".") for part in name.split("/"))
 
 
 def _files_below(folder: Path) -> Iterable[Path]:
@@ -488,8 +509,7 @@ def _files_below(folder: Path) -> Iterable[Path]:
         for path in folder.rglob("*")
         if path.is_file()
         and not path.is_symlink()
-        and not _is_hidden(path.relative_to(folder).as_posix())
-        and path.suffix not in (".part", ".lock", ".db-journal")
+        and not stays(path.relative_to(folder).as_posix())
     ]
 
 

@@ -16,6 +16,7 @@ from platform.results import RecordError, write_environment, write_results
 from platform.tracking import Recorder, _is_final
 from tests.mlflow_server import Server
 from tests.recorded import leave_files, plan_of, result_of
+from trainables.mirror import Mirror
 
 CHILD_TAGS = {
     "trial_key",
@@ -113,7 +114,9 @@ def test_a_sweep_is_a_parent_with_a_child_a_trial(plan):
         assert run.info.end_time >= run.info.start_time
 
 
-def test_the_files_of_a_record_are_found_after_its_storage_was_moved(plan, tmp_path):
+def test_the_files_of_a_record_that_was_brought_here_are_found(plan, tmp_path):
+    for storage in (plan.storage, tmp_path / "moved"):
+        Mirror(storage, (tmp_path / "place").as_uri()).mark()
     recorder = Recorder(plan)
     run_trial(recorder, plan, plan.trials[0])
     recorder.close("interrupted")
@@ -121,15 +124,13 @@ def test_the_files_of_a_record_are_found_after_its_storage_was_moved(plan, tmp_p
     assert "samples.png" in before
 
     moved = dataclasses.replace(plan, storage=tmp_path / "moved")
-    moved.storage.mkdir()
-    for name in ("mlflow.db", "mlartifacts", plan.name):
-        (plan.storage / name).rename(moved.storage / name)
+    plan.folder.rename(moved.folder)
     recorder = Recorder(moved)
     run_trial(recorder, moved, plan.trials[1])
     recorder.close("finished")
     assert recorder.missed == []
     found = found_by(recorder)
-    place = (moved.storage / "mlartifacts").as_uri()
+    place = (moved.folder / "mlartifacts").as_uri()
     assert found.experiment.artifact_location == place
     for trial in plan.trials[:2]:
         run = found.children[trial.key]

@@ -78,7 +78,7 @@ def test_the_plan_by_which_a_sweep_is_known_comes_last(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_in(find(address))
-    for name in ("results.parquet", "record.json"):
+    for name in ("results.parquet", "record.json", "ledger.db-journal"):
         (plan.folder / name).write_text("")
     sent: list[str] = []
     monkeypatch.setattr(Mirror, "push", lambda self, path, **how: sent.append(path.name))
@@ -308,9 +308,32 @@ def test_a_driver_that_was_taken_for_gone_gives_way(
         waited_for(lambda: copy.taken_over)
         (plan.folder / "results.parquet").write_text("of the one that was slow")
         copy.step()
+        # and stays so once the other has ended
+        seen.remove(lease)
+        time.sleep(0.3)
+        assert copy.taken_over
         assert "another process has taken this sweep over" in copy.give()
     assert seen.read(plan.folder / "results.parquet") is None
-    assert seen.read(lease) == driver()
+    assert seen.read(lease) is None
+
+
+def test_a_driver_that_slept_while_another_drove_gives_way(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_in(find(address))
+    copy = Copy(plan)
+    copy.begin()
+    on_machine("second", tmp_path, monkeypatch)
+    other = plan_in_of(find(address))
+    Copy(other).take()
+    (other.folder / "results.parquet").write_text("of the second machine")
+    Copy(other).begin()
+    (plan.folder / "results.parquet").write_text("of the one that slept")
+    copy.step()
+    assert copy.taken_over
+    assert "another process has taken this sweep over" in copy.give()
+    seen = Mirror(plan.storage, address)
+    assert seen.read(plan.folder / "results.parquet") == b"of the second machine"
 
 
 def test_a_lease_that_is_not_renewed_runs_out(

@@ -79,7 +79,9 @@ def test_files_arrive_on_another_node(one: Mirror, two: Mirror) -> None:
 
 def test_names_with_a_dot_and_halves_stay(one: Mirror, two: Mirror) -> None:
     write(one.local / "a", {".alive-0": "", "weights.part": "half", ".hidden/x": ""})
+    write(one.local / "a", {"ledger.db-journal": "of a version that is not this one"})
     one.push(one.local / "a")
+    one.push_as(one.local / "a" / "first", one.local / "a" / "mlflow.db-journal")
     two.pull(two.local / "a")
     assert sorted(held(two.local / "a")) == ["deep/second", "first", "result.json"]
 
@@ -143,7 +145,9 @@ def test_a_database_is_copied_between_two_transactions(one: Mirror, two: Mirror)
     writer.execute("insert into trials values ('half')")
     one.push(path)
     writer.close()
+    write(two.local / "a", {"ledger.db-journal": "of an older one"})
     two.pull(two.local / "a" / "ledger.db")
+    assert not (two.local / "a" / "ledger.db-journal").exists()
     with sqlite3.connect(two.local / "a" / "ledger.db") as database:
         assert database.execute("select name from trials").fetchall() == [("done",)]
 
@@ -250,10 +254,18 @@ def test_a_place_that_answers_again_was_waited_for(
         asked.append(copy)
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    def locked(copy: Mirror) -> str:
+        asked.append(copy)
+        raise OSError(errno.EACCES, "Permission denied", str(copy.local / "a"))
+
     assert patiently(one, seldom) == "answered"
-    with pytest.raises(OSError, match="No space left"):
-        patiently(one, full)
-    assert asked == [one] * 4
+    for ours, told in ((full, "No space left"), (locked, "Permission denied")):
+        with pytest.raises(OSError, match=told):
+            patiently(one, ours)
+    asked.clear()
+    with pytest.raises(StorageError, match="no route to host"):
+        patiently(one, seldom, waits=False)
+    assert asked == [one]
 
 
 def test_a_damaged_database_is_a_fault_of_the_system(one: Mirror) -> None:
