@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
+import threading
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,13 @@ class Place:
         folder: the trial's.
         cache: of shared work.
         copy: of the storage, where it has an address.
+        keeping: what is under way there.
     """
 
     folder: Path
     cache: Path
     copy: Mirror | None = None
+    keeping: list[threading.Thread] = field(default_factory=list)
 
     @classmethod
     def of(cls, order: Order) -> Place:
@@ -79,13 +82,30 @@ class Place:
             path.unlink(missing_ok=True)
 
     def keep(self, path: Path) -> None:
-        """A file that another attempt goes on from; without it that one has more to do, no more."""
-        if self.copy is not None:
+        """A file that another attempt goes on from; without it that one has more to do, no more.
+
+        Nobody waits for it: a trial that waits for a place that does not answer would look like one
+        that hangs. While one is under way the next are left out.
+        """
+        if self.copy is None or any(thread.is_alive() for thread in self.keeping):
+            return
+        push = self.copy.push
+
+        def bring() -> None:
             with contextlib.suppress(OSError):
-                self.copy.push(path)
+                push(path)
+
+        self.keeping[:] = [threading.Thread(target=bring, name="keeping", daemon=True)]
+        self.keeping[0].start()
+
+    def settle(self) -> None:
+        """Nothing is under way there any more."""
+        for thread in self.keeping:
+            thread.join()
 
     def deliver(self) -> None:
         """All that a finished trial leaves; its result, by which it counts, last."""
+        self.settle()
         if self.copy is not None:
             patiently(self.copy, lambda copy: copy.push(self.folder, last=RESULT, exact=True))
 
@@ -149,9 +169,11 @@ def _leave_failure(place: Place, failure: Failure) -> None:
         # from there it would fail again
         (folder / SNAPSHOT).unlink(missing_ok=True)
         if place.copy is not None:
+            place.settle()
             place.copy.remove(folder / SNAPSHOT)
     (folder / "error.txt").write_text(traceback.format_exc())
-    place.keep(folder / "error.txt")
+    if place.copy is not None:
+        place.copy.push(folder / "error.txt")
 
 
 def _clear(folder: Path, kept: str, *, signs: bool = True) -> None:

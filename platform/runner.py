@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from platform.tracking import Recorder
 
 _LOOK_S = 5.0
+# of trials that fail they print Ray's own traceback, where the progress has a line
+_TELLING_OF_TRIALS = ("ray.tune.execution.tune_controller", "ray.tune.tune")
 
 
 def run(
@@ -62,6 +64,9 @@ def run(
         phases.begin("of work that trials share")
         stages.build(plan, progress.stage)
         phases.begin("of trials")
+        if not debug:
+            for name in _TELLING_OF_TRIALS:
+                logging.getLogger(name).setLevel(logging.CRITICAL)
         dispatch = Dispatch(plan, ledger, recorder, progress, limits, phases, copy)
         return _fit(dispatch, _of_cluster(plan) if address else _of_machine(plan))
 
