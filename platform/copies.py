@@ -7,19 +7,18 @@ Where the storage is a folder, nothing here does anything.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import socket
 import sqlite3
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from trainables.errors import UserError
+from platform.lease import BEAT_S, InUseError, Lease
+from platform.threads import every
 from trainables.mirror import (
     Mirror,
     frozen,
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 # what is finished in between is known by the trials' own files, if this node is lost
 _STEP_S = 10.0
-_BEAT_S, _GONE_S = 20.0, 90.0
 _TRIALS = "trials"
 _PLAN = "plan.json"
 _RAYS = ("tune", "train")
@@ -52,10 +50,6 @@ _LOCATIONS = (
     ("model_versions", "storage_location"),
 )
 _TAKEN_OVER = "another process has taken this sweep over"
-
-
-class InUseError(UserError):
-    """Another process runs this sweep."""
 
 
 def find(address: str) -> Path:
@@ -371,7 +365,7 @@ class Copy:
         if self._mirror is None:
             yield
             return
-        lease = _Lease(self._mirror, self._plan)
+        lease = Lease(self._mirror, self._plan)
         try:
             lease.take()
             if new and self._mirror.read(self._plan.folder / _PLAN) is not None:
@@ -385,105 +379,8 @@ class Copy:
                 self.taken_over = self.taken_over or not lease.renew()
 
         try:
-            with _every(_BEAT_S, renew), _every(_STEP_S, self.step):
+            with every(BEAT_S, renew), every(_STEP_S, self.step):
                 yield
         finally:
             with contextlib.suppress(OSError):
                 lease.end()
-
-
-@contextlib.contextmanager
-def _every(seconds: float, work: Callable[[], None]) -> Iterator[None]:
-    """Does something now and then for the time of the block, from a thread of its own."""
-    over = threading.Event()
-
-    def go_on() -> None:
-        while not over.wait(seconds):
-            work()
-
-    thread = threading.Thread(target=go_on, name=work.__name__, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
-class _Lease:
-    """A small file there that says who drives a sweep, written anew while that goes on.
-
-    An object store has no locks: two that begin within the same second are not kept apart until
-    one of them renews.
-
-    Args:
-        mirror: of the storage.
-        plan: the sweep.
-    """
-
-    def __init__(self, mirror: Mirror, plan: Plan) -> None:
-        self._mirror, self._name = mirror, plan.name
-        self._path = plan.storage / f".{plan.name}.driver"
-        self._now = plan.storage / f".{plan.name}.{uuid.uuid4().hex[:8]}"
-        own = {
-            "driver": uuid.uuid4().hex,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "processes": _processes(),
-            "began": _began(os.getpid()),
-        }
-        self._told = json.dumps(own).encode()
-
-    def take(self) -> None:
-        """Raises InUseError where another holds it."""
-        before = self._mirror.read(self._path)
-        if before and not self._is_left(before):
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                other = json.loads(before)
-                before = f"{other['pid']} of {other['host']}".encode()
-            raise InUseError(
-                f"sweep {self._name!r} is being run by another process ({before.decode()}): wait "
-                f"for it, or take another --name; if it was killed, wait {_GONE_S:.0f} s"
-            )
-        self._mirror.write(self._path, self._told)
-
-    def _is_left(self, told: bytes) -> bool:
-        """Whether who holds it is gone."""
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            other = json.loads(told)
-            # a number names a process only among those that this one sees
-            if other["processes"] and other["processes"] == _processes():
-                return bool(other["began"] != _began(int(other["pid"])))
-        self._mirror.write(self._now, b"")
-        age = self._mirror.age_s(self._path, self._now)
-        self._mirror.remove(self._now)
-        return age is None or age > _GONE_S
-
-    def renew(self) -> bool:
-        """It is held; False where another holds it by now."""
-        if (now := self._mirror.read(self._path)) and now != self._told:
-            return False
-        self._mirror.write(self._path, self._told)
-        return True
-
-    def end(self) -> None:
-        """It is free, unless another holds it."""
-        if self._mirror.read(self._path) == self._told:
-            self._mirror.remove(self._path)
-
-
-def _processes() -> str:
-    """Names the machine's run and the group of processes that this one is of; empty if unknown."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
-def _began(pid: int) -> str:
-    """When a process began, by a count of its machine's; empty where there is none."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""

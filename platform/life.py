@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from platform import warden
+from platform.threads import every
 from trainables.mirror import Mirror
 
 _BEAT_S = 2.0
@@ -45,7 +46,6 @@ def signs_of_life(
     """
     alive = folder / f"{_ALIVE}{rank}"
     told = {"pid": os.getpid(), "host": socket.gethostname()}
-    over = threading.Event()
     trial = _Trial(folder, rank, _Work(threading.get_ident()))
     command = [sys.executable, "-I", "-S", str(Path(warden.__file__)), str(os.getpid())]
     silent = str(folder.absolute() / f"{_SILENT}{rank}")
@@ -54,20 +54,16 @@ def signs_of_life(
         signs = watching.stdin.fileno()
 
         def beat() -> None:
-            while not over.wait(_BEAT_S):
-                with contextlib.suppress(BrokenPipeError):  # without a watch Ray's is left
-                    if trial.got_on():
-                        os.write(signs, b".")
+            with contextlib.suppress(BrokenPipeError):  # without a watch Ray's is left
+                if trial.got_on():
+                    os.write(signs, b".")
 
         with contextlib.suppress(OSError):  # a full disk is another's to tell
             alive.write_text(json.dumps(told))
-        thread = threading.Thread(target=beat, name="signs of life", daemon=True)
-        thread.start()
         try:
-            yield
+            with every(_BEAT_S, beat):
+                yield
         finally:
-            over.set()
-            thread.join()
             with contextlib.suppress(OSError):
                 alive.unlink(missing_ok=True)
                 trial.works.unlink(missing_ok=True)
@@ -86,21 +82,16 @@ def signs_from_afar(folder: Path, rank: int, size: int, copy: Mirror | None) -> 
     if copy is None or size == 1:
         yield
         return
-    over = threading.Event()
     exchange = _Exchange(folder, rank, size, copy)
 
     def turn() -> None:
-        while not over.wait(_EXCHANGE_S):
-            with contextlib.suppress(OSError):  # the place may be back the next time
-                exchange.turn()
+        with contextlib.suppress(OSError):  # the place may be back the next time
+            exchange.turn()
 
-    thread = threading.Thread(target=turn, name="signs from afar", daemon=True)
-    thread.start()
     try:
-        yield
+        with every(_EXCHANGE_S, turn):
+            yield
     finally:
-        over.set()
-        thread.join()
         with contextlib.suppress(OSError):
             exchange.close()
 

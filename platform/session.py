@@ -12,8 +12,9 @@ from typing import Any, TextIO
 from filelock import FileLock, Timeout
 
 from platform import estimate, images, launch, resources, reuse, weights
-from platform.copies import Copy, InUseError, driving, place
+from platform.copies import Copy, driving, place
 from platform.grace import INTERRUPTED, Grace
+from platform.lease import InUseError
 from platform.ledger import Ledger
 from platform.limits import Limits
 from platform.plan import Plan, is_abandoned, write_plan

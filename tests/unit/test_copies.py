@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from platform import copies
-from platform.copies import Copy, InUseError, find, place, record_folder
+from platform import copies, lease
+from platform.copies import Copy, find, place, record_folder
 from platform.dispatch import Dispatch
+from platform.lease import InUseError
 from platform.ledger import Ledger
 from platform.limits import Limits
 from platform.plan import Plan, write_plan
@@ -260,20 +261,20 @@ def test_a_trial_is_taken_as_it_is_there(address: str) -> None:
 def test_one_driver_at_a_time(address: str) -> None:
     plan = plan_in(find(address))
     seen = Mirror(plan.storage, address)
-    lease = plan.storage / ".a.driver"
+    file = plan.storage / ".a.driver"
     with Copy(plan).held():
-        assert json.loads(seen.read(lease) or b"")["host"] == socket.gethostname()
-    assert seen.read(lease) is None
+        assert json.loads(seen.read(file) or b"")["host"] == socket.gethostname()
+    assert seen.read(file) is None
 
-    seen.write(lease, driver(host="elsewhere", processes="others"))
+    seen.write(file, driver(host="elsewhere", processes="others"))
     with pytest.raises(InUseError, match=r"\(1 of elsewhere\).*if it was killed, wait 90 s"):
         Copy(plan).held().__enter__()
     # of a driver on this machine it is known whether it lives, even if its number was used again
     for gone in (driver(pid=2**22 + 1), driver(began="earlier")):
-        seen.write(lease, gone)
+        seen.write(file, gone)
         with Copy(plan).held():
             pass
-    seen.write(lease, driver())
+    seen.write(file, driver())
     with pytest.raises(InUseError):
         Copy(plan).held().__enter__()
 
@@ -281,7 +282,7 @@ def test_one_driver_at_a_time(address: str) -> None:
 def driver(**other: Any) -> bytes:
     """The lease of a process that runs on this machine."""
     here = {"host": socket.gethostname(), "pid": 1}
-    ours = {"processes": copies._processes(), "began": copies._began(1)}
+    ours = {"processes": lease.processes(), "began": lease.began(1)}
     return json.dumps({"driver": "another", **here, **ours, **other}).encode()
 
 
@@ -297,24 +298,24 @@ def test_a_sweep_that_appears_meanwhile_is_not_written_over(address: str) -> Non
 def test_a_driver_that_was_taken_for_gone_gives_way(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copies, "_BEAT_S", 0.05)
+    monkeypatch.setattr(copies, "BEAT_S", 0.05)
     plan = plan_in(find(address))
     seen = Mirror(plan.storage, address)
-    lease = plan.storage / ".a.driver"
+    file = plan.storage / ".a.driver"
     copy = Copy(plan)
     with copy.held():
         copy.begin()
-        seen.write(lease, driver())
+        seen.write(file, driver())
         waited_for(lambda: copy.taken_over)
         (plan.folder / "results.parquet").write_text("of the one that was slow")
         copy.step()
         # and stays so once the other has ended
-        seen.remove(lease)
+        seen.remove(file)
         time.sleep(0.3)
         assert copy.taken_over
         assert "another process has taken this sweep over" in copy.give()
     assert seen.read(plan.folder / "results.parquet") is None
-    assert seen.read(lease) is None
+    assert seen.read(file) is None
 
 
 def test_a_driver_that_slept_while_another_drove_gives_way(
@@ -342,7 +343,7 @@ def test_a_lease_that_is_not_renewed_runs_out(
     plan = plan_in(find(address))
     seen = Mirror(plan.storage, address)
     seen.write(plan.storage / ".a.driver", driver(host="elsewhere", processes="others"))
-    monkeypatch.setattr(copies, "_GONE_S", 0.05)
+    monkeypatch.setattr(lease, "GONE_S", 0.05)
     time.sleep(0.2)
     with Copy(plan).held():
         told = seen.read(plan.storage / ".a.driver") or b""
@@ -350,13 +351,13 @@ def test_a_lease_that_is_not_renewed_runs_out(
 
 
 def test_a_lease_is_renewed_while_it_is_held(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copies, "_BEAT_S", 0.05)
+    monkeypatch.setattr(copies, "BEAT_S", 0.05)
     plan = plan_in(find(address))
     seen = Mirror(plan.storage, address)
-    lease = plan.storage / ".a.driver"
+    file = plan.storage / ".a.driver"
     with Copy(plan).held():
-        seen.write(lease, b"")
-        waited_for(lambda: seen.read(lease))
+        seen.write(file, b"")
+        waited_for(lambda: seen.read(file))
 
 
 def test_a_folder_needs_none_of_it(tmp_path: Path) -> None:
