@@ -49,7 +49,7 @@ _LOCATIONS = (
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
-_TAKEN_OVER = "another process has taken this sweep over"
+TAKEN_OVER = "another process has taken this sweep over"
 
 
 def find(address: str) -> Path:
@@ -298,7 +298,7 @@ class Copy:
         try:
             self._look(self._mirror)
             if self.taken_over:
-                return f"{_TAKEN_OVER}; what this one has is in {here}"
+                return f"{TAKEN_OVER}; what this one has is in {here}"
             self._given.clear()
             self._give(self._mirror)
             # what a trial left that was stopped: the others have brought theirs, and an older

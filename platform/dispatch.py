@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platform import launch, life, resources, reuse
-from platform.copies import Copy, storage_address
+from platform.copies import TAKEN_OVER, Copy, storage_address
 from platform.launch import Failure, Order
 from platform.limits import RETRIED, Limits
 from platform.progress import counted
@@ -114,7 +114,7 @@ class Dispatch:
     def over(self) -> bool:
         """Whether this session starts no more trials."""
         if self.copy.taken_over:
-            self.reason = self.reason or "another process has taken this sweep over"
+            self.reason = self.reason or TAKEN_OVER
         if self.reason or self._trials_are_up():
             return True
         return not (self.ledger.ready() or self.ledger.waiting())

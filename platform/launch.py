@@ -140,7 +140,7 @@ def execute(order: Order, report: Report, callbacks: list[Any] | None = None) ->
     """
     try:
         place = Place.of(order)
-    except UserError as error:
+    except (UserError, OSError) as error:
         return diagnose(error)
     try:
         _clear(place.folder, SNAPSHOT)
