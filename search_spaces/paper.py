@@ -49,7 +49,7 @@ TINY: Mapping[ModelName, Mapping[str, Any]] = {
         "unlearn.retain_batch": 16,
         "unlearn.noise_bank": 256,
         "unlearn.token_cache": True,
-        "sampling.steps": 5,
+        "sampling.steps": 8,
     },
     "palette_tiny": {
         "unlearn.steps": 30,

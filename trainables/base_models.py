@@ -184,10 +184,11 @@ def pretrain(
     batches = Batches(source, (pool,), options.seed, loader=config.loader)
     running = Running(device=next(model.parameters()).device, on_step=on_step)
     stages = model.pretraining_stages()
+    # by shares of the steps, the first ones longer where they do not come out even
+    shares = np.cumsum([0, *(stage.share for stage in stages)])
+    ends = -(-options.steps * shares // shares[-1])
     with threads(options.threads):
-        for i, stage in enumerate(stages):
-            # equal shares of the steps, the first ones longer where they do not come out even
-            steps = (options.steps + len(stages) - 1 - i) // len(stages)
+        for stage, steps in zip(stages, np.diff(ends).tolist(), strict=True):
             if steps:
                 draws = mix_seed(options.seed, "begin", stage.name)
                 stage.begin(torch.Generator().manual_seed(draws))

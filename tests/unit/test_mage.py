@@ -70,10 +70,10 @@ def rows(count: int, *parts: int | str) -> RowGenerators:
 # --- The tiny size ---------------------------------------------------------------------------
 
 
-def test_the_tiny_size_has_a_grid_of_8_and_its_weights_fit_6_megabytes() -> None:
+def test_the_tiny_size_has_a_grid_of_16_and_its_weights_fit_6_megabytes() -> None:
     tiny = build_model("mage_tiny")
     assert isinstance(tiny, MAGE)
-    assert tiny.grid >= 8
+    assert tiny.grid == 16
     assert tiny.tokenize(images(1)).shape == (1, tiny.grid**2)
     assert sum(4 * each.numel() for each in tiny.state_dict().values()) < 6_000_000
 
@@ -242,6 +242,25 @@ def test_the_trials_rounds_go_before_the_models_own(
     assert given == [20, 3]
 
 
+def test_what_the_label_smoothing_gave_to_every_code_can_be_left_out(model: MAGE) -> None:
+    """As sure of code 3 as the training's smoothed labels let a model be."""
+    codes = model.codebook_size
+    tokens = torch.zeros(16, 64, dtype=torch.int64)
+    masked = torch.ones_like(tokens, dtype=torch.bool)
+    found = {}
+    for unsmooth in (False, True):
+        own = build_model("mage", **OPTIONS, unsmooth=unsmooth)
+        assert isinstance(own, MAGE)
+        torch.nn.init.zeros_(own.mlm_layer.ln.weight)
+        torch.nn.init.constant_(own.mlm_layer.bias, math.log(0.1 / codes))
+        own.mlm_layer.bias.data[..., 3] = math.log(0.9 + 0.1 / codes)
+        with torch.inference_mode():
+            filled = decode(own._code_shares, tokens, masked, rows(16), steps=4, temperature=6.0)
+        found[unsmooth] = float((filled == 3).float().mean())
+    assert found[True] == 1.0
+    assert found[False] < 0.98
+
+
 def test_rows_of_unequal_holes_decode_as_they_do_alone(model: MAGE) -> None:
     tokens = model.tokenize(images(3))
     masked = torch.arange(64).expand(3, 64) < torch.tensor([[60], [20], [40]])
@@ -339,6 +358,59 @@ def test_training_the_tokenizer_rebuilds_images() -> None:
         vqgan.loss(truth).mean().backward()
         optimiser.step()
     assert error() < 0.3 * before
+
+
+@pytest.mark.parametrize(("groups", "reaches"), [(2, True), (None, False)])
+def test_normalised_by_place_a_code_knows_nothing_of_what_is_far(
+    groups: int | None, reaches: bool
+) -> None:
+    torch.manual_seed(0)
+    vqgan = build_model(
+        "mage",
+        **{**OPTIONS, "image_size": 128, "tokenizer": {**OPTIONS["tokenizer"], "groups": groups}},
+    ).vqgan
+    with torch.inference_mode():
+        truth = images(2, 128)
+        changed = truth.clone()
+        changed[..., :8] = 0.0
+        far = (vqgan.encoder(truth) - vqgan.encoder(changed))[..., -8:]
+    assert bool((far.abs() > 1e-6).any()) == reaches
+
+
+def test_a_lone_code_is_held_against_its_own_patch(monkeypatch: pytest.MonkeyPatch) -> None:
+    vqgan = build_model("mage", **OPTIONS).vqgan
+    truth = images(2)
+    patches = [
+        truth[row, :, 4 * y : 4 * y + 4, 4 * x : 4 * x + 4]
+        for row in range(2)
+        for y in range(0, 8, 2)
+        for x in range(0, 8, 2)
+    ]
+    given: list[torch.Size] = []
+
+    def decoder(latents: Tensor) -> Tensor:
+        given.append(latents.shape)
+        # the second image's patches come out 0.5 too bright
+        return torch.stack(patches) + 0.5 * (torch.arange(32) >= 16).view(-1, 1, 1, 1)
+
+    monkeypatch.setattr(vqgan.decoder, "forward", decoder)
+    error = vqgan._lone_error(vqgan.encoder(truth), truth)
+    assert given == [(32, 8, 1, 1)]
+    torch.testing.assert_close(error, torch.tensor([0.0, 0.75]))
+
+
+def test_the_weight_of_lone_codes_is_in_the_loss() -> None:
+    options = {**OPTIONS, "tokenizer": {**OPTIONS["tokenizer"], "lone_weight": 2.0}}
+    torch.manual_seed(0)
+    plain = build_model("mage", **OPTIONS).vqgan
+    torch.manual_seed(0)
+    weighed = build_model("mage", **options).vqgan
+    truth = images(3)
+    latents = plain.encoder(truth)
+    nearest = plain.quantize.embedding(plain.tokenize(truth)).movedim(-1, 1).view(latents.shape)
+    with torch.inference_mode():
+        lone = plain._lone_error(nearest, truth)
+        torch.testing.assert_close(weighed.loss(truth), plain.loss(truth) + 2.0 * lone)
 
 
 def test_a_trial_runs_from_nothing_and_trains_both_stages(tmp_path: Path) -> None:

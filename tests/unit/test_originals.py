@@ -17,6 +17,7 @@ from trainables.checkpoints import load_original, load_weights, save_weights
 from trainables.config import ModelName, TrialConfig, to_dict
 from trainables.context import Context
 from trainables.data import Dataset, load
+from trainables.data.noise import RowGenerators
 from trainables.errors import CheckpointError
 from trainables.methods import Terms
 from trainables.models import CompletionModel
@@ -72,6 +73,27 @@ def test_shipped_weights_are_small_and_whole(model: ModelName) -> None:
 
 
 @pytest.mark.parametrize("model", SHIPPED)
+@pytest.mark.parametrize("role", ["retain", "forget"])
+def test_completions_have_the_colour_of_what_they_replace(
+    model: ModelName, role: str, photos: Dataset
+) -> None:
+    config = recipe(model)
+    own = new_model(config).eval()
+    load_weights(own, FOLDER / f"{model}.safetensors")
+    rows = photos.rows(role, "test")
+    rows = rows[:: len(rows) // 48]
+    images = photos.images(rows)
+    with torch.inference_mode():
+        completed = own.complete(images, config.test_task, RowGenerators(rows.tolist(), 0, "test"))
+    edges = images.clone()
+    edges[..., 8:24, 8:24] = torch.nan
+    hole = images[..., 8:24, 8:24].mean(dim=(2, 3))
+    error = (completed[..., 8:24, 8:24].mean(dim=(2, 3)) - hole).abs().mean()
+    surround = (edges.nanmean(dim=(2, 3)) - hole).abs().mean()
+    assert error < 1.2 * surround
+
+
+@pytest.mark.parametrize("model", SHIPPED)
 def test_the_record_is_of_the_recipe_and_of_the_photographs(
     model: ModelName, photos: Dataset
 ) -> None:
@@ -102,12 +124,23 @@ def test_the_transformer_of_mage_is_retrained_too(
     model, shipped = new_model(config), new_model(config)
     load_weights(shipped, FOLDER / "mage_tiny.safetensors")
     model.vqgan.load_state_dict(shipped.vqgan.state_dict())  # type: ignore[operator, union-attr]
-    _, transformer = model.pretraining_stages()
+    tokenizer, transformer = model.pretraining_stages()
     monkeypatch.setattr(model, "pretraining_stages", lambda: (transformer,))
-    half = dataclasses.replace(config.pretrain, steps=config.pretrain.steps // 2)
-    losses = first_losses(model, dataclasses.replace(config, pretrain=half), photos)
+    steps = config.pretrain.steps * transformer.share // (tokenizer.share + transformer.share)
+    alone = dataclasses.replace(config.pretrain, steps=steps)
+    losses = first_losses(model, dataclasses.replace(config, pretrain=alone), photos)
     recorded = record("mage_tiny")["training"]["first_losses"][1][:3]
     assert losses == pytest.approx(recorded, rel=1e-4)
+
+
+@pytest.mark.parametrize(("steps", "split"), [(1, [1]), (5, [1, 4]), (6, [2, 4])])
+def test_the_tokenizer_has_a_fifth_of_the_steps(
+    steps: int, split: list[int], photos: Dataset
+) -> None:
+    config = tiny(model="mage_tiny", pretrain__steps=steps, pretrain__batch_size=2)
+    done: list[int] = []
+    pretrain(new_model(config), config, photos, lambda step, terms: done.append(step))
+    assert done == [step for stage in split for step in range(1, stage + 1)]
 
 
 @pytest.mark.parametrize("model", SHIPPED)

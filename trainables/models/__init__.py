@@ -15,7 +15,9 @@ FAMILIES: dict[str, type[CompletionModel]] = {"mae": MAE, "mage": MAGE, "palette
 
 _BASE: dict[str, Any] = {"embed_dim": 768, "depth": 12, "num_heads": 12}
 _LARGE: dict[str, Any] = {"embed_dim": 1024, "depth": 24, "num_heads": 16}
-# the tiny ones have 8 x 8 patches or tokens on the embedded 32-pixel photographs
+# On the embedded 32-pixel photographs MAE has 8 x 8 patches. MAGE has 16 x 16 tokens: those around
+# a hole are masked too, and with half as many a side only the outermost ring of an image would tell
+# what the half in its centre looks like.
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "mae_tiny": (
         "mae",
@@ -36,21 +38,26 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         "mage",
         {
             "image_size": 32,
-            "embed_dim": 96,
+            "embed_dim": 64,
             "depth": 3,
             "num_heads": 4,
-            "decoder_embed_dim": 96,
+            "decoder_embed_dim": 64,
             "decoder_depth": 2,
             "decoder_num_heads": 4,
             "tokenizer": {
                 "channels": 16,
-                "channel_multipliers": (1, 2, 4),
+                "channel_multipliers": (1, 2),
                 "res_blocks": 1,
                 "latent_channels": 16,
                 "codebook_size": 256,
-                "groups": 4,
+                # a code is a colour: told by its neighbours or by all of the image, as a tokenizer
+                # without this learns it, colours are lost on a small transformer
+                "groups": None,
+                "lone_weight": 1.5,
             },
             "decoding_steps": 8,
+            "temperature": 1.0,
+            "unsmooth": True,
         },
     ),
     "mage_vit_base_patch16": ("mage", {**_BASE, "decoder_embed_dim": 768}),

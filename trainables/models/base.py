@@ -49,6 +49,7 @@ class PretrainingStage:
         prepare: draws the inputs, as `CompletionModel.prepare`.
         loss: of each row of those inputs.
         begin: sets up what is trained by what was trained before it, with draws of its own.
+        share: of the pretraining's steps, against the other stages' shares.
     """
 
     name: str
@@ -56,6 +57,7 @@ class PretrainingStage:
     prepare: Prepare
     loss: Callable[[Inputs], RowLoss]
     begin: Callable[[torch.Generator], None] = lambda source: None
+    share: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainables.data.noise import RandomSource, uniform_rows
 
-# tokens (B, L), masked (B, L) -> probabilities of the codes (B, L, C)
+# tokens (B, L), masked (B, L) -> shares of the codes (B, L, C)
 Predict = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -32,12 +32,12 @@ def decode(
     share is at or above an image's own masked share is skipped, and the last leaves none.
 
     Args:
-        predict: probabilities of the codes, given tokens and what of them is masked.
+        predict: shares of the codes, given tokens and what of them is masked; of any sum.
         tokens: `(B, L)` int64; what the masked hold does not matter.
         masked: `(B, L)` bool.
         source: draws, equally many for a row whatever the others are.
         steps: T.
-        temperature: of the Gumbel noise on the log probabilities by which a round keeps tokens; it
+        temperature: of the Gumbel noise on the shares' logarithms by which a round keeps tokens; it
             falls to 0 over the rounds.
 
     Returns:
@@ -67,7 +67,7 @@ def _round(
     """One round: the tokens with every masked one drawn, and which of those are masked again.
 
     Args:
-        shares: `(B, L, C)`, probabilities.
+        shares: `(B, L, C)`, of any sum.
         tokens: `(B, L)` int64.
         masked: `(B, L)` bool.
         draws: `(B, 2, L)`, uniform: for the codes, and for the noise on what is sure.

@@ -45,6 +45,7 @@ _LABEL_SMOOTHING = 0.1
 # of the embeddings that a pretraining begins with, and of what tells one code's from its like
 _WORD_STD, _OWN_SHARE = 0.05, 0.3
 _TOKENISED = 32  # images at once
+_SHARE = 4  # of the pretraining's steps to one of the tokenizer's: that learns sooner
 # the published table of positions has a row for the class token and 16 x 16 tokens, whatever the
 # image's size
 _LEAST_POSITIONS = 257
@@ -60,6 +61,8 @@ class MAGE(CompletionModel):
         tokenizer: options of `VQGAN`, over its own.
         decoding_steps: most rounds of a completion, where `sampling` leaves it open.
         temperature: of the Gumbel noise in choosing the tokens that a round keeps.
+        unsmooth: draw a completion's codes without the share that label smoothing taught the model
+            to give to every code alike; published completions are drawn with it.
     """
 
     # the released losses weigh features by 1 + s and 1 - s, s = +1 on retain and -1 on forget rows
@@ -78,6 +81,7 @@ class MAGE(CompletionModel):
         tokenizer: Mapping[str, Any] | None = None,
         decoding_steps: int = 20,
         temperature: float = 6.0,
+        unsmooth: bool = False,
     ) -> None:
         super().__init__()
         self.vqgan = VQGAN(**(tokenizer or {})).requires_grad_(False)
@@ -91,6 +95,7 @@ class MAGE(CompletionModel):
         self.grid = image_size // self.patch_size
         self.decoding_steps = decoding_steps
         self.temperature = temperature
+        self.unsmooth = unsmooth
         self._add_transformer(embed_dim, depth, num_heads)
         self._add_decoder(embed_dim, decoder_embed_dim, decoder_depth, decoder_num_heads)
         self._initialise()
@@ -177,6 +182,12 @@ class MAGE(CompletionModel):
 
     def predict(self, latent: Tensor, drop_mask: Tensor, all_mask: Tensor) -> Tensor:
         """Logits `(B, 1 + L, vocabulary)` from `encode`'s output and its masks."""
+        words = self.token_emb.word_embeddings.weight
+        logits: Tensor = self.mlm_layer(self._decoded(latent, drop_mask, all_mask), words)
+        return logits
+
+    def _decoded(self, latent: Tensor, drop_mask: Tensor, all_mask: Tensor) -> Tensor:
+        """The decoder's output `(B, 1 + L, D')`."""
         x = self.decoder_embed(latent)
         padding = x[:, :1].expand(-1, 1 + drop_mask.shape[1], -1)
         full = padding.clone()
@@ -185,8 +196,8 @@ class MAGE(CompletionModel):
         x = x + self.decoder_pos_embed_learned
         for block in self.decoder_blocks:
             x = block(x)
-        logits: Tensor = self.mlm_layer(self.decoder_norm(x), self.token_emb.word_embeddings.weight)
-        return logits
+        decoded: Tensor = self.decoder_norm(x)
+        return decoded
 
     def encoder_names(self) -> frozenset[str]:
         """Positions, blocks and norms.
@@ -217,7 +228,7 @@ class MAGE(CompletionModel):
 
         return (
             PretrainingStage(name="tokenizer", moves=moves, prepare=prepare, loss=loss),
-            dataclasses.replace(transformer, begin=self._words_of_codes),
+            dataclasses.replace(transformer, begin=self._words_of_codes, share=_SHARE),
         )
 
     @torch.no_grad()
@@ -314,8 +325,10 @@ class MAGE(CompletionModel):
     def output(self, inputs: Inputs) -> Tensor:
         """Logits of the codes `(B, L, C)`."""
         masks = inputs["drop_mask"], inputs["all_mask"]
-        logits = self.predict(self.encode(inputs["tokens"], *masks), *masks)
-        return full(logits[:, 1:, : self.codebook_size])
+        decoded = self._decoded(self.encode(inputs["tokens"], *masks), *masks)
+        # the rest of the vocabulary names no codes: a class, the mask and the published spare ids
+        codes = self.token_emb.word_embeddings.weight[: self.codebook_size]
+        return full(self.mlm_layer(decoded[:, 1:], codes))
 
     def output_places(self, inputs: Inputs) -> Tensor:
         """`(B, L)`: 1 at masked tokens."""
@@ -367,9 +380,12 @@ class MAGE(CompletionModel):
         return functional.max_pool2d(grid, 3, stride=1, padding=1).flatten(1).bool()
 
     def _code_shares(self, tokens: Tensor, masked: Tensor) -> Tensor:
-        """Probabilities of the codes `(B, L, C)`, no token dropped."""
+        """Shares of the codes `(B, L, C)` to draw them by, no token dropped."""
         inputs = {"tokens": tokens, "drop_mask": masked & False, "all_mask": masked}
-        return self.output(inputs).softmax(dim=-1)
+        shares = self.output(inputs).softmax(dim=-1)
+        if self.unsmooth:
+            shares = (shares - _LABEL_SMOOTHING / self.codebook_size).clamp_min(0.0)
+        return shares
 
 
 def _block(dim: int, heads: int) -> nn.Module:

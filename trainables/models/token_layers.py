@@ -35,6 +35,9 @@ class TokenHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, 1, vocabulary))
 
     def forward(self, x: Tensor, words: Tensor) -> Tensor:
-        """The logits; `words` `(vocabulary, D)` are read, and not trained from here."""
+        """Logits of the vocabulary's first `len(words)` ids.
+
+        `words` `(up to vocabulary, D)` are read, and not trained from here.
+        """
         hidden: Tensor = self.ln(functional.gelu(self.fc(x)))
-        return hidden @ words.detach().T + self.bias
+        return hidden @ words.detach().T + self.bias[..., : len(words)]

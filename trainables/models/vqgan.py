@@ -18,7 +18,17 @@ _ENTROPY = 0.1
 _ENTROPY_TEMPERATURE = 0.01
 
 
-def _norm(channels: int, groups: int) -> nn.GroupNorm:
+class _PlaceNorm(nn.LayerNorm):
+    """Normalises the channels of each place by themselves: `(B, C, h, w)` -> the same."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The normalised places."""
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+def _norm(channels: int, groups: int | None) -> nn.Module:
+    if groups is None:
+        return _PlaceNorm(channels, eps=1e-6)
     return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
@@ -29,7 +39,7 @@ class ResidualBlock(nn.Module):
     not of its input: the published weights were trained so.
     """
 
-    def __init__(self, inside: int, outside: int, groups: int) -> None:
+    def __init__(self, inside: int, outside: int, groups: int | None) -> None:
         super().__init__()
         self.norm1 = _norm(inside, groups)
         self.conv1 = nn.Conv2d(inside, outside, 3, padding=1, bias=False)
@@ -47,7 +57,7 @@ class ResidualBlock(nn.Module):
 
 
 class _Middle(nn.Module):
-    def __init__(self, channels: int, groups: int) -> None:
+    def __init__(self, channels: int, groups: int | None) -> None:
         super().__init__()
         self.block_1 = ResidualBlock(channels, channels, groups)
         self.block_2 = ResidualBlock(channels, channels, groups)
@@ -70,7 +80,9 @@ class _Upsample(nn.Module):
 class _Level(nn.Module):
     """The blocks of one resolution, and on the way up the step to the next."""
 
-    def __init__(self, inside: int, outside: int, blocks: int, groups: int, grows: bool) -> None:
+    def __init__(
+        self, inside: int, outside: int, blocks: int, groups: int | None, grows: bool
+    ) -> None:
         super().__init__()
         self.block = nn.ModuleList(
             ResidualBlock(outside if i else inside, outside, groups) for i in range(blocks)
@@ -89,7 +101,7 @@ class _Level(nn.Module):
 class Encoder(nn.Module):
     """Images `(B, 3, H, W)` -> latents `(B, latent, H / r, W / r)`."""
 
-    def __init__(self, widths: Sequence[int], blocks: int, latent: int, groups: int) -> None:
+    def __init__(self, widths: Sequence[int], blocks: int, latent: int, groups: int | None) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
         self.down = nn.ModuleList(
@@ -112,7 +124,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Quantised latents `(B, latent, H / r, W / r)` -> images `(B, 3, H, W)`."""
 
-    def __init__(self, widths: Sequence[int], blocks: int, latent: int, groups: int) -> None:
+    def __init__(self, widths: Sequence[int], blocks: int, latent: int, groups: int | None) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(latent, widths[-1], 3, padding=1)
         self.mid = _Middle(widths[-1], groups)
@@ -158,7 +170,11 @@ class VQGAN(nn.Module):
         res_blocks: blocks a level.
         latent_channels: width of a code.
         codebook_size: codes.
-        groups: of every group normalisation.
+        groups: of every group normalisation, over an image's places too, as published. None
+            normalises the channels of each place by themselves, so that what a code looks like
+            depends on the codes around it, and not on the rest of the image.
+        lone_weight: of a training term by which a code that stands alone has to look like what it
+            stands for; without it a code's colour is told by the codes around it.
     """
 
     def __init__(
@@ -169,12 +185,14 @@ class VQGAN(nn.Module):
         res_blocks: int = 2,
         latent_channels: int = 256,
         codebook_size: int = 1024,
-        groups: int = 32,
+        groups: int | None = 32,
+        lone_weight: float = 0.0,
     ) -> None:
         super().__init__()
         widths = [channels * each for each in channel_multipliers]
         self.codebook_size = codebook_size
         self.reduction = 2 ** (len(widths) - 1)
+        self.lone_weight = lone_weight
         self.encoder = Encoder(widths, res_blocks, latent_channels, groups)
         self.decoder = Decoder(widths, res_blocks, latent_channels, groups)
         self.quantize = _Quantiser(codebook_size, latent_channels)
@@ -197,7 +215,8 @@ class VQGAN(nn.Module):
 
         |x - x'| + |x - x'|^2 + ||sg(z) - e||^2 + 0.25 ||z - sg(e)||^2 + 0.1 (H(p|z) - H(p)), the
         last of MaskGIT, over the softmax of minus the distances by a temperature of 0.01 times
-        their mean: it keeps every code in use. No discriminator and no perceptual loss.
+        their mean: it keeps every code in use. No discriminator and no perceptual loss. To it comes
+        `lone_weight` times the first two terms of single patches, each decoded from its own code.
 
         Args:
             images: `(B, 3, H, W)` in [0, 1].
@@ -208,15 +227,29 @@ class VQGAN(nn.Module):
         chosen = self.quantize.embedding(distances.argmin(dim=1))
         codes = chosen.view(len(images), *latents.shape[2:], -1).movedim(-1, 1)
         # the gradient passes the quantisation as if it were the identity
-        rebuilt = self.decoder(latents + (codes - latents).detach())
-        error = rebuilt - images
+        passed = latents + (codes - latents).detach()
+        error = self.decoder(passed) - images
         terms = (
             error.abs() + error.square(),
             (codes - latents.detach()).square(),
             _COMMITMENT * (latents - codes.detach()).square(),
         )
         rows = torch.stack([term.flatten(1).mean(dim=1) for term in terms]).sum(dim=0)
+        if self.lone_weight:
+            rows = rows + self.lone_weight * self._lone_error(passed, images)
         return rows + _ENTROPY * _entropy_gap(distances)
+
+    def _lone_error(self, latents: Tensor, images: Tensor) -> Tensor:
+        """|p - p'| + |p - p'|^2 of an image's patches, each decoded from its own code; `(B,)`.
+
+        A quarter of the places is asked, every other one of every other row.
+        """
+        asked = latents[:, :, ::2, ::2].movedim(1, -1)
+        rebuilt = self.decoder(asked.flatten(0, 2)[..., None, None])
+        side = self.reduction
+        patches = images.unfold(2, side, 2 * side).unfold(3, side, 2 * side).movedim(1, 3)
+        error = rebuilt.view(patches.shape) - patches
+        return (error.abs() + error.square()).flatten(1).mean(dim=1)
 
 
 def _entropy_gap(distances: Tensor) -> Tensor:
