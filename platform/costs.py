@@ -41,11 +41,11 @@ COSTS: dict[ModelName, Cost] = {
         pretrain_row=10.5, unlearn_row=10.5, complete_row=4.6, artifacts=10.0, megabytes=1350.0
     ),
     "mage_tiny": Cost(
-        pretrain_row=1.1e-2,
-        unlearn_row=5e-3,
-        complete_row=1.3e-2,
+        pretrain_row=1.4e-2,
+        unlearn_row=8.5e-3,
+        complete_row=1.8e-2,
         artifacts=1.5,
-        megabytes=7.5,
+        megabytes=2.5,
         sampling_steps=8,
     ),
     "mage_vit_base_patch16": Cost(

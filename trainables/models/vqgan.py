@@ -245,10 +245,10 @@ class VQGAN(nn.Module):
         A quarter of the places is asked, every other one of every other row.
         """
         asked = latents[:, :, ::2, ::2].movedim(1, -1)
-        rebuilt = self.decoder(asked.flatten(0, 2)[..., None, None])
+        rebuilt: Tensor = self.decoder(asked.flatten(0, 2)[..., None, None])
         side = self.reduction
         patches = images.unfold(2, side, 2 * side).unfold(3, side, 2 * side).movedim(1, 3)
-        error = rebuilt.view(patches.shape) - patches
+        error: Tensor = rebuilt.view(patches.shape) - patches
         return (error.abs() + error.square()).flatten(1).mean(dim=1)
 
 
