@@ -46,7 +46,7 @@ IMAGE_MULTIPLES: dict[ModelName, int] = {
     "mae_tiny": 4,
     "mae_vit_base_patch16": 16,
     "mae_vit_large_patch16": 16,
-    "mage_tiny": 4,
+    "mage_tiny": 2,
     "mage_vit_base_patch16": 16,
     "mage_vit_large_patch16": 16,
     "palette_tiny": 8,
