@@ -90,7 +90,7 @@ def test_completions_have_the_colour_of_what_they_replace(
     hole = images[..., 8:24, 8:24].mean(dim=(2, 3))
     error = (completed[..., 8:24, 8:24].mean(dim=(2, 3)) - hole).abs().mean()
     surround = (edges.nanmean(dim=(2, 3)) - hole).abs().mean()
-    # ten steps of diffusion miss the brightness more often than the others do
+    # what each was measured to reach, with some room: Palette's colours are the least exact
     assert error < {"mae_tiny": 0.8, "mage_tiny": 1.2, "palette_tiny": 2.0}[model] * surround
 
 
