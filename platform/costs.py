@@ -29,7 +29,8 @@ class Cost:
 
 
 # Measured on one core without AVX-512, `benchmarks/RESULTS.md` says how; Palette's completion at
-# the published size by computation, `mage_tiny` from a sweep and its training on a Xeon. A pretraining row of a published size is an unlearning row.
+# the published size by computation, `mage_tiny` by its training and a sweep on a Xeon.
+# A pretraining row of a published size is an unlearning row.
 COSTS: dict[ModelName, Cost] = {
     "mae_tiny": Cost(
         pretrain_row=5e-3, unlearn_row=3.8e-3, complete_row=1.6e-3, artifacts=1.0, megabytes=4.0
