@@ -185,6 +185,8 @@ def reference(
         "task": to_dict(config.test_task),
         "sampling": to_dict(config.canonical().sampling),
         "evaluation": to_dict(config.evaluation),
+        # the same weights complete otherwise by another model
+        "models": code_version("trainables.models"),
         **_measuring(config, dataset, weights, context),
     }
 

@@ -358,6 +358,7 @@ def test_a_lease_is_renewed_while_it_is_held(address: str, monkeypatch: pytest.M
     with Copy(plan).held():
         seen.write(file, b"")
         waited_for(lambda: seen.read(file))
+        assert json.loads(seen.read(file) or b"{}")["host"] == socket.gethostname()
 
 
 def test_a_folder_needs_none_of_it(tmp_path: Path) -> None:

@@ -93,13 +93,13 @@ def test_modules_and_tests_of_inline_commands_are_there(page: str) -> None:
     for code in pages.inline(page):
         words = [word for word in code.split() if word != "..."]
         if words[:2] == ["python", "-m"] or words[0] == "pytest":
-            runs(words if words[0] == "python" else ["python", "-m", *words])
+            assert_can_be_called(words if words[0] == "python" else ["python", "-m", *words])
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_can_be_called(page: str) -> None:
     for words in pages.commands(page):
-        runs(words)
+        assert_can_be_called(words)
 
 
 # programs that the pages call and the project does not hold; their arguments are not looked at
@@ -109,7 +109,7 @@ OTHERS = {
 }
 
 
-def runs(words: list[str]) -> None:
+def assert_can_be_called(words: list[str]) -> None:
     """Asserts that a command line is of a program that is there, with arguments that it takes."""
     program, rest = words[0].rpartition("/")[2], words[1:]
     if program == "make":

@@ -131,6 +131,14 @@ def test_rows_that_keep_unequal_numbers_are_refused(model: MAGE) -> None:
         model.encode(torch.zeros(2, 64, dtype=torch.int64), mask, mask)
 
 
+def test_the_output_is_the_codes_part_of_the_vocabularys_logits(model: MAGE) -> None:
+    drawn = model.prepare(images(2), RANDOM, rows(2))
+    masks = drawn["drop_mask"], drawn["all_mask"]
+    whole = model.predict(model.encode(drawn["tokens"], *masks), *masks)
+    assert whole.shape[2] > model.codebook_size
+    torch.testing.assert_close(model.output(drawn), whole[:, 1:, : model.codebook_size])
+
+
 def test_a_masked_tokens_value_reaches_no_output(model: MAGE) -> None:
     drawn = model.prepare(images(3), RANDOM, rows(3))
     other = {**drawn, "tokens": torch.where(drawn["all_mask"], 0, drawn["tokens"])}

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from tests.tiny import tiny
+from trainables.checkpoints import load_published, load_weights, save_weights
 from trainables.config import SamplingConfig, TaskConfig, TrialConfig, Variant
 from trainables.context import Context
 from trainables.data.noise import RowGenerators
-from trainables.errors import ConfigError
+from trainables.errors import CheckpointError, ConfigError
 from trainables.methods import METHODS
 from trainables.models import build_model
 from trainables.models.diffusion import noised, schedule_buffers, spaced_steps
@@ -50,6 +51,11 @@ def images(rows: int = 4, size: int = 16) -> Tensor:
 
 def source(rows: int = 4, start: int = 0) -> RowGenerators:
     return RowGenerators(range(start, start + rows), 5)
+
+
+def velocity(drawn: dict[str, Tensor]) -> Tensor:
+    level = drawn["gamma"].view(-1, 1, 1, 1)
+    return level.sqrt() * drawn["noise"] - (1.0 - level).sqrt() * drawn["target"]
 
 
 # --- What a batch holds ----------------------------------------------------------------------
@@ -112,22 +118,30 @@ def test_noise_labels_noise_the_hole_and_keep_the_rest() -> None:
         assert all(torch.equal(changed[n][~FORGET], drawn[n][~FORGET]) for n in drawn)
 
 
+@pytest.mark.parametrize("predicts", ["noise", "velocity"])
 @pytest.mark.parametrize("variant", ["paper", "released"])
-def test_losses_are_means_over_holes_or_as_released_over_whole_batches(variant: Variant) -> None:
-    student, teacher = small(), small(channel_multipliers=(1, 1))
+def test_losses_are_means_over_holes_or_as_released_over_whole_batches(
+    variant: Variant, predicts: str
+) -> None:
+    student, teacher = (
+        small(predicts=predicts),
+        small(predicts=predicts, channel_multipliers=(1, 1)),
+    )
     drawn = student.prepare(images(), HYBRID, source())
     drawn["mask"] = student.hole(4, HYBRID, source(start=9))
     y_t = torch.where(drawn["mask"], drawn["y_noisy"], drawn["target"])
     with torch.inference_mode():
         ours, theirs = (
-            each.denoise(drawn["condition"], y_t, drawn["gamma"]) for each in (student, teacher)
+            each.denoise_fn(torch.cat([drawn["condition"], y_t], dim=1), drawn["gamma"])
+            for each in (student, teacher)
         )
         found = {
             name: METHODS[name].loss(student, teacher, drawn, FORGET, variant=variant)
             for name in ("max_loss", "retain_label")
         }
+    learnt = {"noise": drawn["noise"], "velocity": velocity(drawn)}[predicts]
     # the two forget rows, in the middle, are paired with the first and the last row
-    wanted = {"max_loss": drawn["noise"], "retain_label": theirs[[0, 0, 3, 3]]}
+    wanted = {"max_loss": learnt, "retain_label": theirs[[0, 0, 3, 3]]}
     for name, target in wanted.items():
         error = (ours - target).square()
         in_hole = error * drawn["mask"]
@@ -154,6 +168,19 @@ def test_the_embedded_noise_level_stays_with_the_decoder() -> None:
 
 
 # --- Schedules and sampling ------------------------------------------------------------------
+
+
+def test_weights_of_the_one_prediction_are_not_read_as_those_of_the_other(tmp_path: Path) -> None:
+    for predicts, other in (("noise", "velocity"), ("velocity", "noise")):
+        path = tmp_path / f"{predicts}.safetensors"
+        save_weights(small(predicts=predicts), path)
+        load_weights(small(predicts=predicts), path)
+        load_published(small(predicts=predicts), path)
+        for load in (load_weights, load_published):
+            with pytest.raises(CheckpointError, match="velocity"):
+                load(small(predicts=other), path)
+    with pytest.raises(ValueError, match="predicts image: it is one of noise, velocity"):
+        small(predicts="image")
 
 
 def test_steps_are_spread_over_the_schedule_from_its_end() -> None:
@@ -220,20 +247,55 @@ def test_the_trials_sampling_goes_before_the_models_own() -> None:
     assert calls(SamplingConfig(sampler="ancestral")) == 12
 
 
+@pytest.mark.parametrize("predicts", ["noise", "velocity"])
 @pytest.mark.parametrize("sampler", ["ancestral", "ddim"])
 def test_a_perfect_denoiser_restores_the_image(
-    sampler: str, monkeypatch: pytest.MonkeyPatch
+    sampler: str, predicts: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = small(sampler=sampler, steps=6)
+    model = small(sampler=sampler, steps=6, predicts=predicts)
     truth = 2.0 * images() - 1.0
 
-    def denoise(condition: Tensor, y_t: Tensor, gamma: Tensor) -> Tensor:
+    def perfect(x: Tensor, gamma: Tensor) -> Tensor:
         level = gamma.view(-1, 1, 1, 1)
-        return (y_t - level.sqrt() * truth) / (1.0 - level).sqrt()
+        y_t = x[:, 3:]
+        drawn = {"gamma": gamma, "target": truth}
+        drawn["noise"] = (y_t - level.sqrt() * truth) / (1.0 - level).sqrt()
+        return drawn["noise"] if predicts == "noise" else velocity(drawn)
 
-    monkeypatch.setattr(model, "denoise", denoise)
+    monkeypatch.setattr(model.denoise_fn, "forward", perfect)
     found = model.complete(images(), CENTRE, source())
     torch.testing.assert_close(found, images(), rtol=0.0, atol=1e-3)
+
+
+@pytest.mark.parametrize(("predicts", "wanted"), [("noise", 1.0), ("velocity", 0.01)])
+def test_where_next_to_nothing_is_left_an_errors_size_in_the_image(
+    predicts: str, wanted: float
+) -> None:
+    one = {"steps": 2, "start": 0.99, "end": 0.99}  # gamma 0.01, then 0.0001
+    model = small(predicts=predicts, test_schedule=one)
+    torch.nn.init.zeros_(model.denoise_fn.out[2].weight)
+    torch.nn.init.constant_(model.denoise_fn.out[2].bias, 0.01)  # what is predicted is 0.01 off
+    # of a grey image, 0, and no noise there is no y_t
+    y_t = torch.zeros_like(images())
+    with torch.inference_mode():
+        mean, _ = model.posterior(y_t, y_t, torch.ones(4, dtype=torch.int64), schedule="test")
+    image = mean / model.test_posterior_mean_coef1[1]
+    assert float(image.abs().max()) == pytest.approx(wanted, rel=0.01)
+
+
+def test_a_velocity_gives_the_image_where_float32_holds_none_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of the published 2000 steps the last has a gamma below 1e-40."""
+    published = {"steps": 2000, "start": 1e-4, "end": 0.09}
+    model = small(predicts="velocity", test_schedule=published, sampler="ddim", steps=1)
+    truth = 2.0 * images() - 1.0
+
+    def perfect(x: Tensor, gamma: Tensor) -> Tensor:
+        return velocity({"gamma": gamma, "noise": x[:, 3:], "target": truth})
+
+    monkeypatch.setattr(model.denoise_fn, "forward", perfect)
+    torch.testing.assert_close(model.complete(images(), CENTRE, source()), images())
 
 
 def test_sampling_is_checked_and_counts_only_where_a_model_samples() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ from trainables.models.unet import UNet
 from trainables.parallel import ALONE, World
 
 Phase = Literal["train", "test"]
+Predicted = Literal["noise", "velocity"]
 
 # of the published model
 _TRAIN = Schedule(steps=2000, start=1e-6, end=0.01)
@@ -50,6 +51,10 @@ class Palette(CompletionModel):
         image_size: pixels, a multiple of the reduction to the U-Net's last resolution.
         inner_channels, channel_multipliers, attention_rates, head_channels, res_blocks,
             norm_groups: of the `UNet`.
+        predicts: what the `UNet` gives and is trained for. `noise`, as published. `velocity`,
+            sqrt(gamma) noise - sqrt(1 - gamma) y_0 (Salimans and Ho, 2022, section 4): where next
+            to nothing of the image is left, a hole's colour is decided, and there the image that
+            follows from a predicted noise is that noise's error many times over.
         train_schedule, test_schedule: betas of training and of sampling.
         sampler: `ancestral`, every step of the test schedule with new noise (Ho et al., 2020), or
             `ddim`, some of them with none (Song et al., 2021); where `sampling` leaves it open.
@@ -69,6 +74,7 @@ class Palette(CompletionModel):
         head_channels: int = 32,
         res_blocks: int = 2,
         norm_groups: int = 32,
+        predicts: Predicted = "noise",
         train_schedule: Schedule = _TRAIN,
         test_schedule: Schedule = _TEST,
         sampler: Literal["ancestral", "ddim"] = "ancestral",
@@ -81,6 +87,13 @@ class Palette(CompletionModel):
             raise ValueError(f"image size {image_size} is not a multiple of {reduction}")
         self.image_size = image_size
         self.patch_size = patch_size
+        if predicts not in get_args(Predicted):
+            raise ValueError(f"predicts {predicts}: it is one of {', '.join(get_args(Predicted))}")
+        self.predicts = predicts
+        if predicts == "velocity":
+            # the U-Net's names and shapes are those of noise: by this a file of the one is refused
+            # where the other is wanted
+            self.register_buffer("velocity", torch.ones(()))
         self.sampler = sampler
         self.steps = steps
         for name, value in schedule_buffers(train_schedule).items():
@@ -110,14 +123,25 @@ class Palette(CompletionModel):
             y_t: `(B, 3, H, W)`, the noised image in the hole, the image elsewhere.
             gamma: `(B,)`, the noise level of `y_t`: sqrt(gamma) y_0 + sqrt(1 - gamma) noise.
         """
-        noise: Tensor = self.denoise_fn(torch.cat([condition, y_t], dim=1), gamma.reshape(-1))
-        return noise
+        predicted = self._predict(condition, y_t, gamma)
+        if self.predicts == "noise":
+            return predicted
+        level = gamma.reshape(-1, 1, 1, 1)
+        return (1.0 - level).sqrt() * y_t + level.sqrt() * predicted
+
+    def _predict(self, condition: Tensor, y_t: Tensor, gamma: Tensor) -> Tensor:
+        predicted: Tensor = self.denoise_fn(torch.cat([condition, y_t], dim=1), gamma.reshape(-1))
+        return predicted
 
     def _predict_image(self, condition: Tensor, y_t: Tensor, step: Tensor, prefix: str) -> Tensor:
-        noise = self.denoise(condition, y_t, self.get_buffer(f"{prefix}gammas")[step])
+        gamma = self.get_buffer(f"{prefix}gammas")[step]
+        predicted = self._predict(condition, y_t, gamma)
+        if self.predicts == "velocity":
+            level = gamma.view(-1, 1, 1, 1)
+            return (level.sqrt() * y_t - (1.0 - level).sqrt() * predicted).clamp(-1.0, 1.0)
         recip = at_step(self.get_buffer(f"{prefix}sqrt_recip_gammas"), step)
         recipm1 = at_step(self.get_buffer(f"{prefix}sqrt_recipm1_gammas"), step)
-        return (recip * y_t - recipm1 * noise).clamp(-1.0, 1.0)
+        return (recip * y_t - recipm1 * predicted).clamp(-1.0, 1.0)
 
     def posterior(
         self, condition: Tensor, y_t: Tensor, step: Tensor, schedule: Phase = "train"
@@ -231,9 +255,13 @@ class Palette(CompletionModel):
         return tuple(map(full, found))
 
     def output(self, inputs: Inputs) -> Tensor:
-        """Predicted noise `(B, H * W, 3)`."""
-        noise = full(self.denoise(inputs["condition"], _y_t(inputs), inputs["gamma"]))
-        return noise.flatten(2).transpose(1, 2)
+        """What the `UNet` predicts, `(B, H * W, 3)`.
+
+        Retain Label trains a forget row towards a retain row's: towards that one's noise, or
+        towards its velocity, which holds its image too.
+        """
+        predicted = full(self._predict(inputs["condition"], _y_t(inputs), inputs["gamma"]))
+        return predicted.flatten(2).transpose(1, 2)
 
     def output_places(self, inputs: Inputs) -> Tensor:
         """`(B, H * W)`: 1 in the hole."""
@@ -246,11 +274,14 @@ class Palette(CompletionModel):
     def task_loss(self, inputs: Inputs) -> RowLoss:
         """Squared error of the predicted noise in the hole (Saharia et al., 2022, equation 1).
 
-        `paper` means are over the hole, `released` means over all pixels of the batch.
+        Of the velocity where that is predicted: the same error over gamma. `paper` means are over
+        the hole, `released` means over all pixels of the batch.
         """
         noise = full(self.denoise(inputs["condition"], _y_t(inputs), inputs["gamma"]))
         places = self.output_places(inputs)
         error = (noise - inputs["noise"]).square().mean(dim=1).flatten(1) * places
+        if self.predicts == "velocity":
+            error = error / inputs["gamma"].view(-1, 1)
         return RowLoss(error.sum(dim=1), places.sum(dim=1), self.released_places(inputs).sum(dim=1))
 
     def hole(self, rows: int, task: TaskConfig, source: RandomSource) -> Tensor:

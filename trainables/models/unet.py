@@ -241,7 +241,7 @@ class UNet(nn.Module):
         return [*found, self.middle_block(x, embedding)]
 
     def forward(self, x: Tensor, gamma: Tensor) -> Tensor:
-        """Predicted noise `(B, out_channels, H, W)`; arguments as in `features`."""
+        """What is predicted, `(B, out_channels, H, W)`; arguments as in `features`."""
         embedding = self._embed(gamma)
         *skips, hidden = self._encode(x, embedding)
         for block in self.output_blocks:

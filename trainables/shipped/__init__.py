@@ -17,13 +17,12 @@ from trainables.data.splits import PHOTOGRAPHS, photograph_roles
 
 FOLDER = Path(__file__).parent
 
-# MAE and Palette on one thread, as they were trained side by side
 RECIPES: dict[ModelName, PretrainConfig] = {
     "mae_tiny": PretrainConfig(steps=12000, lr=1.5e-3, batch_size=32, threads=1),
-    # views: its transformer would else know the training images by heart, and paint others wrong
+    # views: these would else know the training images by heart, and paint others wrong
     "mage_tiny": PretrainConfig(steps=14000, lr=3e-3, batch_size=32, threads=2, augment=True),
     "palette_tiny": PretrainConfig(
-        steps=9000, lr=1e-3, batch_size=32, weight_decay=0.01, threads=1
+        steps=16000, lr=2e-3, batch_size=32, weight_decay=0.01, threads=2, augment=True
     ),
 }
 
