@@ -52,11 +52,10 @@ TINY: Mapping[ModelName, Mapping[str, Any]] = {
         "sampling.steps": 8,
     },
     "palette_tiny": {
-        "unlearn.steps": 30,
-        "unlearn.eval_every": 30,
+        "unlearn.steps": 60,
+        "unlearn.eval_every": 60,
         "unlearn.forget_batch": 16,
         "unlearn.retain_batch": 16,
-        "unlearn.lr": 3e-4,
         "train_task.kind": "hybrid",  # as published
         "train_task.ratio": 0.3,
         "sampling.steps": 4,
