@@ -20,6 +20,7 @@ import platform
 from platform import resources
 from platform.environment import environment
 from platform.request import Request, plan_request
+from platform.studies import find_study
 from trainables.errors import UserError
 from trainables.mirror import is_address
 
@@ -56,6 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--storage", default="runs", metavar="DIR")
     parser.add_argument("--tracking-uri", metavar="URI")
     parser.parse_args(argv, namespace=request)
+    try:
+        find_study(request.study or "quickstart")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     failed = False
     for finding in findings(request):
         failed |= finding.level == "fail"

@@ -199,7 +199,8 @@ def _resumed(
     if not _exists(storage / name / "plan.json"):
         known = _sweeps(storage)
         there = f"; {storage} holds {', '.join(known[:8]) or 'none'}"
-        faults.append(f"--resume: no sweep {name!r}{close_names(name, known)}{there}")
+        option = "--resume" if request.sync is None else "--sync"
+        faults.append(f"{option}: no sweep {name!r}{close_names(name, known)}{there}")
         return None
     try:
         recorded = read_plan(storage / name)

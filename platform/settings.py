@@ -89,8 +89,15 @@ def _take_scoped(settings: Settings, name: str, text: str) -> list[str]:
         return [f"{name}: unknown model {scope!r}{close_names(scope, scopes)}"]
     if field_name == "model":
         return [f"{name}: a setting of one model cannot name another"]
+    if field_name not in known_fields():
+        return [_unknown(field_name, name)]
     own = settings.scoped.setdefault(scope, Settings())
     return [f"{scope}/{fault}" for fault in _take(own, field_name, text)]
+
+
+def _unknown(field_name: str, name: str) -> str:
+    close = close_names(field_name, known_fields())
+    return f"unknown field {name!r}{close or '; --fields lists them'}"
 
 
 def known_fields() -> list[str]:
@@ -101,7 +108,7 @@ def known_fields() -> list[str]:
 def _take(settings: Settings, name: str, text: str) -> list[str]:
     """Puts one setting where it belongs; returns its faults."""
     if name not in known_fields():
-        return [f"unknown field {name!r}{close_names(name, known_fields())}"]
+        return [_unknown(name, name)]
     if name.startswith(_SEARCH):
         return _take_search(settings, name.removeprefix(_SEARCH), text)
     if get_origin(field_types()[name]) is tuple:

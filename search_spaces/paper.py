@@ -41,7 +41,7 @@ TINY: Mapping[ModelName, Mapping[str, Any]] = {
         "unlearn.forget_batch": 16,
         "unlearn.retain_batch": 16,
     },
-    # those that sample take their time to complete images: fewer rounds, and one look
+    # those that sample take their time to complete images: one look, and Palette in fewer steps
     "mage_tiny": {
         "unlearn.steps": 60,
         "unlearn.eval_every": 60,

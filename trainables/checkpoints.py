@@ -41,7 +41,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
             another model.
     """
     state = _read_safetensors(path)
-    wanted = {name: _describe(each) for name, each in model.state_dict().items()}
+    wanted = {name: _form(each) for name, each in model.state_dict().items()}
     found = {name: _describe(each) for name, each in state.items()}
     wrong = sorted(
         name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)
@@ -160,7 +160,7 @@ def _compare(form: PublishedForm, state: Mapping[str, object], own: Mapping[str,
         if target is None:
             continue
         wanted = own[target] if target in form.names | form.optional else None
-        expected = "none" if wanted is None else _describe(wanted)
+        expected = "none" if wanted is None else _form(wanted)
         if target in tensors:
             wrong[name] = ("a second one", "one")
         elif wanted is not None and isinstance(value, Tensor) and _fills(value, wanted):
@@ -168,7 +168,7 @@ def _compare(form: PublishedForm, state: Mapping[str, object], own: Mapping[str,
         else:
             wrong[target if wanted is not None else name] = (_describe(value), expected)
     absent = form.names - tensors.keys() - wrong.keys()
-    wrong |= {name: ("absent", _describe(own[name])) for name in absent}
+    wrong |= {name: ("absent", _form(own[name])) for name in absent}
     return _Fit(form.what, tensors, wrong)
 
 
@@ -247,4 +247,8 @@ def _describe(value: object) -> str:
         return type(value).__name__
     if not _is_plain(value):
         return "not a plain tensor"
+    return _form(value)
+
+
+def _form(value: Tensor) -> str:
     return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"

@@ -42,7 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 0, or 2 for the user's mistake."""
     parser = argparse.ArgumentParser(prog="python -m trainables.originals", description=__doc__)
     parser.add_argument("model", choices=sorted(RECIPES))
-    parser.add_argument("--out", type=Path, default=FOLDER, help="where to write; the package")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=FOLDER,
+        help="where to write; the package, over what came with it",
+    )
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"), help="of the images")
     parser.add_argument(
         "--measure-only", action="store_true", help="record and picture of the weights in --out"

@@ -51,6 +51,13 @@ def test_what_a_study_lacks_is_a_line_each(
     assert "data.root=/nowhere: no such directory" in levels["fail"]
 
 
+def test_a_study_that_is_none_is_a_mistake_in_the_call(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.main(["quikstart"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: unknown study 'quikstart' (close: quickstart)")
+
+
 def test_a_record_that_does_not_answer_fails(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -177,7 +177,7 @@ def test_weights_of_the_one_prediction_are_not_read_as_those_of_the_other(tmp_pa
         load_weights(small(predicts=predicts), path)
         load_published(small(predicts=predicts), path)
         for load in (load_weights, load_published):
-            with pytest.raises(CheckpointError, match="velocity"):
+            with pytest.raises(CheckpointError, match="predicts_velocity"):
                 load(small(predicts=other), path)
     with pytest.raises(ValueError, match="predicts image: it is one of noise, velocity"):
         small(predicts="image")

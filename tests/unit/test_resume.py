@@ -48,6 +48,8 @@ def test_nothing_to_resume_is_refused(capsys: Captured, tmp_path: Path) -> None:
     assert line.startswith(f"--resume: {storage} holds no sweep of quickstart; ")
     (line,) = refused(capsys, "--resume", "--name", "first", "--storage", storage)
     assert line == f"--resume: no sweep 'first'; {storage} holds none"
+    (line,) = refused(capsys, "--sync", "first", "--storage", storage)
+    assert line == f"--sync: no sweep 'first'; {storage} holds none"
 
 
 @pytest.mark.parametrize("name", ["fist", ""])

@@ -115,7 +115,9 @@ def test_an_unknown_name_lists_the_close_ones(text: str, close: str) -> None:
 
 
 def test_a_name_that_is_close_to_nothing_has_no_list() -> None:
-    assert refused("zzzz=1") == ["unknown field 'zzzz'"]
+    assert refused("zzzz=1") == ["unknown field 'zzzz'; --fields lists them"]
+    (line,) = refused("mage_tiny/unlearn.stepz=1")
+    assert line.startswith("unknown field 'mage_tiny/unlearn.stepz' (close: unlearn.steps")
 
 
 def test_every_fault_is_found_and_what_is_right_is_kept() -> None:

@@ -93,7 +93,7 @@ class Palette(CompletionModel):
         if predicts == "velocity":
             # the U-Net's names and shapes are those of noise: by this a file of the one is refused
             # where the other is wanted
-            self.register_buffer("velocity", torch.ones(()))
+            self.register_buffer("predicts_velocity", torch.ones(()))
         self.sampler = sampler
         self.steps = steps
         for name, value in schedule_buffers(train_schedule).items():

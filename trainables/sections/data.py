@@ -104,7 +104,11 @@ class DataConfig(Checked):
         published = self.source in PUBLISHED
         only = f"needs data.source={' or '.join(PUBLISHED)}"
         return [
-            (self.source != "photos" and not self.root, f"source={self.source} needs data.root"),
+            (
+                self.source != "photos" and not self.root,
+                f"source={self.source} needs data.root, the folder of its images; one model's or "
+                "family's alone is --set MODEL/data.root=FOLDER",
+            ),
             (
                 self.source == "photos" and bool(self.root),
                 f"root={self.root} is not read by data.source=photos: --set data.source=folder, "
