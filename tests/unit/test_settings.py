@@ -196,7 +196,7 @@ def test_a_setting_of_a_family_is_under_a_models_and_over_every_models() -> None
         ("mage/model=mage_tiny", "mage/model: a setting of one model cannot name another"),
         ("mag_tiny/seed=1", "mag_tiny/seed: unknown model 'mag_tiny' (close: mage_tiny, mae_tiny"),
         ("mae_tiny/model=mage_tiny", "mae_tiny/model: a setting of one model cannot name another"),
-        ("mae_tiny/sed=1", "mae_tiny/unknown field 'sed' (close: seed"),
+        ("mae_tiny/sed=1", "unknown field 'mae_tiny/sed' (close: seed"),
         ("mae_tiny/seed=x", "mae_tiny/seed='x' is not a whole number"),
     ],
 )

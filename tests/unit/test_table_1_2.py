@@ -245,7 +245,11 @@ def test_what_is_missing_is_told_in_a_line_each(capsys: Captured) -> None:
 @pytest.mark.parametrize(
     ("left_out", "fault"),
     [
-        ("data.root", "data.source=imagenet needs data.root"),
+        (
+            "data.root",
+            "data.source=imagenet needs data.root, the folder of its images; one model's or "
+            "family's alone is --set MODEL/data.root=FOLDER",
+        ),
         (
             "mae/checkpoint",
             "mae_vit_base_patch16 needs the published weights: --set "
