@@ -4,7 +4,7 @@ In the paper: Table 3. The grid is ours: it spans from a tenth of the least valu
 examples take (0.1 and 0.2) to forget and retain terms of equal weight. Every value runs with three
 seeds.
 
-Cost: about ten minutes on two CPU cores for the three small models.
+Cost: about twenty minutes on two CPU cores for the three small models.
 Command: `python -m platform.sweep forget_alpha`
 """
 
@@ -14,7 +14,7 @@ from search_spaces.study import SearchConfig, Study
 STUDY = Study(
     name="forget_alpha",
     question="How does the weight of the forget term trade forgetting for retaining?",
-    cost="about 10 minutes on 2 CPU cores, for three small models",
+    cost="about 20 minutes on 2 CPU cores, for three small models",
     command="python -m platform.sweep forget_alpha",
     models=TINY,
     others=FULL,
