@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 
@@ -48,8 +49,11 @@ class Server:
         for _ in range(300):
             if self._process.poll() is not None:
                 break
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            # its port is open before it answers
+            with (
+                contextlib.suppress(OSError),
+                urllib.request.urlopen(f"{self.uri}/health", None, 5),
+            ):
                 return
             time.sleep(0.2)
         raise AssertionError(log.read_text())

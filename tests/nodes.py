@@ -78,7 +78,7 @@ class Nodes:
     def __init__(self, cpus: int = 1, variables: Mapping[str, str] | None = None) -> None:
         # Ray's sockets lie below it, and their paths must be short
         self.folder = Path(tempfile.mkdtemp(prefix="nodes-", dir="/tmp"))
-        # all of 127.0.0.0/8 is loopback: no two clusters of this machine share a port
+        # all of 127.0.0.0/8 is loopback: no two clusters of this machine share an address
         self._network = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250) + 1}"
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
         self._count = 0
@@ -93,11 +93,13 @@ class Nodes:
             "RAY_DASHBOARD_STARTUP_TIMEOUT_S": str(STARTING_S),
             **(variables or {}),
         }
-        self._ports = _free_ports(1 + _MOST * len(_PORTS))
+        self._ports = _free_ports(2 + _MOST * len(_PORTS))
         port = self._ports.pop()
         self.dashboard = f"http://127.0.0.1:{port}"
-        self.address = f"{self._network}.1:6379"
-        head = ["--head", "--port", "6379", "--temp-dir", str(self.folder)]
+        # a Ray of another test takes 6379 at all addresses
+        head_port = self._ports.pop()
+        self.address = f"{self._network}.1:{head_port}"
+        head = ["--head", "--port", str(head_port), "--temp-dir", str(self.folder)]
         head += ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(port)]
         try:
             self._start(*head, cpus=cpus)

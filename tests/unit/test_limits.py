@@ -52,7 +52,7 @@ def test_retrying_and_syncing_go_on_with_a_sweep_that_is_there(
     capsys: Captured, tmp_path: Path
 ) -> None:
     (line,) = refused(capsys, "--sync", "first", "--storage", tmp_path)
-    assert line.startswith("--resume: no sweep 'first'")
+    assert line.startswith("--sync: no sweep 'first'")
     (line,) = refused(capsys, "--retry-failed", "--name", "first", "--storage", tmp_path)
     assert line.startswith("--resume: no sweep 'first'")
     sweep(tmp_path, "first")
