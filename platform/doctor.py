@@ -58,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tracking-uri", metavar="URI")
     parser.parse_args(argv, namespace=request)
     try:
-        find_study(request.study or "quickstart")
+        if request.study is not None:
+            find_study(request.study)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
