@@ -10,9 +10,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import shell
+from analysis import cli
 from analysis.style import GRID, INK, log_ticks, styles
-from platform.tracking import RecordError, Row, Variant, is_feasible, metric_labels
+from platform.tracking.recorder import RecordError, Row, Variant, is_feasible, metric_labels
 
 POINT_COLUMNS = ("model", "group", "name", "kind", "forget_alpha", "lr", "seed", "retain_source")
 METRICS = ("retain/fid", "forget/fid", "val/objective", "val/violation")
@@ -21,10 +21,10 @@ METRICS = ("retain/fid", "forget/fid", "val/objective", "val/violation")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
     text = "forget_alpha against retain and forget distance, a point a finished trial."
-    return shell.run("analysis.ablation", text, write_curves, argv)
+    return cli.run("analysis.ablation", text, write_curves, argv)
 
 
-def write_curves(request: shell.Request) -> list[Path]:
+def write_curves(request: cli.Request) -> list[Path]:
     """Writes `MODEL_ablation.png` and `.pdf` for each model, and `ablation.csv`, the points.
 
     Raises:
@@ -59,7 +59,7 @@ def _points(variant: Variant) -> list[Row]:
     )
 
 
-def _figure(request: shell.Request, model: str, variants: Sequence[Variant]) -> Figure:
+def _figure(request: cli.Request, model: str, variants: Sequence[Variant]) -> Figure:
     name = metric_labels(request.sweep.rows())["fid"]
     figure = Figure(figsize=(10.5, 5.0), layout="constrained")
     sides = figure.subplots(1, 2)

@@ -9,12 +9,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from analysis.choice import Named
-from analysis.formats import Column, Table
-from analysis.measured import Contest, Entrant, Point, Trial
-from analysis.settings import SEEDS
+from analysis.comparisons import Contest, Entrant, Point, Trial
+from analysis.selection import Named
 from analysis.statistics import Estimate
 from analysis.style import GRID, Style, log_ticks, styles
+from analysis.tables_io import Column, Table
+from analysis.trial_configs import SEEDS
 
 _ENUMERATED = ("default", "grid", "point")
 _NOT_A_FIELD = {*SEEDS, "method", "variant", "model"}

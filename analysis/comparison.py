@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from analysis.choice import Named, chosen, figures
-from analysis.formats import Column, Table
-from analysis.measured import Contest, Entrant, Point
+from analysis.comparisons import Contest, Entrant, Point
+from analysis.selection import Named, chosen, figures
 from analysis.statistics import Estimate, paired, ranks
+from analysis.tables_io import Column, Table
 
 
 def main_table(contest: Contest, named: Named) -> Table:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.formats import Column, Table
-from analysis.measured import Contest, Entrant, Trial
+from analysis.comparisons import Contest, Entrant, Trial
 from analysis.style import GRID
-from platform.tracking import Sweep, importances
+from analysis.tables_io import Column, Table
+from platform.tracking.recorder import Sweep, importances
 
 LEAST = 8  # finished search trials, below which a share would be noise
 _ROLES = ("forget", "retain")

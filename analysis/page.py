@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from analysis.formats import Table
+from analysis.tables_io import Table
 
 _MOST_ROWS = 60  # of a table in the page; its files hold all
 # width in pixels and quality of JPEG, tried in turn until the pictures are small enough together

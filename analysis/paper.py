@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.choice import Named, chosen
-from analysis.formats import Column, Table
-from analysis.measured import Contest, Entrant, Point
-from platform.tracking import Row, UserError, Variant
+from analysis.comparisons import Contest, Entrant, Point
+from analysis.selection import Named, chosen
+from analysis.tables_io import Column, Table
+from platform.tracking.recorder import Row, UserError, Variant
 
 COLUMNS = ("model", "variant", "metric", "value")
 

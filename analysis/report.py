@@ -13,20 +13,20 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from analysis import ablation, described, samples, shell, tsne
+from analysis import ablation, cli, overview, samples, tsne
 from analysis.axes import axis_figure, axis_table, enumerated_axes
-from analysis.choice import Named, choices, chosen
 from analysis.comparison import against_ours, by_seed, main_table
-from analysis.formats import write_provenance
-from analysis.fronts import front_figure, front_table
+from analysis.comparisons import Contest, Point, contests
 from analysis.importance import LEAST, importance_figure, importance_table
-from analysis.measured import Contest, Point, contests
 from analysis.page import Block, Facts, Heading, Section, Text, render
 from analysis.paper import paper_table, read_published
+from analysis.pareto import front_figure, front_table
+from analysis.selection import Named, choices, chosen
+from analysis.tables_io import write_provenance
 from analysis.tasks import task_axes
 from analysis.verdict import verdict
 from analysis.writer import Writer
-from platform.tracking import RecordError, Row, is_address, metric_labels, publish
+from platform.tracking.recorder import RecordError, Row, is_address, metric_labels, publish
 
 _MOST_CONTESTS = 4  # of one model; along more, the axes say more
 
@@ -34,7 +34,7 @@ _MOST_CONTESTS = 4  # of one model; along more, the axes say more
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
     text = "One HTML page on a sweep, with every figure and table of it."
-    return shell.run("analysis.report", text, write_report, argv, add_options=_add_options)
+    return cli.run("analysis.report", text, write_report, argv, add_options=_add_options)
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--tracking-uri", metavar="URI", help="of MLflow; default: mlflow.db in the storage")
 
 
-def write_report(request: shell.Request) -> list[Path]:
+def write_report(request: cli.Request) -> list[Path]:
     """Writes `report.html`, its figures and tables, and `provenance.json`, which names them all.
 
     Returns:
@@ -87,7 +87,7 @@ def write_report(request: shell.Request) -> list[Path]:
 class _Report:
     """The sections of one report, in their order."""
 
-    def __init__(self, request: shell.Request) -> None:
+    def __init__(self, request: cli.Request) -> None:
         self.request, self.sweep = request, request.sweep
         self.writer = Writer(request)
         self.rows = request.sweep.rows()
@@ -161,9 +161,9 @@ class _Report:
 
     def plan(self) -> Iterator[Block]:
         """What was run."""
-        facts = described.plan_facts(self.sweep, self.variants, self.every, self.named)
+        facts = overview.plan_facts(self.sweep, self.variants, self.every, self.named)
         yield Facts(items=facts)
-        data = described.data_table(self.sweep)
+        data = overview.data_table(self.sweep)
         if data is not None:
             yield self.writer.table(data)
 
@@ -272,7 +272,7 @@ class _Report:
 
     def failures(self) -> Iterator[Block]:
         """What did not finish, and why."""
-        table = described.failures_table(self.rows)
+        table = overview.failures_table(self.rows)
         if table is None:
             yield Text(text=f"All {len(self.rows)} trials finished.")
         else:
@@ -281,7 +281,7 @@ class _Report:
     def environment(self) -> Iterator[Block]:
         """What the sweep ran on."""
         if self.sweep.environment:
-            yield self.writer.table(described.environment_table(self.sweep.environment))
+            yield self.writer.table(overview.environment_table(self.sweep.environment))
         else:
             yield Text(text="The sweep has no environment.json.")
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from analysis import shell
-from platform.tracking import RecordError, Row
-from trainables.figures import compose_grid, save_figure
+from analysis import cli
+from platform.tracking.recorder import RecordError, Row
+from trainables.evaluation.figures import compose_grid, save_figure
 
 Place = tuple[str, int]
 Pictures = Mapping[tuple[str, Place], NDArray[np.uint8]]
@@ -26,10 +26,10 @@ _PIXELS_AN_INCH = 120
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
     text = "The completions of every variant side by side, forget and retain."
-    return shell.run("analysis.samples", text, write_pictures, argv, offers_best=True)
+    return cli.run("analysis.samples", text, write_pictures, argv, offers_best=True)
 
 
-def write_pictures(request: shell.Request) -> list[Path]:
+def write_pictures(request: cli.Request) -> list[Path]:
     """Writes `MODEL_samples.png` and `.pdf` for each model.
 
     Raises:
@@ -58,7 +58,7 @@ def write_pictures(request: shell.Request) -> list[Path]:
 
 
 def _columns(
-    request: shell.Request, shown: Sequence[shell.Shown]
+    request: cli.Request, shown: Sequence[cli.Shown]
 ) -> tuple[dict[str, NDArray[np.uint8]], list[str]]:
     """Heading to images, and the role of each row: forget first, then retain."""
     trials = [(variant, _pictures(request, row)) for variant, row in shown]
@@ -82,7 +82,7 @@ def _columns(
     return columns, [role for role, _ in places]
 
 
-def _pictures(request: shell.Request, row: Row) -> Pictures:
+def _pictures(request: cli.Request, row: Row) -> Pictures:
     table = request.sweep.trial_table(row, "samples.parquet")
     return {
         (kind, (role, index)): np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from platform.tracking import Variant
+from platform.tracking.recorder import Variant
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis import shell
-from analysis.formats import latex, markdown
-from platform.tracking import RecordError, Variant, failures, metric_labels
+from analysis import cli
+from analysis.tables_io import latex, markdown
+from platform.tracking.recorder import RecordError, Variant, failures, metric_labels
 
 ROLES = ("retain", "forget")
 FID_HEADER = (
@@ -56,10 +56,10 @@ class Tested:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
-    return shell.run("analysis.tables", "The tables of a sweep.", write_tables, argv)
+    return cli.run("analysis.tables", "The tables of a sweep.", write_tables, argv)
 
 
-def write_tables(request: shell.Request) -> list[Path]:
+def write_tables(request: cli.Request) -> list[Path]:
     """Writes the CSV files of each mode that was tested, `table.md` and `table.tex`.
 
     Raises:
@@ -114,7 +114,7 @@ def _write_csv(
             writer.writerow([f"{each.row['name']}/{each.task}", *figures])
 
 
-def _table(request: shell.Request) -> tuple[list[str], list[list[str]], list[str]]:
+def _table(request: cli.Request) -> tuple[list[str], list[list[str]], list[str]]:
     """Headings, rows of cells, and the notes below."""
     rows = request.sweep.rows()
     names = _names(rows)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from analysis.axes import Axis, Line
-from analysis.choice import Named, chosen
-from analysis.measured import Contest, Entrant
+from analysis.comparisons import Contest, Entrant
+from analysis.selection import Named, chosen
 from analysis.style import Style, styles
 
 _TASK = re.compile(

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis import shell
-from trainables.figures import GROUPS, tsne_panel
+from analysis import cli
+from trainables.evaluation.figures import GROUPS, tsne_panel
 
 _COLUMNS = 4
 
@@ -18,10 +18,10 @@ _COLUMNS = 4
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
     text = "The t-SNE of each variant's embeddings: original and unlearned, retain and forget."
-    return shell.run("analysis.tsne", text, write_figures, argv, offers_best=True)
+    return cli.run("analysis.tsne", text, write_figures, argv, offers_best=True)
 
 
-def write_figures(request: shell.Request) -> list[Path]:
+def write_figures(request: cli.Request) -> list[Path]:
     """Writes `MODEL_tsne.pdf` and `.png`, a panel a variant, for each model.
 
     Raises:
@@ -35,7 +35,7 @@ def write_figures(request: shell.Request) -> list[Path]:
     return written
 
 
-def _figure(request: shell.Request, model: str, shown: Sequence[shell.Shown]) -> Figure:
+def _figure(request: cli.Request, model: str, shown: Sequence[cli.Shown]) -> Figure:
     columns = min(_COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(3.2 * columns, 3.3 * rows + 0.9), layout="constrained")

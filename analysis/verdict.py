@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.choice import Named, chosen, percent
 from analysis.comparison import difference
-from analysis.measured import Contest, Entrant, Point
+from analysis.comparisons import Contest, Entrant, Point
+from analysis.selection import Named, chosen, percent
 
 Kept = Sequence[tuple[Entrant, Point]]
 _ONE_SEED = "One common seed gives no interval: the difference may be chance."

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from analysis import shell
-from analysis.formats import Table, write_table
+from analysis import cli
 from analysis.page import Block, Listed, Picture, Text
-from platform.tracking import RecordError
+from analysis.tables_io import Table, write_table
+from platform.tracking.recorder import RecordError
 
 
 class Writer:
@@ -24,7 +24,7 @@ class Writer:
         files: what was written so far.
     """
 
-    def __init__(self, request: shell.Request) -> None:
+    def __init__(self, request: cli.Request) -> None:
         self.request = request
         self.files: list[Path] = []
 
@@ -40,8 +40,8 @@ class Writer:
 
     def made_by(
         self,
-        write: Callable[[shell.Request], Iterable[Path]],
-        request: shell.Request,
+        write: Callable[[cli.Request], Iterable[Path]],
+        request: cli.Request,
         alt: str,
         caption: str,
     ) -> list[Block]:

@@ -21,8 +21,6 @@ import torch
 from torch import Tensor
 
 from benchmarks._measuring import interleaved, tell
-from trainables.base_models import base_model, load_base
-from trainables.checkpoints import load_weights
 from trainables.config import (
     DataConfig,
     EvaluationConfig,
@@ -31,12 +29,14 @@ from trainables.config import (
     SamplingConfig,
     TrialConfig,
 )
-from trainables.context import Context
 from trainables.data import load
-from trainables.evaluation import complete_rows, evaluate
+from trainables.evaluation.evaluate import complete_rows, evaluate
 from trainables.models import build_model
+from trainables.models.checkpoints import load_weights
 from trainables.models.diffusion import Schedule
-from trainables.stages import load_extractor, reference
+from trainables.shared.base_models import base_model, load_base
+from trainables.shared.prepare import load_extractor, reference
+from trainables.training.context import Context
 
 MODELS: tuple[ModelName, ...] = ("mae_tiny", "mage_tiny", "palette_tiny")
 

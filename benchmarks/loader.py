@@ -21,10 +21,10 @@ import torch
 from PIL import Image
 from skimage import data
 
-from trainables.batches import Batches, Pool
 from trainables.config import PAPER_SIZES, DataConfig, LoaderConfig
+from trainables.config.names import StoreName
 from trainables.data import load
-from trainables.sections.names import StoreName
+from trainables.data.batches import Batches, Pool
 
 FORGET, RETAIN = ("n01443537", "n01484850"), ("n09835506", "n10565667")
 STORES: tuple[StoreName, ...] = ("files", "parquet")

@@ -32,8 +32,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks._measuring import free_memory, matmul_rate, peak_memory, synchronise
-from trainables.batches import Batches, Pool
-from trainables.checkpoints import load_published
 from trainables.config import (
     DataConfig,
     EvaluationConfig,
@@ -44,11 +42,13 @@ from trainables.config import (
     TrialConfig,
 )
 from trainables.data import Dataset, load
-from trainables.evaluation import complete_rows
+from trainables.data.batches import Batches, Pool
+from trainables.evaluation.evaluate import complete_rows
 from trainables.methods import METHODS, Terms
 from trainables.models import MODELS, CompletionModel, build_model
+from trainables.models.checkpoints import load_published
 from trainables.models.palette import Palette
-from trainables.training import Recipe, Running, train
+from trainables.training.loop import Recipe, Running, train
 
 PUBLISHED = tuple(name for name in MODELS if not name.endswith("_tiny"))
 _DDIM = 50  # steps of Palette's other sampler, for the computed time

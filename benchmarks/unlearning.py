@@ -25,15 +25,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks._measuring import synchronise
-from trainables.batches import Batches, Pool, Source
 from trainables.config import OptimiserConfig, TaskConfig
-from trainables.data.noise import RowGenerators
+from trainables.data.batches import Batches, Pool, Source
 from trainables.methods import METHODS
 from trainables.models import build_model
 from trainables.models.mage import MAGE
-from trainables.optimisation import Objective, adamw
-from trainables.tokens import CachedTokens, RoleTokens
-from trainables.training import Recipe, Running, train
+from trainables.shared.tokens import CachedTokens, RoleTokens
+from trainables.training.loop import Recipe, Running, train
+from trainables.training.optimizer import Objective, adamw
+from trainables.utils.rng import RowGenerators
 
 _ROWS = 16  # images of each role
 _HALF = 2  # rows of each role in a batch

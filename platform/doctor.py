@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Literal
 
 import platform
-from platform import resources
-from platform.environment import environment
-from platform.request import Request, plan_request
-from platform.studies import find_study
-from trainables.errors import UserError
-from trainables.mirror import is_address
+from platform.cli.request import Request, plan_request
+from platform.plan import resources
+from platform.plan.study_loader import find_study
+from platform.storage.environment import environment
+from trainables.utils.errors import UserError
+from trainables.utils.object_store import is_address
 
 _ROOT = Path(__file__).resolve().parent.parent
 _LOCK = _ROOT / "requirements.lock"
@@ -169,14 +169,14 @@ def _answers(name: str, remedy: str, ask: Callable[[], str]) -> Finding:
 
 
 def _storage(request: Request) -> str:
-    from platform import copies
+    from platform.storage import replica
 
-    asked, request.storage = request.storage, str(copies.find(request.storage))
+    asked, request.storage = request.storage, str(replica.find(request.storage))
     return f"{asked} answers; this node's copy is {request.storage}"
 
 
 def _record(request: Request) -> str:
-    from platform import tracking
+    from platform.tracking import recorder
 
     storage = Path(request.storage).resolve()
     database = storage / "mlflow.db"
@@ -185,11 +185,11 @@ def _record(request: Request) -> str:
             raise UserError("it is not installed")
         return f"makes {database} at the first sweep"
     uri = request.tracking_uri or f"sqlite:///{database}"
-    return f"answers, with {tracking.experiments(uri)} experiments"
+    return f"answers, with {recorder.experiments(uri)} experiments"
 
 
 def _ray() -> str:
-    from platform import cluster
+    from platform.execution import cluster
 
     with cluster.local(1, 0):
         return f"starts, and a task on it answers in {cluster.probe():.1f} s"

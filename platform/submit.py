@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from platform import cluster, packaging
-from platform.request import Request
-from platform.studies import is_file
-from platform.summary import SUBMITTED_TO, interpreter
+from platform.cli.request import Request
+from platform.cli.summary import SUBMITTED_TO, interpreter
+from platform.execution import cluster, packaging
+from platform.plan.study_loader import is_file
 from platform.sweep import fault_lines, parse
-from trainables.errors import ConfigError, UserError
-from trainables.mirror import is_address, refuse_secret
+from trainables.utils.errors import ConfigError, UserError
+from trainables.utils.object_store import is_address, refuse_secret
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient

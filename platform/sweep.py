@@ -15,10 +15,10 @@ import traceback
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from platform.plan import Plan
-from platform.request import LAUNCHERS, Request, fields, plan_request, studies
-from trainables.errors import ConfigError, UserError
-from trainables.overrides import close_names
+from platform.cli.request import LAUNCHERS, Request, fields, plan_request, studies
+from platform.plan.plan import Plan
+from trainables.config.overrides import close_names
+from trainables.utils.errors import ConfigError, UserError
 
 _MOST_LINES = 4
 _OPTION = re.compile(r"-(?!\d*\.?\d+$).")  # a negative number is a value
@@ -64,22 +64,22 @@ def _run(arguments: Sequence[str]) -> int:
         return _planned(*plan_request(options, faults))
     finally:
         if options.address is not None:
-            from platform import cluster
+            from platform.execution import cluster
 
             cluster.leave()
 
 
 def _planned(request: Request, plan: Plan) -> int:
     if request.dry_run:
-        from platform.estimate import describe
+        from platform.plan.estimate import describe
 
         print("\n".join(describe(plan, *request.machines, resumed=request.resume)))
         return 0
-    from platform import session
+    from platform.cli import run
 
     if request.sync is not None:
-        return session.sync(plan, tracking_uri=request.tracking_uri, stream=sys.stdout)
-    return session.run(
+        return run.sync(plan, tracking_uri=request.tracking_uri, stream=sys.stdout)
+    return run.run(
         plan,
         resume=request.resume,
         retry_failed=request.retry_failed,

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from trainables import figures
-from trainables.checkpoints import save_weights
 from trainables.config import TrialConfig, to_dict
-from trainables.context import Context
 from trainables.data import Dataset
-from trainables.data.noise import RowGenerators
-from trainables.evaluation import Arrays, complete_rows
+from trainables.evaluation import figures
+from trainables.evaluation.evaluate import Arrays, complete_rows
 from trainables.models import CompletionModel
-from trainables.stages import Prepared
+from trainables.models.checkpoints import save_weights
+from trainables.shared.prepare import Prepared
+from trainables.training.context import Context
+from trainables.utils.rng import RowGenerators
 
 
 @dataclass

@@ -18,19 +18,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainables import figures
-from trainables.base_models import new_model, pretrain
-from trainables.checkpoints import load_weights, save_weights
 from trainables.config import TrialConfig, to_dict
-from trainables.context import Context
 from trainables.data import Dataset, load
-from trainables.data.noise import RowGenerators
-from trainables.errors import UserError
-from trainables.evaluation import complete_rows, extract_real
+from trainables.evaluation import figures
+from trainables.evaluation.evaluate import complete_rows, extract_real
 from trainables.methods import Terms
 from trainables.models import CompletionModel
+from trainables.models.checkpoints import load_weights, save_weights
+from trainables.shared.base_models import new_model, pretrain
+from trainables.shared.prepare import load_extractor, measure_original
 from trainables.shipped import FOLDER, RECIPES, recipe
-from trainables.stages import load_extractor, measure_original
+from trainables.training.context import Context
+from trainables.utils.errors import UserError
+from trainables.utils.rng import RowGenerators
 
 _TELL_EVERY_S = 15.0
 _SNAPSHOT_EVERY = 1000

@@ -14,23 +14,23 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from trainables.artifacts import Measured, leave_artifacts
-from trainables.base_models import base_material, retrained_material
-from trainables.batches import Batches, Pool
-from trainables.cache import code_version
-from trainables.config import TrialConfig, content_key
-from trainables.context import Context
+from trainables.config import TrialConfig
+from trainables.config.names import RESULT, SNAPSHOT
 from trainables.data import Dataset
-from trainables.data.availability import training_rows
-from trainables.evaluation import evaluate, evaluate_further, objective
+from trainables.data.batches import Batches, Pool
+from trainables.data.retain_subset import training_rows
+from trainables.evaluation.evaluate import evaluate, evaluate_further, objective
+from trainables.evaluation.pretrained_weights import Weights, find_weights, material
 from trainables.methods import METHODS, Terms
 from trainables.models import CompletionModel
-from trainables.networks import Weights, find_weights, material
-from trainables.optimisation import Progress
-from trainables.sealed import seal
-from trainables.sections.names import RESULT, SNAPSHOT
-from trainables.snapshots import Snapshot, read_snapshot, write_snapshot
-from trainables.stages import Prepared, load_models, prepare
-from trainables.training import Recipe, Running, threads, train
+from trainables.shared.base_models import base_material, retrained_material
+from trainables.shared.prepare import Prepared, load_models, prepare
+from trainables.training.context import Context
+from trainables.training.loop import Recipe, Running, threads, train
+from trainables.training.optimizer import Progress
+from trainables.training.snapshots import Snapshot, read_snapshot, write_snapshot
+from trainables.utils.cache import code_version
+from trainables.utils.hashing import content_key, seal
 
 
 class _Clock:

@@ -6,8 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from trainables.config import TaskConfig, Variant
-from trainables.data.masks import hole_on_grid
-from trainables.data.noise import RandomSource, normal_like
 from trainables.models.base import (
     CompletionModel,
     Inputs,
@@ -16,7 +14,9 @@ from trainables.models.base import (
     full,
     noise_images,
 )
-from trainables.parallel import ALONE, World
+from trainables.models.masks import hole_on_grid
+from trainables.utils.distributed import ALONE, World
+from trainables.utils.rng import RandomSource, normal_like
 
 
 class Conv(CompletionModel):

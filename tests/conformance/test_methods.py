@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from trainables.config import REFERENCES, OptimiserConfig, TaskConfig, TaskKind
-from trainables.data.noise import RowGenerators
 from trainables.methods import METHODS
 from trainables.models import MODELS, CompletionModel, build_model
-from trainables.optimisation import Objective
+from trainables.training.optimizer import Objective
+from trainables.utils.rng import RowGenerators
 
 TRAINED = [name for name in METHODS if name not in REFERENCES]
 # full sizes are the same code with larger numbers

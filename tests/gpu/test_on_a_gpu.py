@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from benchmarks import published_sizes, unlearning
-from tests.tiny import tiny
+from tests.helpers.tiny import tiny
 from trainables.config import ModelName, TrialConfig
-from trainables.context import Context
+from trainables.config.overrides import apply_overrides
 from trainables.models import build_model
-from trainables.overrides import apply_overrides
+from trainables.training.context import Context
 from trainables.trial import _ease, run_trial
 
 pytestmark = pytest.mark.gpu

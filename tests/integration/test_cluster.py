@@ -13,10 +13,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from platform.launch import read_result
-from tests.nodes import Nodes, two_workers
-from tests.sweeps import PAIR, run, sweep, times
-from trainables.sections.names import SNAPSHOT
+from platform.execution.trial_process import read_result
+from tests.helpers.nodes import Nodes, two_workers
+from tests.helpers.sweeps import PAIR, run, sweep, times
+from trainables.config.names import SNAPSHOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(3600)]
 

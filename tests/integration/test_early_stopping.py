@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.sweeps import run, sweep
-from trainables.sections.names import SNAPSHOT
+from tests.helpers.sweeps import run, sweep
+from trainables.config.names import SNAPSHOT
 
 SETTINGS = ("method=max_loss,ours", "retain_source=real", "search.trials=6", "search.asha=true")
 STATES = ("finished", "pruned", "failed", "interrupted")

@@ -15,9 +15,9 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from tests.command import Captured, refused, setting
-from tests.sweeps import ROOT, TINY, Ended, ledger_states, run, sweep
-from tests.trees import REFUSED, deep_png, encoded
+from tests.helpers.command import Captured, refused, setting
+from tests.helpers.sweeps import ROOT, TINY, Ended, ledger_states, run, sweep
+from tests.helpers.trees import REFUSED, deep_png, encoded
 
 SIDE, STRIDE = 48, 40
 # role -> photographs: a class each

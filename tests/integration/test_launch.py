@@ -14,11 +14,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from platform import cluster, launch
-from tests.sweeps import descendants
+from platform.execution import cluster, trial_process
+from tests.helpers.sweeps import descendants
 from trainables.config import TrialConfig, to_dict
-from trainables.overrides import apply_overrides
-from trainables.sections.names import SNAPSHOT
+from trainables.config.names import SNAPSHOT
+from trainables.config.overrides import apply_overrides
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -43,8 +43,8 @@ def config() -> TrialConfig:
     )
 
 
-def order(config: TrialConfig, root: Path, name: str, workers: int) -> launch.Order:
-    return launch.Order(
+def order(config: TrialConfig, root: Path, name: str, workers: int) -> trial_process.Order:
+    return trial_process.Order(
         key=config.key(),
         config=to_dict(config),
         folder=str(root / "trials" / name),
@@ -58,10 +58,10 @@ def test_two_workers_train_what_one_process_trains(config: TrialConfig, tmp_path
     told: list[float] = []
     one = order(config, tmp_path, "one", 1)
     two = order(config, tmp_path, "two", 2)
-    assert launch.execute(one, lambda metrics: told.append(metrics["step"])) is None
+    assert trial_process.execute(one, lambda metrics: told.append(metrics["step"])) is None
     assert told == [5, 10]
     with cluster.local(2, 0):
-        assert launch.execute(two, told.append) is None
+        assert trial_process.execute(two, told.append) is None
     single = load_file(Path(one.folder) / "weights.safetensors")
     double = load_file(Path(two.folder) / "weights.safetensors")
     base = load_file(next((tmp_path / "cache").glob("base-*/weights.safetensors")))
@@ -70,7 +70,7 @@ def test_two_workers_train_what_one_process_trains(config: TrialConfig, tmp_path
     whole = torch.cat([single[n].flatten() for n in single]).norm()
     assert moved / whole > 1e-3
     assert apart / whole < 1e-5
-    first, second = (launch.read_result(Path(each.folder)) for each in (one, two))
+    first, second = (trial_process.read_result(Path(each.folder)) for each in (one, two))
     assert first["metrics"].keys() == second["metrics"].keys()
     assert second["metrics"]["loss/total"] == pytest.approx(
         first["metrics"]["loss/total"], rel=1e-5
@@ -92,11 +92,11 @@ def test_workers_that_were_killed_end_where_unbroken_ones_do(
     whole = order(longer, tmp_path, "whole", 2)
     broken = order(longer, tmp_path, "broken", 2)
     kept = Path(broken.folder) / SNAPSHOT
-    assert launch.execute(alone, lambda metrics: None) is None
+    assert trial_process.execute(alone, lambda metrics: None) is None
     with cluster.local(2, 0):
-        assert launch.execute(whole, lambda metrics: None) is None
+        assert trial_process.execute(whole, lambda metrics: None) is None
         with ThreadPoolExecutor(1) as executor:
-            ending = executor.submit(launch.execute, broken, lambda metrics: None)
+            ending = executor.submit(trial_process.execute, broken, lambda metrics: None)
             while not kept.is_file() and not ending.done():
                 time.sleep(0.01)
             assert kill_workers() == 2
@@ -105,8 +105,8 @@ def test_workers_that_were_killed_end_where_unbroken_ones_do(
         # one that has just lost its peer may tell of that before Ray tells of either
         assert failure.cause in ("worker lost", "crash")
         assert kept.is_file()
-        assert launch.execute(broken, lambda metrics: None) is None
-    assert 0 < launch.read_result(Path(broken.folder))["resumed_from"] < 40
+        assert trial_process.execute(broken, lambda metrics: None) is None
+    assert 0 < trial_process.read_result(Path(broken.folder))["resumed_from"] < 40
     one, unbroken, resumed = (
         load_file(Path(each.folder) / "weights.safetensors") for each in (alone, whole, broken)
     )
@@ -127,11 +127,11 @@ def kill_workers() -> int:
 
 
 def test_rows_that_workers_cannot_share_are_refused(config: TrialConfig, tmp_path: Path) -> None:
-    from trainables.batches import Batches
     from trainables.data import load
-    from trainables.errors import ConfigError
-    from trainables.parallel import World
+    from trainables.data.batches import Batches
     from trainables.trial import training_pools
+    from trainables.utils.distributed import World
+    from trainables.utils.errors import ConfigError
 
     dataset = load(config.data, tmp_path)
     odd = dataclasses.replace(config, unlearn=dataclasses.replace(config.unlearn, forget_batch=7))
@@ -142,7 +142,7 @@ def test_rows_that_workers_cannot_share_are_refused(config: TrialConfig, tmp_pat
 def test_a_failure_is_named_and_its_trace_kept(config: TrialConfig, tmp_path: Path) -> None:
     wild = apply_overrides(config, {"method": "max_loss", "unlearn.lr": 9.0, "unlearn.clip": 1e30})
     given = order(wild, tmp_path, "wild", 1)
-    failure = launch.execute(given, lambda metrics: None)
+    failure = trial_process.execute(given, lambda metrics: None)
     assert failure is not None
     assert failure.cause == "non-finite"
     assert "\n" not in failure.message
@@ -153,14 +153,16 @@ def test_a_failure_is_named_and_its_trace_kept(config: TrialConfig, tmp_path: Pa
 def test_a_full_disk_leaves_no_half_files_and_the_snapshot(
     config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fill(order: launch.Order, place: launch.Place, report: launch.Report) -> None:
+    def fill(
+        order: trial_process.Order, place: trial_process.Place, report: trial_process.Report
+    ) -> None:
         for name in (SNAPSHOT, "config.json"):
             Path(order.folder, name).write_text("{")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(launch, "_inline", fill)
+    monkeypatch.setattr(trial_process, "_inline", fill)
     given = order(config, tmp_path, "full", 1)
-    failure = launch.execute(given, lambda metrics: None)
+    failure = trial_process.execute(given, lambda metrics: None)
     assert failure is not None
     assert failure.cause == "disk"
     left = {path.name for path in Path(given.folder).iterdir()}
@@ -171,9 +173,11 @@ def test_diagnosis_finds_the_cause_inside_what_ray_wraps() -> None:
     class Wrapped(Exception):
         cause = OSError(28, "No space left on device")
 
-    assert launch.diagnose(Wrapped()).cause == "disk"
+    assert trial_process.diagnose(Wrapped()).cause == "disk"
     full = RuntimeError("Error while serializing: I/O error: No space (os error 28)")
-    assert launch.diagnose(full).cause == "disk"
-    assert launch.diagnose(RuntimeError("(sqlite3) database or disk is full")).cause == "disk"
-    assert launch.diagnose(MemoryError()).cause == "out of memory"
-    assert launch.diagnose(ZeroDivisionError("x")).message == "ZeroDivisionError: x"
+    assert trial_process.diagnose(full).cause == "disk"
+    assert (
+        trial_process.diagnose(RuntimeError("(sqlite3) database or disk is full")).cause == "disk"
+    )
+    assert trial_process.diagnose(MemoryError()).cause == "out of memory"
+    assert trial_process.diagnose(ZeroDivisionError("x")).message == "ZeroDivisionError: x"

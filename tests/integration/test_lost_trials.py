@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from platform.launch import read_result
-from tests.sweeps import PAIR, ROOT, run, sweep, times
+from platform.execution.trial_process import read_result
+from tests.helpers.sweeps import PAIR, ROOT, run, sweep, times
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 

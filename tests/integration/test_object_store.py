@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from platform.launch import read_result
-from tests.nodes import Nodes, two_workers
-from tests.object_store import VARIABLES, ObjectStore
+from platform.execution.trial_process import read_result
+from tests.helpers.nodes import Nodes, two_workers
+from tests.helpers.object_store import VARIABLES, ObjectStore
+from tests.helpers.sweeps import PAIR, resumed, sweep, times
 from tests.reliability.whole import broken_files, faults, states
-from tests.sweeps import PAIR, resumed, sweep, times
-from trainables.mirror import Mirror
-from trainables.sections.names import SNAPSHOT
+from trainables.config.names import SNAPSHOT
+from trainables.utils.object_store import Mirror
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(3600)]
 

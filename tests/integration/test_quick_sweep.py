@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.sweeps import PAIR, Ended, ledger_states, run, sweep
+from tests.helpers.sweeps import PAIR, Ended, ledger_states, run, sweep
 
 pytestmark = pytest.mark.timeout(600)  # seconds on a machine of its own, minutes on a busy one
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.mlflow_server import Server
+from tests.helpers.mlflow_server import Server
+from tests.helpers.sweeps import ROOT, run, sweep, times
 from tests.reliability import whole
-from tests.sweeps import ROOT, run, sweep, times
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from analysis import report
-from platform.plan import Plan
-from platform.results import read_sweep
-from platform.tracking import Recorder, RecordError, publish
-from tests.mlflow_server import Server
-from tests.recorded import plan_of, record_sweep, result_of
+from platform.plan.plan import Plan
+from platform.storage.results import read_sweep
+from platform.tracking.recorder import Recorder, RecordError, publish
+from tests.helpers.mlflow_server import Server
+from tests.helpers.recorded import plan_of, record_sweep, result_of
 
 pytestmark = [pytest.mark.slow]
 

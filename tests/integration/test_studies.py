@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from search_spaces import STUDIES
-from tests.sweeps import TINY, run
+from tests.helpers.sweeps import TINY, run
 
 _PAIR = ("method=original,ours", "retain_source=real")
 # study -> what narrows it, and how many trials are left

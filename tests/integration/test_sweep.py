@@ -12,9 +12,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from platform.plan import Plan, read_plan
-from platform.results import COLUMNS
-from tests.sweeps import Ended, ledger_states, run, sweep, times, with_cache_of
+from platform.plan.plan import Plan, read_plan
+from platform.storage.results import COLUMNS
+from tests.helpers.sweeps import Ended, ledger_states, run, sweep, times, with_cache_of
 from trainables.config import to_dict
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1200)]

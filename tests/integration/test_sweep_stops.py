@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from platform.sweep import main
-from tests.sweeps import ROOT, Ended, ledger_states, run, stopped, sweep, times
+from tests.helpers.sweeps import ROOT, Ended, ledger_states, run, stopped, sweep, times
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from analysis import tables
-from platform.plan import read_plan
-from tests import published
-from tests.sweeps import Ended, ledger_states, run
-from tests.weights_files import (
+from platform.plan.plan import read_plan
+from tests.helpers import published
+from tests.helpers.sweeps import Ended, ledger_states, run
+from tests.helpers.weights_files import (
     CLIP,
     inception_state,
     places_state,
@@ -25,16 +25,16 @@ from tests.weights_files import (
     write_inception,
     write_places,
 )
-from trainables.base_models import new_model
-from trainables.cache import file_hash
-from trainables.checkpoints import load_weights
 from trainables.config import TrialConfig
 from trainables.data import load
-from trainables.data.noise import mix_seed
-from trainables.evaluation import complete_rows
+from trainables.evaluation.evaluate import complete_rows
+from trainables.evaluation.networks import InceptionNetwork, PlacesNetwork
 from trainables.metrics import frechet_distance, inception_score
-from trainables.metrics.networks import InceptionNetwork, PlacesNetwork
+from trainables.models.checkpoints import load_weights
+from trainables.shared.base_models import new_model
 from trainables.shipped import FOLDER as SHIPPED
+from trainables.utils.cache import file_hash
+from trainables.utils.rng import mix_seed
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from platform.results import RecordError, write_environment, write_results
-from platform.tracking import Recorder, _is_final
-from tests.mlflow_server import Server
-from tests.recorded import leave_files, plan_of, result_of
-from trainables.mirror import Mirror
+from platform.storage.results import RecordError, write_environment, write_results
+from platform.tracking.recorder import Recorder, _is_final
+from tests.helpers.mlflow_server import Server
+from tests.helpers.recorded import leave_files, plan_of, result_of
+from trainables.utils.object_store import Mirror
 
 CHILD_TAGS = {
     "trial_key",
@@ -364,8 +364,8 @@ def test_a_database_that_a_kill_left_half_made_is_made_anew(tmp_path):
 
 def test_recording_prints_nothing(plan, tmp_path):
     code = (
-        "from pathlib import Path; from tests.recorded import plan_of;"
-        "from platform.tracking import Recorder;"
+        "from pathlib import Path; from tests.helpers.recorded import plan_of;"
+        "from platform.tracking.recorder import Recorder;"
         f"plan = plan_of(Path({str(tmp_path / 'fresh')!r})); recorder = Recorder(plan);"
         "recorder.trial_started(plan.trials[0]); recorder.close('interrupted')"
     )

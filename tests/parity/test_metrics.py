@@ -9,12 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from trainables.metrics import (
-    frechet_distance,
-    inception_score,
-    resize_batch_for_inception,
-    resize_for_inception,
-)
+from trainables.evaluation.resize import resize_batch_for_inception, resize_for_inception
+from trainables.metrics import frechet_distance, inception_score
 
 
 @pytest.fixture(scope="module")

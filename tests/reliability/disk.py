@@ -16,10 +16,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.helpers.sweeps import resumed, run, sweep, times, with_cache_of
 from tests.reliability import whole
 from tests.reliability.figures import Figures
 from tests.reliability.running import Running, lasting
-from tests.sweeps import resumed, run, sweep, times, with_cache_of
 
 SETTINGS = ("method=original,ours", "search.trials=2")
 # of the time that an undisturbed sweep takes

@@ -19,8 +19,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.helpers.sweeps import ROOT, descendants, resumed, sweep, times
 from tests.reliability.figures import Figures
-from tests.sweeps import ROOT, descendants, resumed, sweep, times
 
 SETTINGS = ("method=original,ours", "search.trials=2")
 TRIALS = 7

@@ -12,11 +12,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.mlflow_server import Server
+from tests.helpers.mlflow_server import Server
+from tests.helpers.sweeps import PAIR, run, sweep, times, with_cache_of
 from tests.reliability import whole
 from tests.reliability.figures import Figures
 from tests.reliability.running import Running
-from tests.sweeps import PAIR, run, sweep, times, with_cache_of
 
 # killed once this many trials have ended
 _TRIALS_BEFORE = 3

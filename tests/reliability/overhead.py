@@ -18,19 +18,21 @@ from typing import Any
 
 import numpy as np
 
-from platform import cluster, estimate, resources, runner
-from platform.dispatch import Dispatch
-from platform.ledger import Ledger
-from platform.limits import Limits
-from platform.plan import Plan, PlannedTrial, write_plan
-from platform.planning import make_plan
-from platform.progress import Progress
-from platform.results import result_row, write_environment, write_results
-from platform.timing import Phases
-from platform.tracking import Recorder
+from platform.cli.progress import Progress
+from platform.cli.timing import Phases
+from platform.execution import cluster
+from platform.execution import tune as runner
+from platform.execution.scheduler import Dispatch
+from platform.plan import estimate, resources
+from platform.plan.build import make_plan
+from platform.plan.limits import Limits
+from platform.plan.plan import Plan, PlannedTrial, write_plan
+from platform.search.ledger import Ledger
+from platform.storage.results import result_row, write_environment, write_results
+from platform.tracking.recorder import Recorder
 from search_spaces.quickstart import STUDY
 from tests.reliability.figures import Figures
-from trainables.sealed import seal
+from trainables.utils.hashing import seal
 
 # of a tiny trial's files, but for its weights
 _FILES = {

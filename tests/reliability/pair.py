@@ -11,9 +11,9 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.helpers.sweeps import PAIR, run, sweep
 from tests.reliability import whole
 from tests.reliability.figures import Figures
-from tests.sweeps import PAIR, run, sweep
 
 NAMES = ("left", "right")
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.sweeps import ROOT
+from tests.helpers.sweeps import ROOT
 
 _MARK = "RELIABILITY_MARK"
 

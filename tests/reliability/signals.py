@@ -13,10 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.helpers.sweeps import resumed, run, sweep, times, with_cache_of
 from tests.reliability import whole
 from tests.reliability.figures import Figures
 from tests.reliability.running import Running, lasting
-from tests.sweeps import resumed, run, sweep, times, with_cache_of
 
 SETTINGS = ("method=original,ours", "search.trials=4")
 # of the time that an undisturbed sweep takes; the second signal meets one that was resumed

@@ -14,7 +14,7 @@ from urllib.parse import urlparse
 import pyarrow.parquet as pq
 import safetensors
 
-from trainables.sealed import read_sealed
+from trainables.utils.hashing import read_sealed
 
 
 def faults(storage: Path, name: str, database: Path | None = None) -> list[str]:

@@ -15,12 +15,12 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from platform.life import LOST_AFTER_S
+from platform.execution.heartbeat import LOST_AFTER_S
+from tests.helpers.sweeps import PAIR, run, sweep
 from tests.reliability import whole
 from tests.reliability.figures import Figures
 from tests.reliability.running import Running
-from tests.sweeps import PAIR, run, sweep
-from trainables.sealed import read_sealed
+from trainables.utils.hashing import read_sealed
 
 # found within this after a process's last sign of life, which it may have given just before
 _FOUND_WITHIN_S = LOST_AFTER_S + 15.0

@@ -27,12 +27,12 @@ from trainables.config import (
     ExtractorConfig,
     TrialConfig,
 )
+from trainables.config.overrides import apply_overrides, parse_value
 from trainables.data.dataset import ROLES, SPLITS, Dataset
 from trainables.data.layouts import EXPECTED, guess_source, open_tree, paper_split
 from trainables.data.splits import class_folders, problems
-from trainables.errors import ConfigError, DataError, UserError
-from trainables.mirror import is_address, working_copy
-from trainables.overrides import apply_overrides, parse_value
+from trainables.utils.errors import ConfigError, DataError, UserError
+from trainables.utils.object_store import is_address, working_copy
 
 _TELL_EVERY_S = 5.0
 _NAMED = 10

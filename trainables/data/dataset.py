@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from trainables.config import DataConfig
-from trainables.errors import DataError
+from trainables.utils.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.data.stored import StoredImages
+    from trainables.data.encoded import StoredImages
 
 ROLES = ("forget", "retain", "proxy")
 SPLITS = ("train", "val", "test")

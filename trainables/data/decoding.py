@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from trainables.errors import DataError
+from trainables.utils.errors import DataError
 
 # what Pillow's decoders raise at broken files; an OSError with a number is the system's instead,
 # such as a network drive's, and no property of the file

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.cache import build_once, code_version
 from trainables.config import DataConfig, to_dict
 from trainables.data import dataset as stored
 from trainables.data.dataset import SPLITS, Dataset, Refused
 from trainables.data.decoding import UnusableError, open_image
 from trainables.data.splits import folder_roles, split_of
-from trainables.errors import DataError
+from trainables.utils.cache import build_once, code_version
+from trainables.utils.errors import DataError
 
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 _ELSEWHERE = ("root", "strict", "split_file")
@@ -44,7 +44,7 @@ def load(config: DataConfig, cache: Path) -> Dataset:
             name: [[path, *_stamp(root / path)] for path in listed]
             for name, listed in files.items()
         },
-        "code": code_version("trainables.data"),
+        "code": code_version("trainables.data", "trainables.utils.rng"),
     }
     folder = build_once(cache, "data", material, lambda path: _build(config, roles, files, path))
     dataset = stored.read(folder)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.config import SourceName
-from trainables.errors import DataError
+from trainables.utils.errors import DataError
 
 WHERE: dict[str, str] = {
     "imagenet": "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar of "

@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainables.cache import build_once, code_version
 from trainables.config import DataConfig, to_dict
 from trainables.data import dataset as stored
 from trainables.data.dataset import Dataset
-from trainables.data.noise import mix_seed
 from trainables.data.splits import photograph_roles
-from trainables.errors import DataError
+from trainables.utils.cache import build_once, code_version
+from trainables.utils.errors import DataError
+from trainables.utils.rng import mix_seed
 
 Colour = tuple[int, int, int]
 
@@ -74,7 +74,7 @@ def load(config: DataConfig, cache: Path) -> Dataset:
         "config": {k: v for k, v in to_dict(config).items() if k != "split_file"},
         # pairs, for the order of the classes is that of the labels
         "roles": list(roles.items()),
-        "code": code_version("trainables.data"),
+        "code": code_version("trainables.data", "trainables.utils.rng"),
     }
     folder = build_once(cache, "data", material, lambda path: _build(config, roles, path))
     return stored.read(folder)

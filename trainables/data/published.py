@@ -18,15 +18,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from trainables.cache import build_once, code_version
-from trainables.config import COCO, DataConfig, content_key, to_dict
+from trainables.config import COCO, DataConfig, to_dict
 from trainables.data import dataset as stored_sets
 from trainables.data.dataset import Dataset, Refused
 from trainables.data.decoding import UnusableError, centred, decode, encode, pillow_warnings
+from trainables.data.encoded import Files, ParquetJpegs, ParquetWriter, StoredImages
 from trainables.data.layouts import coco_images, open_tree
 from trainables.data.splits import published_roles
-from trainables.data.stored import Files, ParquetJpegs, ParquetWriter, StoredImages
-from trainables.errors import DataError
+from trainables.utils.cache import build_once, code_version
+from trainables.utils.errors import DataError
+from trainables.utils.hashing import content_key
 
 Told = Callable[[int, int], None]
 
@@ -121,7 +122,7 @@ def load_draws(
     material = {
         "config": {k: v for k, v in to_dict(config).items() if k not in _ELSEWHERE},
         "draws": [[each.name, each.role, each.wanted, *_stamps(each)] for each in taken],
-        "code": code_version("trainables.data"),
+        "code": code_version("trainables.data", "trainables.utils.rng"),
     }
     folder = build_once(
         cache, "data", material, lambda path: _build(taken, config, path, told or _silent)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from trainables.config import COCO, PUBLISHED, DataConfig
+from trainables.config.overrides import close_names
 from trainables.data.layouts import (
     Tree,
     coco_images,
@@ -16,8 +17,7 @@ from trainables.data.layouts import (
     paper_split,
     place_name,
 )
-from trainables.errors import DataError
-from trainables.overrides import close_names
+from trainables.utils.errors import DataError
 
 ROLES = ("forget", "retain", "proxy")
 _TRAIN, _VAL = 0.70, 0.85

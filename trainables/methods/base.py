@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from trainables.config import MethodName, Variant
-from trainables.data.noise import RandomSource
 from trainables.models.base import CompletionModel, Inputs, RowLoss
-from trainables.parallel import ALONE, World
+from trainables.utils.distributed import ALONE, World
+from trainables.utils.rng import RandomSource
 
 
 @dataclass(frozen=True)

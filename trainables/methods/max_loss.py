@@ -10,10 +10,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from trainables.config import Variant
-from trainables.data.noise import RandomSource
 from trainables.methods.base import Method, Terms, weigh
 from trainables.models.base import CompletionModel, Inputs
-from trainables.parallel import ALONE, World
+from trainables.utils.distributed import ALONE, World
+from trainables.utils.rng import RandomSource
 
 
 def loss(

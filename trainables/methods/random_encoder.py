@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from trainables.config import Variant
-from trainables.data.noise import RandomSource, normal_like
 from trainables.methods.base import (
     Method,
     Terms,
@@ -24,7 +23,8 @@ from trainables.methods.base import (
     where_rows,
 )
 from trainables.models.base import CompletionModel, Inputs
-from trainables.parallel import ALONE, World
+from trainables.utils.distributed import ALONE, World
+from trainables.utils.rng import RandomSource, normal_like
 
 
 def loss(

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from trainables.config import Variant
-from trainables.data.noise import RandomSource
 from trainables.methods.base import Method, Terms, weigh
 from trainables.models.base import CompletionModel, Inputs, RowLoss
-from trainables.parallel import ALONE, World
+from trainables.utils.distributed import ALONE, World
+from trainables.utils.rng import RandomSource
 
 
 def loss(

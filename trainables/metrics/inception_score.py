@@ -10,7 +10,7 @@ import itertools
 import numpy as np
 from numpy.typing import ArrayLike
 
-from trainables.errors import NonFiniteError
+from trainables.utils.errors import NonFiniteError
 
 
 def inception_score(probabilities: ArrayLike, splits: int = 10) -> tuple[float, float]:

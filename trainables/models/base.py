@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from trainables.config import SamplingConfig, TaskConfig, Variant
-from trainables.data.noise import RandomSource, normal_like, take_rows
-from trainables.parallel import ALONE, World
+from trainables.utils.distributed import ALONE, World
+from trainables.utils.rng import RandomSource, normal_like, take_rows
 
 Inputs = Mapping[str, Tensor]
 # which rows need a noise image: all, none, or those of a mask `(B,)` bool

@@ -17,8 +17,6 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from trainables.config import TaskConfig, Variant
-from trainables.data.masks import hole_on_grid
-from trainables.data.noise import RandomSource, normal_like
 from trainables.models.base import (
     CompletionModel,
     Inputs,
@@ -27,7 +25,9 @@ from trainables.models.base import (
     full,
     noise_images,
 )
-from trainables.parallel import ALONE, World
+from trainables.models.masks import hole_on_grid
+from trainables.utils.distributed import ALONE, World
+from trainables.utils.rng import RandomSource, normal_like
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

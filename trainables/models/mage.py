@@ -20,8 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables.config import TaskConfig, Variant
-from trainables.data.masks import hole_on_grid
-from trainables.data.noise import RandomSource, normal_like, uniform_rows
 from trainables.models.base import (
     CompletionModel,
     Inputs,
@@ -33,11 +31,13 @@ from trainables.models.base import (
     noise_images,
 )
 from trainables.models.blending import blend, rim
-from trainables.models.decoding import decode
 from trainables.models.mae import IMAGENET_MEAN, sincos_positions
+from trainables.models.maskgit import decode
+from trainables.models.masks import hole_on_grid
 from trainables.models.token_layers import TokenEmbedding, TokenHead
 from trainables.models.vqgan import VQGAN
-from trainables.parallel import ALONE, World
+from trainables.utils.distributed import ALONE, World
+from trainables.utils.rng import RandomSource, normal_like, uniform_rows
 
 # of the share of masked tokens in training: a normal distribution, cut at the least share and at 1
 _MASK_MEAN, _MASK_STD = 0.55, 0.25

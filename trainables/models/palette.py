@@ -14,8 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from trainables.config import TaskConfig, Variant
-from trainables.data.masks import hole_on_grid
-from trainables.data.noise import RandomSource, normal_like, uniform_rows
 from trainables.models.base import (
     CompletionModel,
     Inputs,
@@ -32,8 +30,10 @@ from trainables.models.diffusion import (
     schedule_buffers,
     spaced_steps,
 )
+from trainables.models.masks import hole_on_grid
 from trainables.models.unet import UNet
-from trainables.parallel import ALONE, World
+from trainables.utils.distributed import ALONE, World
+from trainables.utils.rng import RandomSource, normal_like, uniform_rows
 
 Phase = Literal["train", "test"]
 Predicted = Literal["noise", "velocity"]

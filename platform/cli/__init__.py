@@ -1,0 +1,1 @@
+"""The command line of sweeps: arguments, progress, and what a person reads."""

@@ -1,0 +1,239 @@
+"""Live progress of a sweep: one refreshed line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+from platform.plan.plan import Plan, PlannedTrial
+from platform.search.trial_record import Entry, rank
+from trainables.utils.text import duration
+
+_PLAIN_EVERY_S = 10.0
+_CLEAR = "\r\x1b[2K"
+
+
+class Progress:
+    """Tells what was done, what runs, what is best so far, and how long the rest takes.
+
+    Args:
+        plan: the sweep.
+        stream: where to write.
+        at_once: how many trials run at once.
+        trial_s: how long a trial may take, seconds; what finished trials took scales it.
+        entries: trials that ended before, in a sweep that goes on.
+        total: how many trials there are; by default the plan's most.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        stream: TextIO,
+        *,
+        at_once: int = 1,
+        trial_s: Callable[[PlannedTrial], float] = lambda trial: 0.0,
+        entries: tuple[Entry, ...] = (),
+        total: Callable[[], int] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._plan = plan
+        self._stream = stream
+        self._terminal = stream.isatty()
+        self._at_once = max(1, at_once)
+        self._trial_s = trial_s
+        self._clock = clock
+        self._total = total or (lambda: plan.total)
+        self._began: dict[str, float] = {}
+        self._running: dict[str, float] = {}
+        self._steps: dict[str, int] = {}
+        # of the finished trials: seconds that they took, and that they were thought to take
+        self._took, self._thought = 0.0, 0.0
+        for entry in entries:
+            if entry.state == "finished":
+                self._took += entry.duration_s
+                self._thought += trial_s(entry.trial)
+        ended = {entry.trial.key for entry in entries if entry.state != "interrupted"}
+        # asked once a trial: in a long sweep every look at the clock would ask it of thousands
+        self._each = sum(map(trial_s, plan.trials)) / max(len(plan.trials), 1)
+        self._waiting = {t.key: trial_s(t) for t in plan.trials if t.key not in ended}
+        self._stages: dict[str, tuple[float, int, float]] = {}
+        self._done = sum(entry.state in ("finished", "pruned") for entry in entries)
+        self._failed = sum(entry.state == "failed" for entry in entries)
+        self._best: Entry | None = None
+        for entry in entries:
+            self._consider(entry)
+        self._status = ""
+
+    def stage(self, label: str, step: int, total: int) -> None:
+        """Shared work went on.
+
+        Args:
+            label: what it is.
+            step: of it that are done.
+            total: steps of it.
+        """
+        now = self._clock()
+        began, first, told = self._stages.get(label, (now, step, -_PLAIN_EVERY_S))
+        left = (now - began) / (step - first) * (total - step) if step > first else None
+        text = f"{label} {step}/{total}" + ("" if left is None else f", {duration(left)} left")
+        if not self._terminal and (step == total or now - told >= _PLAIN_EVERY_S):
+            self._line(text)
+            told = now
+        self._stages[label] = (began, first, told)
+        self._refresh(text)
+
+    def started(self, trial: PlannedTrial) -> None:
+        """A trial began."""
+        self._began[trial.name] = self._clock()
+        self._running[trial.name] = self._trial_s(trial)
+        self._waiting.pop(trial.key, None)
+        self._refresh()
+
+    def reported(self, trial: PlannedTrial, metrics: Mapping[str, Any]) -> None:
+        """A trial was evaluated.
+
+        Args:
+            trial: the trial.
+            metrics: its report, `step` in it.
+        """
+        self._steps[trial.name] = int(metrics.get("step", 0))
+        self._refresh()
+
+    def finished(self, trial: PlannedTrial, result: Mapping[str, Any]) -> None:
+        """A trial finished.
+
+        Args:
+            trial: the trial.
+            result: its `result.json`.
+        """
+        seconds = self._ended(trial)
+        self._done += 1
+        self._took += seconds
+        self._thought += self._trial_s(trial)
+        entry = Entry(trial=trial, state="finished", result=result, duration_s=seconds)
+        self._consider(entry)
+        self._line(
+            f"{self._count()} {trial.name}: {outcome(entry)} ({duration(seconds)}){self._left()}"
+        )
+        self._refresh()
+
+    def pruned(self, trial: PlannedTrial, step: int) -> None:
+        """A trial was stopped early.
+
+        Args:
+            trial: the trial.
+            step: of its last evaluation.
+        """
+        self._ended(trial)
+        self._done += 1
+        behind = f"stopped at step {step}, behind others of its variant"
+        self._line(f"{self._count()} {trial.name}: {behind}{self._left()}")
+        self._refresh()
+
+    def failed(self, trial: PlannedTrial, cause: str) -> None:
+        """A trial failed.
+
+        Args:
+            trial: the trial.
+            cause: why, one line.
+        """
+        self._ended(trial)
+        self._failed += 1
+        self._line(f"{self._count()} {trial.name} failed: {cause}{self._left()}")
+        self._refresh()
+
+    def put_back(self, trial: PlannedTrial, cause: str) -> None:
+        """An attempt was lost, and the trial is outstanding again.
+
+        Args:
+            trial: the trial.
+            cause: why, and what follows, one line.
+        """
+        self._ended(trial)
+        self._waiting[trial.key] = self._trial_s(trial)
+        self._line(f"{self._count()} {trial.name} stopped: {cause}{self._left()}")
+        self._refresh()
+
+    def close(self) -> None:
+        """Takes the refreshed line away."""
+        if self._terminal and self._status:
+            self._write(_CLEAR)
+        self._status = ""
+
+    def status(self) -> str:
+        """The sweep in one line: done, running, failed, best so far, time left."""
+        running = [
+            f"{name} step {self._steps[name]}" if name in self._steps else name
+            for name in self._began
+        ]
+        left = self._total() - self._done - self._failed
+        parts = [
+            f"{self._count()} done",
+            f"{len(running)} running" + (f" ({', '.join(running)})" if running else ""),
+            f"{self._failed} failed",
+            f"{left - len(running)} waiting",
+        ]
+        if self._best is not None:
+            parts.append(f"best {self._best.trial.name}: {outcome(self._best)}")
+        if left:
+            parts.append(f"{duration(self.seconds_left())} left")
+        return ", ".join(parts)
+
+    def seconds_left(self) -> float:
+        """By the trials so far: those under way have on average half of theirs to go."""
+        known = sum(self._waiting.values())
+        later = self._total() - self._done - self._failed - len(self._began) - len(self._waiting)
+        thought = known + max(0, later) * self._each + sum(self._running.values()) / 2
+        pace = self._took / self._thought if self._thought else 1.0
+        return pace * thought / self._at_once
+
+    def _left(self) -> str:
+        """What a plain line says of the rest, where no refreshed line does."""
+        outstanding = self._total() - self._done - self._failed
+        if self._terminal or not outstanding:
+            return ""
+        return f"; {duration(self.seconds_left())} left"
+
+    def _count(self) -> str:
+        return f"[{self._done + self._failed}/{self._total()}]"
+
+    def _ended(self, trial: PlannedTrial) -> float:
+        self._steps.pop(trial.name, None)
+        self._running.pop(trial.name, None)
+        self._waiting.pop(trial.key, None)
+        now = self._clock()
+        return now - self._began.pop(trial.name, now)
+
+    def _consider(self, entry: Entry) -> None:
+        if entry.state != "finished" or entry.trial.kind == "replicate":
+            return
+        if not entry.trial.config.unlearns:
+            return
+        if self._best is None or rank(entry) > rank(self._best):
+            self._best = entry
+
+    def _line(self, text: str) -> None:
+        self._write(f"{_CLEAR if self._terminal and self._status else ''}{text}\n")
+        self._status = ""
+
+    def _refresh(self, text: str | None = None) -> None:
+        if self._terminal:
+            self._status = text or self.status()
+            width = shutil.get_terminal_size().columns - 1
+            self._write(f"{_CLEAR}{self._status[:width]}")
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+def outcome(entry: Entry) -> str:
+    """A finished trial's validation figures against the original's, in words."""
+    verdict = "" if entry.feasible else ", retains too little"
+    # a trial just beyond the limit is not to be read as within a limit that it rounds to
+    digits = 4 if 0.0 < entry.violation < 0.01 else 2
+    retained = f"{entry.retain_ratio:.{digits}f}"
+    return f"forget FD x{entry.forget_ratio:.2f}, retain FD x{retained}{verdict}"

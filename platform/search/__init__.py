@@ -1,0 +1,1 @@
+"""Searches by Optuna: the ledger of trials that ended, samplers and proposals."""

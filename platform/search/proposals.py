@@ -1,0 +1,110 @@
+"""What a group's search runs next: kept in its Optuna study before any of it runs.
+
+So a resumed sweep runs the same trials, whatever it is told later.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import optuna
+
+from platform.plan.build import replicate, search_trial
+from platform.plan.plan import Group, Plan, PlannedTrial
+from platform.search.samplers import proposals
+from platform.search.trial_record import Entry, rank, to_optuna
+from trainables.utils.hashing import seal, unseal
+
+_CHOSEN = "chosen"
+
+
+class Proposals:
+    """Search points above the Sobol ones, generation by generation, then what replicates the best.
+
+    Args:
+        plan: the sweep.
+        studies: one Optuna study a group, by the group's name.
+    """
+
+    def __init__(self, plan: Plan, studies: Mapping[str, optuna.Study]) -> None:
+        self._plan = plan
+        self._studies = studies
+        self._proposed: Counter[str] = Counter()
+        self._chosen: set[str] = set()
+
+    def kept(self, group: Group, known: Mapping[str, PlannedTrial]) -> list[PlannedTrial]:
+        """All that an earlier session proposed, in its order.
+
+        Args:
+            group: whose.
+            known: the trials of the plan, by their keys.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not what was written.
+        """
+        attributes = self._studies[group.name].user_attrs
+        found: list[PlannedTrial] = []
+        while (generation := attributes.get(self._generation(group))) is not None:
+            found += self._points(group, unseal(generation)["points"])
+        if _CHOSEN in attributes:
+            key = unseal(attributes[_CHOSEN])["key"]
+            self._chosen.add(group.name)
+            every = {**known, **{trial.key: trial for trial in found}}
+            found += self._replicates(group, every[key]) if key else []
+        return found
+
+    def left(self, group: Group) -> int:
+        """How many trials at most are still to be proposed."""
+        replicates = 0 if group.name in self._chosen else group.replicates
+        return self._searched_later(group) + replicates
+
+    def next(self, group: Group, ended: Iterable[Entry]) -> list[PlannedTrial]:
+        """The next trials, once all before them have ended; `left` falls with every call.
+
+        Args:
+            group: whose.
+            ended: its trials so far.
+        """
+        told = sorted(
+            (entry for entry in ended if entry.trial.kind != "replicate"),
+            key=lambda entry: (entry.trial.number, entry.trial.name),
+        )
+        study = self._studies[group.name]
+        if not self._searched_later(group):
+            finished = [entry for entry in told if entry.state == "finished"]
+            best = max(finished, key=rank, default=None)
+            chosen = None if best is None else best.trial
+            study.set_user_attr(_CHOSEN, seal({"key": chosen.key if chosen else None}))
+            self._chosen.add(group.name)
+            return self._replicates(group, chosen) if chosen else []
+        search = self._plan.search
+        points = proposals(
+            group.space,
+            [to_optuna(e, group, search) for e in told if e.state in ("finished", "pruned")],
+            min(search.generation, self._searched_later(group)),
+            (self._plan.seed, group.name, self._proposed[group.name]),
+            search,
+        )
+        study.set_user_attr(self._generation(group), seal({"points": points}))
+        return self._points(group, points)
+
+    def _searched_later(self, group: Group) -> int:
+        sobol = self._plan.search.sobol_trials
+        return max(0, group.trials - sobol - self._proposed[group.name])
+
+    def _generation(self, group: Group) -> str:
+        """Under which name the next proposals of a group are kept."""
+        return f"proposed after {self._proposed[group.name]}"
+
+    def _points(self, group: Group, points: Iterable[Mapping[str, Any]]) -> list[PlannedTrial]:
+        trials = []
+        for point in points:
+            self._proposed[group.name] += 1
+            number = self._plan.search.sobol_trials + self._proposed[group.name]
+            trials.append(search_trial(group, number, point))
+        return trials
+
+    def _replicates(self, group: Group, chosen: PlannedTrial) -> list[PlannedTrial]:
+        return [replicate(chosen, number) for number in range(1, group.replicates + 1)]

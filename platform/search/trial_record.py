@@ -1,0 +1,182 @@
+"""How a trial of a sweep ended, which of them is best, and what Optuna keeps of it."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from platform.plan.plan import Group, PlannedTrial
+from platform.search.samplers import generation_of
+from search_spaces.study import SearchConfig
+from trainables.utils.hashing import SEAL, digest
+
+State = Literal["finished", "failed", "pruned", "interrupted"]
+_FAR = 1e6  # the objectives are logarithms
+_STATED: dict[TrialState, tuple[State, ...]] = {
+    TrialState.COMPLETE: ("finished", "pruned"),
+    TrialState.FAIL: ("failed",),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """How a trial stands.
+
+    Attributes:
+        trial: the trial.
+        state: `interrupted` where it has not ended, whether it had begun or not; `pruned` where
+            it was stopped early, as it lay behind others of its variant.
+        result: its `result.json`; of a pruned trial its last metrics and their `step`; else empty.
+        cause, message: why it failed; empty unless it did.
+        duration_s: from its start to its end, seconds; 0 where it has not ended.
+    """
+
+    trial: PlannedTrial
+    state: State
+    result: Mapping[str, Any] = field(default_factory=dict)
+    cause: str = ""
+    message: str = ""
+    duration_s: float = 0.0
+
+    @property
+    def objective(self) -> float:
+        """log(validation forget FD / the original's): more is better."""
+        return float(self.result["metrics"]["val/objective"])
+
+    @property
+    def violation(self) -> float:
+        """log(validation retain FD / the highest allowed): feasible at 0 or below."""
+        return float(self.result["metrics"]["val/violation"])
+
+    @property
+    def feasible(self) -> bool:
+        """Whether the trial kept what it should."""
+        return self.violation <= 0.0
+
+    @property
+    def forget_ratio(self) -> float:
+        """Validation forget FD over the original's."""
+        return math.exp(self.objective)
+
+    @property
+    def retain_ratio(self) -> float:
+        """Validation retain FD over the original's."""
+        return math.exp(self.violation) * (1.0 + self.trial.config.evaluation.retain_tolerance)
+
+
+def rank(entry: Entry) -> tuple[bool, float]:
+    """Orders finished trials: every infeasible one below every feasible one, by its violation."""
+    return entry.feasible, entry.objective if entry.feasible else -entry.violation
+
+
+def score(metrics: Mapping[str, Any]) -> float:
+    """`rank` of a report as one number: any feasible one above any that is not.
+
+    Args:
+        metrics: with `val/objective` and `val/violation`.
+    """
+    violation = float(metrics["val/violation"])
+    return float(metrics["val/objective"]) if violation <= 0.0 else -_FAR - violation
+
+
+def to_optuna(entry: Entry, group: Group, search: SearchConfig) -> FrozenTrial:
+    """An ended trial as Optuna keeps it.
+
+    A pruned trial is told with the last figures that it had.
+    """
+    trial, measured = entry.trial, entry.state in ("finished", "pruned")
+    attributes = {
+        "key": trial.key,
+        "name": trial.name,
+        "kind": trial.kind,
+        "number": trial.number,
+        "state": entry.state,
+        "duration_s": entry.duration_s,
+        **({"result": entry.result} if measured else {}),
+        **({} if measured else {"cause": entry.cause, "message": entry.message}),
+    }
+    values: dict[str, Any] = {
+        "state": TrialState.COMPLETE if measured else TrialState.FAIL,
+        "values": _values(entry, search) if measured else None,
+        "user_attrs": attributes,
+    }
+    if measured and search.goal == "feasible":
+        values["constraints"] = {"retain": entry.violation}
+    if search.sampler == "nsga2":
+        number = trial.number if trial.kind == "search" else 0
+        values["system_attrs"] = generation_of(number, search)
+    try:
+        frozen = create_trial(params=trial.params, distributions=group.space, **values)
+    except ValueError:  # a default outside of what is searched teaches the search nothing
+        frozen = create_trial(**values)
+    if frozen.datetime_complete is not None:
+        seconds = datetime.timedelta(seconds=entry.duration_s)
+        frozen.datetime_start = frozen.datetime_complete - seconds
+    return frozen
+
+
+def _values(entry: Entry, search: SearchConfig) -> list[float]:
+    """What `DIRECTIONS` are of: the objective, after the retain distance where both count."""
+    if search.goal == "feasible":
+        return [entry.objective]
+    return [math.log(entry.retain_ratio), entry.objective]
+
+
+def sealed(frozen: FrozenTrial, place: int) -> FrozenTrial:
+    """The trial with its place among all that the ledger holds, and the digest of it all."""
+    frozen.set_user_attr("place", place)
+    frozen.set_user_attr(SEAL, digest(_substance(frozen)))
+    return frozen
+
+
+def unsealed_place(frozen: FrozenTrial) -> int:
+    """The place that `sealed` gave a trial.
+
+    Raises:
+        ValueError: the trial is not what was sealed.
+    """
+    if frozen.user_attrs.get(SEAL) != digest(_substance(frozen)):
+        raise ValueError(f"trial {frozen.number} is not what was written")
+    return int(frozen.user_attrs["place"])
+
+
+def _substance(frozen: FrozenTrial) -> dict[str, Any]:
+    attributes = {name: each for name, each in frozen.user_attrs.items() if name != SEAL}
+    return {"state": frozen.state.name, "values": frozen.values, "attributes": attributes}
+
+
+def from_optuna(frozen: FrozenTrial, known: Mapping[str, PlannedTrial]) -> Entry:
+    """An ended trial from what `to_optuna` kept.
+
+    Args:
+        frozen: Optuna's.
+        known: the sweep's trials by their keys.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is none of them, or not as `to_optuna` wrote it.
+    """
+    attributes = frozen.user_attrs
+    entry = Entry(
+        trial=known[attributes["key"]],
+        state=_stated(frozen),
+        result=attributes.get("result", {}),
+        cause=attributes.get("cause", ""),
+        message=attributes.get("message", ""),
+        duration_s=float(attributes["duration_s"]),
+    )
+    if frozen.state == TrialState.COMPLETE:
+        rank(entry)  # its figures are there
+    return entry
+
+
+def _stated(frozen: FrozenTrial) -> State:
+    state = frozen.user_attrs["state"]
+    if state not in _STATED.get(frozen.state, ()):
+        raise ValueError(f"trial {frozen.number} is {frozen.state.name} and {state!r}")
+    found: State = state
+    return found

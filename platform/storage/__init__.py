@@ -1,0 +1,1 @@
+"""Reads and writes the files of a sweep, in a folder or behind an address."""

@@ -1,0 +1,1 @@
+"""Records sweeps in MLflow."""

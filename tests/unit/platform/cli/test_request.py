@@ -1,0 +1,187 @@
+"""What a call asks for: names, storage, resources and data looked at before anything is started."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.command import Captured, planned, refused, setting, sweep
+from tests.helpers.trees import plant
+
+NOBODY = 65534
+
+
+# --- What is asked of a trial ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["quikstart"], "unknown study 'quikstart' (close: quickstart); --list shows all"),
+        (["zzz"], "unknown study 'zzz'; --list shows all"),
+        (setting("forget_alhpa=1"), "unknown field 'forget_alhpa' (close: forget_alpha"),
+        (setting("unlearn.steps=1.5"), "unlearn.steps='1.5' is not a whole number"),
+        (setting("data.strict=maybe"), "data.strict='maybe' is not true or false"),
+        (setting("method=our"), "method='our' is not one of original, "),
+        (setting("unlearn.steps=0"), "unlearn.steps=0 is below 1"),
+        (setting("forget_alpha"), "--set 'forget_alpha' is not key=value"),
+        (setting("search.trials=-1"), "search.trials=-1 is below 0"),
+        (
+            setting("data.forget=astronut", "data.retain=coins"),
+            "data.forget: unknown class 'astronut' (close: astronaut)",
+        ),
+        (["--workers", "0"], "--workers 0 is below 1"),
+        (["--workers", "two"], "--workers 'two' is not a whole number"),
+        (
+            [
+                *("--workers", "9999", "--set", "unlearn.forget_batch=9999"),
+                *("--set", "unlearn.retain_batch=9999"),
+            ],
+            "a trial of 9999 workers takes ",
+        ),
+        (["--gpus-per-trial", "-1"], "--gpus-per-trial -1.0 is not a number of 0 or more"),
+        (["--gpus-per-trial", "nan"], "--gpus-per-trial nan is not a number of 0 or more"),
+        (["--gpus-per-trial", "half"], "--gpus-per-trial 'half' is not a number"),
+        (["--gpus-per-trial", "1"], "a trial asks for 1 GPU(s) and this machine has 0: 1 too few"),
+        (["--max-concurrent", "0"], "--max-concurrent 0 is below 1"),
+        (
+            ["--launcher", "nonsense"],
+            "--launcher 'nonsense' is not one of auto, inline, train",
+        ),
+        (["--launcher", "inlin"], "one of auto, inline, train (close: inline"),
+        (["--launcher", "inline", "--workers", "2"], "--launcher inline runs one worker"),
+        (["--seed", "soon"], "--seed 'soon' is not a whole number"),
+        (["--seed", str(2**32)], "--seed 4294967296 is outside [0, 2^32)"),
+    ],
+)
+def test_a_fault_is_told_in_one_line(
+    capsys: Captured,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    fault: str,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    (line,) = refused(capsys, *arguments, "--storage", tmp_path / "runs")
+    assert fault in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_faults_of_every_kind_are_found_together(capsys: Captured, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    arguments = ["--storage", tmp_path / "file", "--workers", 0, *setting("data.retain=coin")]
+    lines = refused(capsys, "quikstart", *arguments)
+    assert len(lines) == 3
+    lines = refused(capsys, *arguments)
+    assert len(lines) == 4
+    assert any("unknown class 'coin' (close: coins" in line for line in lines)
+
+
+def test_settings_of_an_unknown_study_are_looked_at(capsys: Captured, tmp_path: Path) -> None:
+    sweep(tmp_path, "first")
+    asked = ["quikstart", *setting("alpha=1", "unlearn.steps=many"), "--storage", tmp_path]
+    for call in ([], ["--resume", "--name", "first"]):
+        lines = refused(capsys, *asked, *call)
+        assert [line.partition("'")[0] for line in lines] == [
+            "unknown study ",
+            "unknown field ",
+            "unlearn.steps=",
+        ]
+
+
+def test_the_strict_flag_is_a_setting(capsys: Captured, tmp_path: Path) -> None:
+    asked = [*setting("data.strict=false"), "--strict", "--storage", tmp_path]
+    assert refused(capsys, *asked) == ["data.strict is set twice"]
+    assert "33 trials" in planned(capsys, "--strict", "--storage", tmp_path)
+
+
+def test_classes_of_a_folder_are_looked_up_in_it(capsys: Captured, tmp_path: Path) -> None:
+    root = plant(tmp_path / "images", each=1)
+    of_folder = setting("data.source=folder", f"data.root={root}", "data.forget=cats")
+    (line,) = refused(capsys, *of_folder, *setting("data.retain=dog"), "--storage", tmp_path)
+    assert line == "data.retain: unknown class 'dog' (close: dogs)"
+    missing = setting("data.source=folder", f"data.root={root}s")
+    (line,) = refused(capsys, *missing, "--storage", tmp_path)
+    assert line == f"data.root={root}s: no such directory"
+
+
+# --- Where and under which name --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a b", "../up", "a/b", ".hidden", "-x", "x" * 65, "cache", "mlartifacts"]
+)
+def test_what_is_no_name_of_a_sweep_is_refused(capsys: Captured, tmp_path: Path, name: str) -> None:
+    (line,) = refused(capsys, f"--name={name}", "--storage", tmp_path)
+    assert line.startswith(f"--name {name!r} is no name for a sweep: ")
+
+
+def test_a_name_in_use_is_refused_and_a_free_one_offered(capsys: Captured, tmp_path: Path) -> None:
+    sweep(tmp_path, "first")
+    sweep(tmp_path, "first-2")
+    (line,) = refused(capsys, "--name", "first", "--storage", tmp_path)
+    assert line == (
+        f"--name first is in use in {tmp_path}: --resume goes on with it, and first-3 is free"
+    )
+
+
+def test_a_sweep_without_a_name_takes_the_studys_with_the_next_number(
+    capsys: Captured, tmp_path: Path
+) -> None:
+    assert "sweep quickstart, new, in " in planned(capsys, "--storage", tmp_path)
+    sweep(tmp_path, "quickstart")
+    assert "sweep quickstart-2, new, in " in planned(capsys, "--storage", tmp_path)
+    sweep(tmp_path, "quickstart-2")
+    assert "sweep quickstart-3, new, in " in planned(capsys, "--storage", tmp_path)
+
+
+@pytest.mark.parametrize("below", [(), ("deeper",), ("deeper", "still")])
+def test_a_storage_that_is_a_file_is_refused(
+    capsys: Captured, tmp_path: Path, below: tuple[str, ...]
+) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+    storage = taken.joinpath(*below)
+    assert refused(capsys, "--storage", storage) == [f"--storage {storage}: {taken} is a file"]
+    assert taken.read_text() == "mine"
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o700])
+def test_a_storage_that_may_not_be_written_is_refused(capsys: Captured, mode: int) -> None:
+    with tempfile.TemporaryDirectory() as open_to_all:
+        folder = Path(open_to_all) / "theirs"
+        folder.mkdir()
+        Path(open_to_all).chmod(0o755)
+        folder.chmod(mode if os.geteuid() == 0 else 0o555)
+        with _without_privileges():
+            for storage in (folder, folder / "runs", folder / "deep" / "runs"):
+                lines = refused(capsys, "--name", "a", "--storage", storage)
+                assert lines == [f"--storage {storage}: {folder} is not writable"]
+        folder.chmod(0o700)
+
+
+@contextmanager
+def _without_privileges() -> Iterator[None]:
+    """As a user who may write only what is theirs: root may write everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setresuid(NOBODY, NOBODY, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+def test_a_sweep_that_the_disk_cannot_hold_is_refused(capsys: Captured, tmp_path: Path) -> None:
+    storage = tmp_path / "runs"
+    (line,) = refused(capsys, "--storage", storage, *setting("search.trials=100000000"))
+    assert line.startswith(f"--storage {storage} has ")
+    assert " free and the sweep may take " in line
+    assert line.endswith("GB: make room, or name another folder")
+    assert not storage.exists()

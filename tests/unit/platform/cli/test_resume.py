@@ -1,0 +1,134 @@
+"""`--resume`: which sweep goes on, and what of it a call may not change."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from search_spaces import STUDIES
+from tests.helpers.command import SETTINGS, Captured, planned, refused, setting, sweep
+
+STEPS = STUDIES["quickstart"].base.unlearn.steps
+
+
+def test_a_resumed_sweep_is_the_recorded_one(capsys: Captured, tmp_path: Path) -> None:
+    folder = sweep(tmp_path)
+    for repeated in ([], setting(*SETTINGS), ["quickstart"], ["--seed", "0"]):
+        out = planned(capsys, "--resume", "--name", "first", "--storage", tmp_path, *repeated)
+        assert f"sweep first, resumed, in {folder}/" in out
+        assert "5 trials: 3 at their defaults, 2 searched" in out
+
+
+def test_how_many_trials_run_at_once_may_change(capsys: Captured, tmp_path: Path) -> None:
+    sweep(tmp_path)
+    out = planned(capsys, "--resume", "--storage", tmp_path, "--max-concurrent", 1)
+    assert ": 1 at once\n" in out
+
+
+def test_a_resumed_sweep_without_a_name_is_the_newest(capsys: Captured, tmp_path: Path) -> None:
+    for age, name in enumerate(("a", "c", "b")):
+        os.utime(sweep(tmp_path, name) / "plan.json", (1000 - age, 1000 - age))
+    assert "sweep a, resumed" in planned(capsys, "--resume", "--storage", tmp_path)
+    assert "sweep a, resumed" in planned(capsys, "quickstart", "--resume", "--storage", tmp_path)
+    os.utime(tmp_path / "b" / "plan.json", (2000, 2000))
+    assert "sweep b, resumed" in planned(capsys, "--resume", "--storage", tmp_path)
+
+
+def test_nothing_to_resume_is_refused(capsys: Captured, tmp_path: Path) -> None:
+    storage = tmp_path / "runs"
+    for made in (False, True):
+        if made:
+            storage.mkdir()
+        (line,) = refused(capsys, "--resume", "--storage", storage)
+        assert line == f"--resume: {storage} holds no sweep; --storage names its folder"
+    (line,) = refused(capsys, "quickstart", "--resume", "--storage", storage)
+    assert line.startswith(f"--resume: {storage} holds no sweep of quickstart; ")
+    (line,) = refused(capsys, "--resume", "--name", "first", "--storage", storage)
+    assert line == f"--resume: no sweep 'first'; {storage} holds none"
+    (line,) = refused(capsys, "--sync", "first", "--storage", storage)
+    assert line == f"--sync: no sweep 'first'; {storage} holds none"
+
+
+@pytest.mark.parametrize("name", ["fist", ""])
+def test_an_unknown_sweep_lists_those_that_are_there(
+    capsys: Captured, tmp_path: Path, name: str
+) -> None:
+    sweep(tmp_path, "first")
+    sweep(tmp_path, "other")
+    (line,) = refused(capsys, "--resume", f"--name={name}", "--storage", tmp_path)
+    close = " (close: first)" if name else ""
+    assert line == f"--resume: no sweep {name!r}{close}; {tmp_path} holds first, other"
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "list", "altered", "lacking", "bytes"])
+@pytest.mark.parametrize("named", [["--name", "first"], []])
+def test_a_damaged_plan_is_refused(
+    capsys: Captured, tmp_path: Path, damage: str, named: list[str]
+) -> None:
+    path = sweep(tmp_path) / "plan.json"
+    text = path.read_text()
+    values = json.loads(text)
+    lacking = {name: value for name, value in values.items() if name != "groups"}
+    values["trials"][1]["config"]["forget_alpha"] = 0.9
+    path.write_bytes(
+        {
+            "empty": b"",
+            "cut": text[: len(text) // 2].encode(),
+            "list": b"[]",
+            "altered": json.dumps(values).encode(),
+            "lacking": json.dumps(lacking).encode(),
+            "bytes": b"\xff\xfe\x00",
+        }[damage]
+    )
+    (line,) = refused(capsys, "--resume", *named, "--storage", tmp_path)
+    assert line.startswith(f"{path} ")
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (setting("unlearn.steps=7", *SETTINGS), f"unlearn.steps: {STEPS} -> 7"),
+        (["--seed", "3"], "seed: 0 -> 3"),
+        (setting("search.trials=2", "method=original,ours"), "search.trials: 1 -> 2"),
+        (setting("method=original", "search.trials=1"), "variant ours: no longer there"),
+        (["--launcher", "train"], "launch.launcher: auto -> train"),
+    ],
+)
+def test_what_a_resumed_sweep_would_change_is_shown(
+    capsys: Captured, tmp_path: Path, changed: list[str], told: str
+) -> None:
+    path = sweep(tmp_path) / "plan.json"
+    before = path.read_bytes()
+    (line,) = refused(capsys, "--resume", "--storage", tmp_path, *changed)
+    assert line.startswith(
+        "--resume goes on with 'first' as it was planned, and this call changes it ("
+    )
+    assert told in line
+    assert line.endswith("leave these options out, or take another --name")
+    assert path.read_bytes() == before
+
+
+def test_faults_of_a_resumed_call_are_found_together(capsys: Captured, tmp_path: Path) -> None:
+    sweep(tmp_path)
+    wrong = ["--max-concurrent", "0", "--launcher", "rocket", *setting("nothing=1")]
+    lines = refused(capsys, "--resume", "--storage", tmp_path, *wrong)
+    assert len(lines) == 3
+
+
+def test_a_moved_storage_is_resumed_where_it_lies(capsys: Captured, tmp_path: Path) -> None:
+    sweep(tmp_path / "before")
+    (tmp_path / "before").rename(tmp_path / "after")
+    out = planned(capsys, "--resume", "--storage", tmp_path / "after")
+    assert f"sweep first, resumed, in {tmp_path}/after/first/" in out
+
+
+def test_a_setting_given_anew_takes_the_place_of_the_recorded_one_and_of_no_other(
+    capsys: Captured, tmp_path: Path
+) -> None:
+    sweep(tmp_path)
+    given = ("--resume", "--name", "first", "--storage", tmp_path)
+    (line,) = refused(capsys, *given, *setting("unlearn.steps=3"))
+    assert f"(unlearn.steps: {STEPS} -> 3)" in line

@@ -1,0 +1,132 @@
+"""One driver a sweep, and signals that stop it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from platform.cli import run
+from platform.cli.request import Request, plan_request
+from platform.cli.run import InUseError, _sole_driver
+from platform.cli.signals import Grace
+from platform.plan import weights
+from platform.plan.build import make_plan
+from platform.plan.plan import Plan, is_abandoned
+from platform.storage import manifest
+from tests.helpers.studies import ONE_FAMILY
+from tests.helpers.sweeps import ROOT
+from trainables.models import build_model
+from trainables.utils.errors import CheckpointError, ConfigError
+
+
+@contextlib.contextmanager
+def interrupts_by(handler: Any) -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
+def test_sigterm_interrupts_also_where_a_script_made_ctrl_c_ignored(handler: Any) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with interrupts_by(handler), pytest.raises(KeyboardInterrupt), Grace().of_sigterm():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_sigterm_is_ctrl_c_to_whoever_handles_it() -> None:
+    told: list[int] = []
+    with interrupts_by(lambda number, frame: told.append(number)), Grace().of_sigterm():
+        signal.raise_signal(signal.SIGTERM)
+    assert told == [signal.SIGINT]
+
+
+def test_a_sweep_that_sigterm_does_not_end_in_time_ends_all_the_same() -> None:
+    code = """
+import os, signal, time
+from platform import grace
+grace._GRACE_S = 0.3
+answer = grace.Grace(late=lambda: print("late", flush=True))
+signal.signal(signal.SIGINT, lambda number, frame: None)  # as a driver that waits in vain
+with answer.of_sigterm():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(30)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "late\n", "")
+
+
+def test_a_sweep_has_one_driver_at_a_time_however_the_last_one_ended(tmp_path: Path) -> None:
+    plan = make_plan(ONE_FAMILY, name="a", storage=tmp_path)
+    other = make_plan(ONE_FAMILY, name="b", storage=tmp_path)
+    with _sole_driver(plan):
+        with pytest.raises(InUseError, match="'a' is being run by another process"):
+            _sole_driver(plan).__enter__()
+        with _sole_driver(other):
+            pass
+    with pytest.raises(ZeroDivisionError) as caught, _sole_driver(plan):
+        raise ZeroDivisionError
+    with _sole_driver(plan):
+        assert caught.traceback  # the fault, and the lock that it names, are still at hand
+
+
+def test_what_a_kill_before_the_plan_left_is_no_sweep(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for name in (".ledger.db", "ledger.db", "manifest.parquet", ".plan.json.7"):
+        assert is_abandoned(folder)
+        (folder / name).touch()
+    request = Request(set=[], storage=str(tmp_path), name="a")
+    assert plan_request(request, [])[1].name == "a"
+    (folder / "photo.jpg").touch()  # a user's own folder
+    assert not is_abandoned(folder)
+    with pytest.raises(ConfigError, match="--name a is in use"):
+        plan_request(request, [])
+    (folder / "photo.jpg").rename(folder / "plan.json")
+    assert not is_abandoned(folder)
+
+
+def test_weights_of_networks_are_looked_for_before_any_image_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+    monkeypatch.setattr(manifest, "load_all", lambda plan: decoded.append(plan.name))
+    settings = ("networks.embeddings=ViT-B-32", "networks.clip_pretrained=mine")
+    plan = make_plan(ONE_FAMILY, name="a", storage=tmp_path, settings=settings)
+    with pytest.raises(CheckpointError, match="clip_pretrained=mine is no weights of ViT-B-32"):
+        run.run(plan)
+    assert decoded == []
+    assert not plan.folder.exists()
+
+
+def test_a_published_original_is_refused_before_any_image_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+    monkeypatch.setattr(manifest, "load_all", lambda plan: decoded.append(plan.name))
+    torch.manual_seed(0)
+    state = build_model("mae_tiny").state_dict()
+    whole, poor = tmp_path / "whole.pth", tmp_path / "poor.pth"
+    torch.save({"model": state}, whole)
+    torch.save({"model": {**state, "cls_token": torch.full((1, 1, 96), math.nan)}}, poor)
+
+    def plan(name: str, path: Path) -> Plan:
+        settings = [f"checkpoint={path}"]
+        return make_plan(ONE_FAMILY, name=name, storage=tmp_path, settings=settings)
+
+    with pytest.raises(CheckpointError, match=r"poor\.pth: cls_token holds NaN or infinity"):
+        run.run(plan("poor", poor))
+    assert decoded == []
+    assert not plan("poor", poor).folder.exists()
+    weights.check_all(plan("whole", whole))

@@ -1,0 +1,173 @@
+"""What a plan says of itself: its trials, its time and its room on the disk."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from platform.plan import estimate, resources
+from platform.plan.build import make_plan
+from platform.plan.plan import LaunchConfig, Plan
+from tests.helpers.studies import ONE_FAMILY
+from trainables.config import ModelName
+from trainables.models import MODELS
+
+ONE_AT_A_TIME = LaunchConfig(max_concurrent=1)
+
+
+def planned(
+    *settings: str, storage: Path = Path("runs"), launch: LaunchConfig = ONE_AT_A_TIME
+) -> Plan:
+    return make_plan(ONE_FAMILY, name="a", storage=storage, settings=settings, launch=launch)
+
+
+def test_every_model_has_its_costs() -> None:
+    assert set(estimate.COSTS) == set(get_args(ModelName)) == set(MODELS)
+    assert all(
+        value > 0.0 for cost in estimate.COSTS.values() for value in dataclasses.astuple(cost)
+    )
+
+
+@pytest.mark.parametrize("model", [name for name in MODELS if not name.endswith("_tiny")])
+def test_a_full_size_takes_more_of_everything_than_its_tiny_one(model: str) -> None:
+    full, tiny = (planned(f"model={name}") for name in (model, f"{MODELS[model][0]}_tiny"))
+    for taken in (estimate.mean_trial_seconds, estimate.shared_seconds, estimate.disk_bytes):
+        assert taken(full) > taken(tiny)
+
+
+# --- Time ------------------------------------------------------------------------------------
+
+
+def test_the_time_is_that_of_shared_work_and_of_every_trial() -> None:
+    plan = planned()
+    assert estimate.total_seconds(plan) == pytest.approx(
+        estimate.shared_seconds(plan) + 31 * estimate.mean_trial_seconds(plan)
+    )
+
+
+def test_trials_that_run_together_share_the_time() -> None:
+    plan = planned()
+    wide = dataclasses.replace(plan, launch=LaunchConfig())
+    assert estimate.total_seconds(wide) == pytest.approx(
+        estimate.shared_seconds(plan)
+        + 31 * estimate.mean_trial_seconds(plan) / resources.concurrency(wide)
+    )
+
+
+@pytest.mark.parametrize(
+    ("less", "more"),
+    [
+        ("unlearn.steps=120", "unlearn.steps=240"),
+        ("unlearn.eval_every=40", "unlearn.eval_every=10"),
+        ("unlearn.forget_batch=32", "unlearn.forget_batch=64"),
+        ("data.test_per_class=64", "data.test_per_class=640"),
+    ],
+)
+def test_a_longer_trial_takes_longer(less: str, more: str) -> None:
+    assert estimate.mean_trial_seconds(planned(more)) > estimate.mean_trial_seconds(planned(less))
+
+
+def test_the_original_is_not_unlearned() -> None:
+    one = estimate.mean_trial_seconds(planned("method=original"))
+    assert one == estimate.mean_trial_seconds(planned("method=original", "unlearn.steps=9999"))
+    assert one < estimate.mean_trial_seconds(planned("method=ours", "search.trials=0"))
+
+
+def test_shared_work_grows_with_its_steps_and_with_distinct_originals() -> None:
+    short, long = planned("pretrain.steps=900"), planned("pretrain.steps=9000")
+    two = planned("pretrain.seed=0,1")
+    assert estimate.shared_seconds(short) == estimate.shared_seconds(planned("search.trials=0"))
+    assert estimate.shared_seconds(short) < estimate.shared_seconds(two)
+    assert estimate.shared_seconds(two) < estimate.shared_seconds(long)
+
+
+def test_workers_take_their_time_to_start() -> None:
+    inline = planned()
+    trainer = dataclasses.replace(inline, launch=LaunchConfig(launcher="train"))
+    assert estimate.mean_trial_seconds(trainer) > estimate.mean_trial_seconds(inline) + 10
+
+
+def test_gpus_are_worth_many_cores_and_one_of_them_measures() -> None:
+    plan = planned("model=mage_vit_base_patch16", "search.trials=0")
+    none, half, one, two = (
+        dataclasses.replace(
+            plan, launch=LaunchConfig(gpus_per_trial=gpus, launcher="inline", max_concurrent=1)
+        )
+        for gpus in (0.0, 0.5, 1.0, 2.0)
+    )
+    for taken in (estimate.mean_trial_seconds, estimate.shared_seconds):
+        assert taken(none) > 10 * taken(half) > 10 * taken(one)
+    assert estimate.mean_trial_seconds(one) > estimate.mean_trial_seconds(two)
+    assert estimate.shared_seconds(one) == estimate.shared_seconds(two)
+
+
+# --- Disk ------------------------------------------------------------------------------------
+
+
+def test_the_disk_is_asked_for_every_trial_also_those_that_tpe_proposes() -> None:
+    few, many, later = (planned(f"search.trials={count}") for count in (0, 10, 20))
+    sizes = [estimate.disk_bytes(plan) for plan in (few, many, later)]
+    assert sizes[1] - sizes[0] == pytest.approx(sizes[2] - sizes[1], rel=1e-6)
+    assert sizes[0] > 7 * estimate.COSTS["mae_tiny"].megabytes * 2**20
+
+
+def test_a_disk_with_room_is_no_fault(tmp_path: Path) -> None:
+    assert estimate.disk_problems(planned("search.trials=0", storage=tmp_path / "runs")) == []
+
+
+def test_a_disk_without_room_is_refused_with_both_sizes(tmp_path: Path) -> None:
+    storage = tmp_path / "deep" / "runs"
+    (line,) = estimate.disk_problems(planned("search.trials=100000000", storage=storage))
+    assert line.startswith(f"--storage {storage} has ")
+    assert "free and the sweep may take 4,687,5" in line
+    assert line.endswith(" GB: make room, or name another folder")
+    assert not storage.exists()
+
+
+# --- In words --------------------------------------------------------------------------------
+
+
+def test_a_plan_is_described_as_new_or_resumed() -> None:
+    plan = planned()
+    assert estimate.describe(plan)[1] == "sweep a, new, in runs/a/"
+    assert estimate.describe(plan, resumed=True)[1] == "sweep a, resumed, in runs/a/"
+
+
+def test_columns_of_the_trials_are_aligned() -> None:
+    plan = planned("search.trials=1")
+    lines = estimate.describe(plan)[2:16]
+    places = [lines[0].index(head) for head in ("key", "model", "alpha", "steps", "retain rows")]
+    for line, trial in zip(lines[1:], plan.trials, strict=True):
+        assert line.startswith(trial.name)
+        assert line[places[0] :].startswith(trial.key)
+        assert line[places[1] :].startswith("mae_tiny")
+        if trial.config.method != "original":
+            assert float(line[places[2] :].split()[0]) == pytest.approx(
+                trial.config.forget_alpha, rel=0.01
+            )
+            assert line[places[4] :] == trial.config.retain_source
+
+
+def test_the_original_has_no_alpha_no_rate_and_no_steps() -> None:
+    (line,) = [line for line in estimate.describe(planned()) if line.startswith("original ")]
+    assert line.split()[2:] == ["mae_tiny"]
+
+
+def test_what_is_enumerated_and_searched_is_counted_apart() -> None:
+    lines = estimate.describe(planned("forget_alpha=0.1,0.5", "search.trials=2"))
+    assert "37 trials: 7 at their defaults, 6 enumerated, 24 searched" in lines
+    assert "searched: unlearn.lr 0.0003 to 0.003 (log), 2 trials a variant" in lines
+
+
+def test_a_plan_without_a_search_names_none() -> None:
+    lines = estimate.describe(planned("search.trials=0"))
+    assert "7 trials: 7 at their defaults" in lines
+    assert not [line for line in lines if line.startswith("searched")]
+
+
+def test_gpus_are_named_where_they_are_asked_for() -> None:
+    plan = dataclasses.replace(planned(), launch=LaunchConfig(gpus_per_trial=0.5))
+    assert "and 0.5 GPU(s), by Ray Train; " in "\n".join(estimate.describe(plan))

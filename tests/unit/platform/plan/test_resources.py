@@ -1,0 +1,234 @@
+"""What fits this machine, how many trials run at once, and what is refused with its shortfall."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from platform.plan.plan import LaunchConfig, Plan
+from platform.plan.resources import (
+    Machine,
+    ResourceError,
+    available,
+    check,
+    concurrency,
+    cpus_per_trial,
+    describe,
+    free_disk,
+    problems,
+    uses_trainer,
+)
+
+LAPTOP = Machine(cpus=2, gpus=0, memory=8 * 2**30)
+SERVER = Machine(cpus=16, gpus=4, memory=0)
+
+
+def plan_of(**launch: Any) -> Plan:
+    return Plan(
+        name="a",
+        study="small",
+        question="?",
+        storage=Path("runs"),
+        seed=0,
+        trials=(),
+        groups=(),
+        launch=LaunchConfig(**launch),
+    )
+
+
+@pytest.mark.parametrize(
+    ("launch", "trained", "cpus"),
+    [
+        ({}, False, 1.0),
+        ({"workers": 2}, True, 1.5),
+        ({"gpus_per_trial": 0.5}, True, 1.0),
+        ({"launcher": "train"}, True, 1.0),
+        ({"launcher": "inline", "gpus_per_trial": 1.0}, False, 1.0),
+    ],
+)
+def test_a_trial_is_trained_by_ray_where_it_has_gpus_or_workers(
+    launch: dict[str, Any], trained: bool, cpus: float
+) -> None:
+    config = LaunchConfig(**launch)
+    assert uses_trainer(config) is trained
+    assert cpus_per_trial(config) == cpus
+
+
+@pytest.mark.parametrize(
+    ("launch", "machine", "at_once"),
+    [
+        ({}, LAPTOP, 2),
+        ({}, SERVER, 16),
+        ({"max_concurrent": 1}, LAPTOP, 1),
+        ({"max_concurrent": 64}, LAPTOP, 2),
+        ({"workers": 2}, LAPTOP, 1),
+        ({"workers": 3}, SERVER, 8),
+        ({"gpus_per_trial": 1.0}, SERVER, 4),
+        ({"gpus_per_trial": 2.0, "workers": 2}, SERVER, 2),
+        ({"gpus_per_trial": 3.0, "workers": 3}, SERVER, 1),
+        ({"gpus_per_trial": 0.5}, SERVER, 8),
+        ({"gpus_per_trial": 0.3}, SERVER, 12),
+        ({"gpus_per_trial": 0.6}, SERVER, 4),
+        ({"gpus_per_trial": 0.1}, Machine(cpus=64, gpus=1, memory=0), 10),
+        ({"gpus_per_trial": 0.5, "max_concurrent": 3}, SERVER, 3),
+        ({"gpus_per_trial": 0.1}, Machine(cpus=4, gpus=4, memory=0), 4),
+    ],
+)
+def test_as_many_trials_run_at_once_as_fit(
+    launch: dict[str, Any], machine: Machine, at_once: int
+) -> None:
+    plan = plan_of(**launch)
+    check(plan, machine)
+    assert concurrency(plan, machine) == at_once
+
+
+@pytest.mark.parametrize(
+    ("launch", "machine", "told"),
+    [
+        ({"workers": 0}, LAPTOP, "--workers 0 is below 1"),
+        ({"gpus_per_trial": -1.0}, LAPTOP, "--gpus-per-trial -1.0 is not a number of 0 or more"),
+        ({"gpus_per_trial": float("nan")}, SERVER, "--gpus-per-trial nan is not a number of 0"),
+        ({"gpus_per_trial": float("inf")}, SERVER, "--gpus-per-trial inf is not a number of 0"),
+        ({"max_concurrent": 0}, LAPTOP, "--max-concurrent 0 is below 1"),
+        ({"gpus_per_trial": 1.0}, LAPTOP, "1 GPU(s) and this machine has 0: 1 too few"),
+        ({"gpus_per_trial": 0.5}, LAPTOP, "0.5 GPU(s) and this machine has 0: 0.5 too few"),
+        ({"gpus_per_trial": 6.0, "workers": 6}, SERVER, "has 4: 2 too few (--gpus-per-trial)"),
+        ({"workers": 4}, LAPTOP, "takes 2.5 CPUs and this machine has 2: at most 3 workers fit"),
+        ({"workers": 2}, Machine(cpus=1, gpus=0, memory=0), "at most 1 workers fit (--workers)"),
+        ({"launcher": "inline", "workers": 2}, LAPTOP, "--launcher inline runs one worker"),
+        ({"launcher": "inline", "gpus_per_trial": 2.0}, SERVER, "--launcher inline drives one GPU"),
+        ({"workers": 2, "gpus_per_trial": 1.0}, SERVER, "GPU of its own: --gpus-per-trial 2"),
+        ({"gpus_per_trial": 1.5}, SERVER, "asks for 1.5: --workers 2 --gpus-per-trial 2"),
+    ],
+)
+def test_what_can_never_run_is_refused_with_its_shortfall(
+    launch: dict[str, Any], machine: Machine, told: str
+) -> None:
+    with pytest.raises(ResourceError) as caught:
+        check(plan_of(**launch), machine)
+    (line,) = caught.value.problems
+    assert told in line
+
+
+def test_what_a_refusal_proposes_is_accepted() -> None:
+    assert problems(LaunchConfig(workers=3), LAPTOP) == []
+    assert problems(LaunchConfig(workers=2, gpus_per_trial=2.0), SERVER) == []
+    assert problems(LaunchConfig(launcher="train", workers=2, gpus_per_trial=2.0), SERVER) == []
+
+
+NODES = tuple(
+    Machine(cpus=8, gpus=gpus, memory=2**34, name=f"node 10.0.0.{number}")
+    for number, gpus in enumerate((0, 2, 4), 1)
+)
+
+
+@pytest.mark.parametrize(
+    ("launch", "at_once"),
+    [
+        ({}, 24),
+        ({"launcher": "inline", "gpus_per_trial": 1.0}, 6),
+        ({"launcher": "inline", "gpus_per_trial": 0.25}, 16),  # by the CPUs of the nodes with GPUs
+        ({"gpus_per_trial": 1.0}, 6),
+        ({"gpus_per_trial": 0.5}, 12),
+        ({"gpus_per_trial": 6.0, "workers": 6}, 1),  # over both
+        ({"gpus_per_trial": 4.0, "workers": 4}, 1),
+        ({"gpus_per_trial": 2.0, "workers": 2}, 3),
+        ({"workers": 30}, 1),
+        ({"workers": 3}, 12),
+        ({"max_concurrent": 5}, 5),
+    ],
+)
+def test_workers_of_a_trial_spread_over_nodes(launch: dict[str, Any], at_once: int) -> None:
+    assert problems(LaunchConfig(**launch), *NODES) == []
+    assert concurrency(plan_of(**launch), *NODES) == at_once
+
+
+@pytest.mark.parametrize(
+    ("launch", "nodes", "told"),
+    [
+        ({"gpus_per_trial": 8.0, "workers": 8}, NODES, "and the cluster has 6: 2 too few"),
+        ({"workers": 64}, NODES, "takes 32.5 CPUs and the cluster has 24: at most 47 workers"),
+        ({"launcher": "inline", "gpus_per_trial": 1.0}, NODES[:1], "node 10.0.0.1 has 0: 1 too"),
+        (
+            {"launcher": "inline", "gpus_per_trial": 1.0},
+            (LAPTOP, Machine(cpus=0, gpus=1, memory=0)),
+            "CPUs and GPUs of one node, and no node has both: 2 CPU(s), 1 GPU(s)",
+        ),
+    ],
+)
+def test_what_no_node_has_is_refused(
+    launch: dict[str, Any], nodes: tuple[Machine, ...], told: str
+) -> None:
+    (line,) = problems(LaunchConfig(**launch), *nodes)
+    assert told in line
+
+
+def test_a_cluster_is_described_as_one() -> None:
+    assert describe(*NODES) == "24 CPU(s), 6 GPU(s), 48.0 GiB memory on 3 nodes"
+
+
+def test_all_shortfalls_are_told_together() -> None:
+    found = problems(LaunchConfig(workers=8, gpus_per_trial=8.0), LAPTOP)
+    assert [("8 too few" in line, "at most 3 workers fit" in line) for line in found] == [
+        (True, False),
+        (False, True),
+    ]
+    assert len(problems(LaunchConfig(workers=0, max_concurrent=0), LAPTOP)) == 2
+
+
+def test_a_machine_is_described_in_words() -> None:
+    assert describe(LAPTOP) == "2 CPU(s), 0 GPU(s), 8.0 GiB memory"
+    assert describe(SERVER) == "16 CPU(s), 4 GPU(s)"
+
+
+# --- This machine ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A driver's tool that lists two GPUs, one of them in two parts, found before any other."""
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(
+        "#!/bin/sh\n"
+        "echo 'GPU 0: NVIDIA (UUID: GPU-1)'\n"
+        "echo '  MIG 1g.10gb Device 0: (UUID: MIG-1)'\n"
+        "echo '  MIG 1g.10gb Device 1: (UUID: MIG-2)'\n"
+        "echo 'GPU 1: NVIDIA (UUID: GPU-2)'\n"
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return tool
+
+
+def test_this_machine_has_what_this_process_may_use() -> None:
+    here = available()
+    assert 1 <= here.cpus <= (os.cpu_count() or 1)
+    assert here.memory > 2**28
+
+
+@pytest.mark.parametrize(
+    ("visible", "count"),
+    [(None, 2), ("", 0), ("0", 1), ("1,0", 2), ("-1", 0), ("0,-1,1", 1), ("0,1,2,3", 2)],
+)
+def test_gpus_are_those_that_the_driver_lists_and_cuda_lets_through(
+    driver: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, count: int
+) -> None:
+    assert driver.is_file()
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert available().gpus == count
+
+
+def test_a_driver_that_fails_has_no_gpus(driver: Path) -> None:
+    driver.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA'\nexit 9\n")
+    assert available().gpus == 0
+    driver.write_text("no program")
+    assert available().gpus == 0
+
+
+def test_free_disk_is_that_of_the_folder_that_will_be_made(tmp_path: Path) -> None:
+    assert free_disk(tmp_path / "not" / "yet") > 0

@@ -1,0 +1,439 @@
+"""A sweep whose storage has an address: the driver's copy, its lease, and what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from platform.cli.summary import resume_command
+from platform.cli.timing import Phases
+from platform.execution.scheduler import Dispatch
+from platform.plan.build import make_plan
+from platform.plan.limits import Limits
+from platform.plan.plan import Plan, write_plan
+from platform.search.ledger import Ledger
+from platform.storage import lease, replica
+from platform.storage.lease import InUseError
+from platform.storage.replica import Copy, find, place, record_folder
+from platform.storage.results import read_sweep, write_results
+from search_spaces import STUDIES
+from tests.helpers.command import SETTINGS, Captured, called, planned, refused
+from trainables.config.names import RESULT, SNAPSHOT
+from trainables.utils import object_store
+from trainables.utils.object_store import Mirror
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    on_machine("first", tmp_path, monkeypatch)
+    return (tmp_path / "place").as_uri()
+
+
+def on_machine(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on this process has the folder for temporary files of another machine."""
+    monkeypatch.setattr(object_store.tempfile, "tempdir", str(tmp_path / name))
+
+
+def plan_in(storage: Path, name: str = "a") -> Plan:
+    made = make_plan(STUDIES["quickstart"], name=name, storage=storage, settings=SETTINGS, seed=0)
+    made.folder.mkdir(parents=True, exist_ok=True)
+    write_plan(made)
+    return made
+
+
+def test_a_sweep_is_taken_up_on_another_machine(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_in(find(address))
+    (plan.folder / "environment.json").write_text("{}")
+    trial = plan.trial_folder(plan.trials[0])
+    trial.mkdir(parents=True)
+    (trial / RESULT).write_text("{}")
+    Copy(plan).begin()
+    assert Copy(plan).give() == ""
+
+    on_machine("second", tmp_path, monkeypatch)
+    other = plan_in_of(find(address))
+    assert other.folder != plan.folder
+    assert not (other.folder / "environment.json").exists()
+    Copy(other).take()
+    assert (other.folder / "environment.json").is_file()
+    assert (other.trial_folder(other.trials[0]) / RESULT).is_file()
+
+
+def plan_in_of(storage: Path) -> Plan:
+    from platform.plan.plan import read_plan
+
+    return read_plan(storage / "a")
+
+
+def test_the_plan_by_which_a_sweep_is_known_comes_last(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_in(find(address))
+    for name in ("results.parquet", "record.json", "ledger.db-journal"):
+        (plan.folder / name).write_text("")
+    sent: list[str] = []
+    monkeypatch.setattr(Mirror, "push", lambda self, path, **how: sent.append(path.name))
+    Copy(plan).begin()
+    assert sent[-1] == "plan.json"
+    assert sorted(sent) == ["plan.json", "record.json", "results.parquet"]
+
+
+def test_what_has_begun_is_brought_now_and_then(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica, "_STEP_S", 0.05)
+    plan = plan_in(find(address))
+    copy = Copy(plan)
+    seen = Mirror(plan.storage, address)
+    copy.step()
+    assert seen.folders() == []
+    with copy.held():
+        copy.begin()
+        (plan.folder / "results.parquet").write_text("later")
+        waited_for(lambda: seen.read(plan.folder / "results.parquet") == b"later")
+
+
+def waited_for(happens: Callable[[], object]) -> None:
+    until = time.monotonic() + 30
+    while not happens():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_a_database_goes_after_what_it_names_and_only_if_it_changed(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_in(find(address))
+    path = plan.folder / "mlflow.db"
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("create table runs (name)")
+    (plan.folder / "mlartifacts").mkdir()
+    (plan.folder / "results.parquet").write_text("")
+    sent: list[str] = []
+    monkeypatch.setattr(Mirror, "push", lambda self, path, **how: sent.append(path.name))
+    monkeypatch.setattr(Mirror, "push_as", lambda self, copy, path: sent.append(path.name))
+    copy = Copy(plan)
+    copy.begin()
+    assert sent == ["mlartifacts", "results.parquet", "mlflow.db", "plan.json"]
+    sent.clear()
+    copy.step()
+    assert sent == ["mlartifacts", "results.parquet", "plan.json"]
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("insert into runs values ('a')")
+    copy.step()
+    assert sent[-2:] == ["mlflow.db", "plan.json"]
+
+
+def test_what_a_lost_driver_had_not_brought_is_gone_on_with(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_in(find(address))
+    (plan.folder / "results.parquet").write_text("brought")
+    (plan.folder / "record.json").write_text("{}")
+    Copy(plan).begin()
+    # here it is lost
+    (plan.folder / "results.parquet").write_text("newer")
+    (plan.folder / "record.json").unlink()
+    for look in (Copy(plan).take, lambda: replica.fetched(address, "a")):
+        look()
+        assert (plan.folder / "results.parquet").read_text() == "newer"
+        assert (plan.folder / "record.json").read_text() == "{}"
+
+    on_machine("second", tmp_path, monkeypatch)
+    other = plan_in_of(find(address))
+    Copy(other).take()
+    (other.folder / "results.parquet").write_text("of the second machine")
+    Copy(other).begin()
+
+    on_machine("first", tmp_path, monkeypatch)
+    Copy(plan).take()
+    assert (plan.folder / "results.parquet").read_text() == "of the second machine"
+
+
+def test_an_analysis_leaves_a_sweep_alone_that_runs_here(address: str) -> None:
+    plan = plan_in(find(address))
+    write_results(plan.folder, [])
+    Copy(plan).begin()
+    (plan.folder / ".session").unlink()
+    (plan.folder / "results.parquet").write_text("newer")
+    with replica.driving(plan.storage, "a"):
+        replica.fetched(address, "a")
+        assert (plan.folder / "results.parquet").read_bytes() == b"newer"
+    replica.fetched(address, "a")
+    assert (plan.folder / "results.parquet").read_bytes() != b"newer"
+
+
+def test_the_end_brings_no_older_attempt_of_a_trial(address: str) -> None:
+    plan = plan_in(find(address))
+    folder = plan.trial_folder(plan.trials[0])
+    folder.mkdir(parents=True)
+    for name in (SNAPSHOT, "history.json", "samples.png"):
+        (folder / name).write_text("of an earlier attempt")
+    seen = Mirror(plan.storage, address)
+    seen.write(folder / "history.json", b"of a later one")
+    assert Copy(plan).give() == ""
+    assert seen.read(folder / SNAPSHOT) is None
+    assert seen.read(folder / "history.json") == b"of a later one"
+    assert seen.read(folder / "samples.png") == b"of an earlier attempt"
+
+
+def test_a_trial_that_cannot_be_brought_here_stays_outstanding(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_in(find(address))
+    ledger = Ledger.create(plan)
+    told: list[str] = []
+
+    class Quiet:
+        def __getattr__(self, name: str) -> Any:
+            return lambda *given, **how: told.append(name)
+
+    quiet: Any = Quiet()
+    run = Dispatch(plan, ledger, quiet, quiet, Limits(), Phases("all"))
+    trial = run.next()
+    assert trial is not None
+    folder = plan.trial_folder(trial)
+    folder.mkdir(parents=True)
+    (folder / ".silent-0").write_text("of an attempt before")
+    run.order(trial)
+    assert not (folder / ".silent-0").exists()
+    run.started(trial.key)
+
+    def gone(*given: Any, **how: Any) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(Mirror, "pull", gone)
+    monkeypatch.setattr(object_store, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(object_store, "_PAUSE_S", 0.0)
+    run.ended(trial.key, None)
+    assert "put_back" in told
+    assert run.next() is None
+    assert run.outcome().interrupted
+    assert "no route to host" in run.outcome().reason
+    assert ledger.outstanding() == plan.total
+
+
+def test_a_place_that_is_gone_is_told_at_the_end(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_in(find(address))
+
+    def gone(*given: Any, **how: Any) -> None:
+        raise OSError("no route to host")
+
+    copy = Copy(plan)
+    copy.begin()
+    monkeypatch.setattr(Mirror, "push", gone)
+    copy.step()
+    told = copy.give()
+    assert address in told
+    assert "no route to host" in told
+    assert str(plan.folder) in told
+    assert "--resume brings it there" in told
+
+
+def test_a_trial_is_taken_as_it_is_there(address: str) -> None:
+    plan = plan_in(find(address))
+    folder = plan.trial_folder(plan.trials[0])
+    other = Mirror(plan.storage.with_name("other"), address)
+    write = other.local / folder.relative_to(plan.storage)
+    write.mkdir(parents=True)
+    (write / RESULT).write_text("{}")
+    other.push(write)
+    folder.mkdir(parents=True)
+    (folder / SNAPSHOT).write_text("of an attempt on this machine")
+    Copy(plan).take_trial(folder)
+    assert [path.name for path in folder.iterdir()] == [RESULT]
+    Copy(plan).forget_snapshot(plan.trials[0])
+    assert other.read(write / RESULT) == b"{}"
+
+
+def test_one_driver_at_a_time(address: str) -> None:
+    plan = plan_in(find(address))
+    seen = Mirror(plan.storage, address)
+    file = plan.storage / ".a.driver"
+    with Copy(plan).held():
+        assert json.loads(seen.read(file) or b"")["host"] == socket.gethostname()
+    assert seen.read(file) is None
+
+    seen.write(file, driver(host="elsewhere", processes="others"))
+    with pytest.raises(InUseError, match=r"\(1 of elsewhere\).*if it was killed, wait 90 s"):
+        Copy(plan).held().__enter__()
+    # of a driver on this machine it is known whether it lives, even if its number was used again
+    for gone in (driver(pid=2**22 + 1), driver(began="earlier")):
+        seen.write(file, gone)
+        with Copy(plan).held():
+            pass
+    seen.write(file, driver())
+    with pytest.raises(InUseError):
+        Copy(plan).held().__enter__()
+
+
+def driver(**other: Any) -> bytes:
+    """The lease of a process that runs on this machine."""
+    here = {"host": socket.gethostname(), "pid": 1}
+    ours = {"processes": lease.processes(), "began": lease.began(1)}
+    return json.dumps({"driver": "another", **here, **ours, **other}).encode()
+
+
+def test_a_sweep_that_appears_meanwhile_is_not_written_over(address: str) -> None:
+    plan = plan_in(find(address))
+    Copy(plan).begin()
+    with pytest.raises(InUseError, match="--name a is in use in"):
+        Copy(plan).held(new=True).__enter__()
+    with Copy(plan).held():
+        pass
+
+
+def test_a_driver_that_was_taken_for_gone_gives_way(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica, "BEAT_S", 0.05)
+    plan = plan_in(find(address))
+    seen = Mirror(plan.storage, address)
+    file = plan.storage / ".a.driver"
+    copy = Copy(plan)
+    with copy.held():
+        copy.begin()
+        seen.write(file, driver())
+        waited_for(lambda: copy.taken_over)
+        (plan.folder / "results.parquet").write_text("of the one that was slow")
+        copy.step()
+        # and stays so once the other has ended
+        seen.remove(file)
+        time.sleep(0.3)
+        assert copy.taken_over
+        assert "another process has taken this sweep over" in copy.give()
+    assert seen.read(plan.folder / "results.parquet") is None
+    assert seen.read(file) is None
+
+
+def test_a_driver_that_slept_while_another_drove_gives_way(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_in(find(address))
+    copy = Copy(plan)
+    copy.begin()
+    on_machine("second", tmp_path, monkeypatch)
+    other = plan_in_of(find(address))
+    Copy(other).take()
+    (other.folder / "results.parquet").write_text("of the second machine")
+    Copy(other).begin()
+    (plan.folder / "results.parquet").write_text("of the one that slept")
+    copy.step()
+    assert copy.taken_over
+    assert "another process has taken this sweep over" in copy.give()
+    seen = Mirror(plan.storage, address)
+    assert seen.read(plan.folder / "results.parquet") == b"of the second machine"
+
+
+def test_a_lease_that_is_not_renewed_runs_out(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_in(find(address))
+    seen = Mirror(plan.storage, address)
+    seen.write(plan.storage / ".a.driver", driver(host="elsewhere", processes="others"))
+    monkeypatch.setattr(lease, "GONE_S", 0.05)
+    time.sleep(0.2)
+    with Copy(plan).held():
+        told = seen.read(plan.storage / ".a.driver") or b""
+        assert json.loads(told)["host"] == socket.gethostname()
+
+
+def test_a_lease_is_renewed_while_it_is_held(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replica, "BEAT_S", 0.05)
+    plan = plan_in(find(address))
+    seen = Mirror(plan.storage, address)
+    file = plan.storage / ".a.driver"
+    with Copy(plan).held():
+        seen.write(file, b"")
+        waited_for(lambda: seen.read(file))
+        assert json.loads(seen.read(file) or b"{}")["host"] == socket.gethostname()
+
+
+def test_a_folder_needs_none_of_it(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path)
+    copy = Copy(plan)
+    with copy.held():
+        copy.take()
+        copy.begin()
+        copy.take_trial(plan.folder)
+        copy.step()
+        copy.drop()
+    assert copy.give() == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
+    assert place(plan) == str(tmp_path)
+    assert record_folder(plan.folder) == tmp_path.resolve()
+
+
+def test_commands_name_the_address_and_no_folder_of_a_machine(address: str) -> None:
+    plan = plan_in(find(address))
+    assert place(plan) == address
+    assert record_folder(plan.folder) == plan.folder
+    assert f"--storage {address}" in resume_command(plan, None)
+
+
+def test_the_command_line_plans_behind_an_address(address: str, capsys: Captured) -> None:
+    settings = [part for text in SETTINGS for part in ("--set", text)]
+    assert "Nothing was started" in planned(capsys, "--storage", address, "--name", "b", *settings)
+    plan = plan_in(find(address))
+    Copy(plan).begin()
+    (line,) = refused(capsys, "--storage", address, "--name", "a", *settings)
+    assert "--name a is in use" in line
+
+
+def test_an_address_that_cannot_be_used_is_told_with_all_else(
+    address: str, capsys: Captured, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    under = (tmp_path / "file" / "place").as_uri()
+    first, second = refused(capsys, "--storage", under, "--seed", "x")
+    told = f"{first} {second}"
+    assert f"--storage {under} cannot be used" in told
+    assert "--seed 'x' is not a whole number" in told
+
+
+def test_an_analysis_reads_a_sweep_from_its_address(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_in(find(address))
+    write_results(plan.folder, [])
+    Copy(plan).give()
+    on_machine("second", tmp_path, monkeypatch)
+    storage = replica.fetched(address, "a")
+    assert storage != plan.storage
+    assert read_sweep(storage, "a").name == "a"
+    made = storage / "a" / "analysis"
+    made.mkdir()
+    (made / "table.csv").write_text("a,b\n")
+    replica.give(made)
+    assert Mirror(plan.storage, address).read(plan.folder / "analysis" / "table.csv") == b"a,b\n"
+    replica.give(tmp_path)  # of no sweep: nothing happens
+
+
+def test_the_doctor_looks_behind_an_address(
+    address: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from platform import doctor
+
+    monkeypatch.setattr(doctor, "_ray", lambda: "starts")
+    assert doctor.main(["--storage", address]) == 0
+    assert f"storage {address} answers" in capsys.readouterr().out
+    assert doctor.main(["--storage", "s3:///"]) == 1
+    assert "fail  --storage s3:/// is no address" in capsys.readouterr().out
+
+
+def test_the_command_line_tells_of_no_secret(capsys: Captured) -> None:
+    status, out, err = called(capsys, "--storage", "s3://AKIA:abc@runs", "--dry-run")
+    assert status == 2
+    assert "abc" not in out + err

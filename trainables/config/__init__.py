@@ -1,0 +1,59 @@
+"""The configuration of one trial: frozen, keyword-only, checked, without torch."""
+
+from trainables.config.data import (
+    COCO,
+    PAPER_SIZES,
+    PUBLISHED,
+    DataConfig,
+    TaskConfig,
+    parse_task,
+)
+from trainables.config.evaluation import (
+    EvaluationConfig,
+    ExtractorConfig,
+    NetworksConfig,
+    SamplingConfig,
+)
+from trainables.config.loading import LoaderConfig
+from trainables.config.names import (
+    IMAGE_MULTIPLES,
+    REFERENCES,
+    FamilyName,
+    MethodName,
+    ModelName,
+    SamplerName,
+    SourceName,
+    TaskKind,
+    Variant,
+)
+from trainables.config.training import OptimiserConfig, PretrainConfig, UnlearnConfig
+from trainables.config.trial import TrialConfig, retain_share, to_dict
+
+__all__ = [
+    "COCO",
+    "IMAGE_MULTIPLES",
+    "PAPER_SIZES",
+    "PUBLISHED",
+    "REFERENCES",
+    "DataConfig",
+    "EvaluationConfig",
+    "ExtractorConfig",
+    "FamilyName",
+    "LoaderConfig",
+    "MethodName",
+    "ModelName",
+    "NetworksConfig",
+    "OptimiserConfig",
+    "PretrainConfig",
+    "SamplerName",
+    "SamplingConfig",
+    "SourceName",
+    "TaskConfig",
+    "TaskKind",
+    "TrialConfig",
+    "UnlearnConfig",
+    "Variant",
+    "parse_task",
+    "retain_share",
+    "to_dict",
+]

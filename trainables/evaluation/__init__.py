@@ -1,0 +1,1 @@
+"""Completes images and measures them, by the domain CNN or by the paper's networks."""

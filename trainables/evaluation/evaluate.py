@@ -1,0 +1,241 @@
+"""Completes the validation and test images of a data set and measures the completions."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.config import TrialConfig
+from trainables.data import Dataset
+from trainables.evaluation.extractors import Extractor
+from trainables.metrics import (
+    cosine_similarity,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+)
+from trainables.models.base import CompletionModel
+from trainables.utils.errors import NonFiniteError
+from trainables.utils.rng import RowGenerators, mix_seed
+
+# name of each measured set -> (split, role); the test set's keys carry no prefix
+MEASURED = {
+    "val/retain": ("val", "retain"),
+    "val/forget": ("val", "forget"),
+    "retain": ("test", "retain"),
+    "forget": ("test", "forget"),
+}
+
+
+_COMPARED = ("val/retain/fid", "val/forget/fid")
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """What was extracted from one set of images, in float32 as the networks give it.
+
+    Attributes:
+        features: `(N, D)`.
+        probabilities: `(N, C)`.
+        embeddings: `(N, E)`.
+    """
+
+    features: np.ndarray
+    probabilities: np.ndarray
+    embeddings: np.ndarray
+
+
+def complete_rows(
+    model: CompletionModel, dataset: Dataset, rows: np.ndarray, config: TrialConfig
+) -> Tensor:
+    """Completions of the manifest's rows, `(N, 3, H, W)` in [0, 1] on the CPU.
+
+    Each image's draws are keyed by its row, so its completion does not depend on its batch.
+    """
+    return torch.cat(list(_completions(model, dataset, rows, config)))
+
+
+def _completions(
+    model: CompletionModel, dataset: Dataset, rows: np.ndarray, config: TrialConfig
+) -> Iterator[Tensor]:
+    device = next(model.parameters()).device
+    for chosen in _batches(rows, config):
+        source = RowGenerators(chosen.tolist(), config.evaluation.seed, "complete")
+        with torch.inference_mode():
+            images = dataset.images(chosen).to(device)
+            done = model.complete(images, config.test_task, source).cpu()
+        yield done
+
+
+def _batches(rows: np.ndarray, config: TrialConfig) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), config.evaluation.batch_size):
+        yield rows[start : start + config.evaluation.batch_size]
+
+
+def extract(extractor: Extractor, batches: Iterable[Tensor]) -> Arrays:
+    """Features of batches of images `(B, 3, H, W)` in [0, 1], on the extractor's device.
+
+    The images are not kept: those of a large set would not fit in memory.
+    """
+    device = next(extractor.parameters()).device
+    parts = [extractor.extract(batch.to(device)) for batch in batches]
+    return Arrays(
+        *(
+            torch.cat([getattr(part, name).float().cpu() for part in parts]).numpy()
+            for name in ("features", "probabilities", "embeddings")
+        )
+    )
+
+
+def extract_real(extractor: Extractor, dataset: Dataset, config: TrialConfig) -> dict[str, Arrays]:
+    """What is extracted from the real images of each set, by the names of `MEASURED`."""
+    return {
+        name: extract(extractor, map(dataset.images, _batches(dataset.rows(role, split), config)))
+        for name, (split, role) in MEASURED.items()
+    }
+
+
+def measure(
+    generated: Arrays, real: Arrays, config: TrialConfig, device: torch.device
+) -> dict[str, float]:
+    """`fid`, `is_mean`, `is_std` and `clip` of one set; by Inception `kid_mean` and `kid_std` too.
+
+    Args:
+        generated: of the completions.
+        real: of the same images, in the same order.
+        config: gives the evaluation's seed, which permutes the images before the splits and draws
+            the subsets of the kernel distance.
+        device: of the kernel distance's products.
+    """
+    seed = mix_seed(config.evaluation.seed, "splits")
+    order = np.random.default_rng(seed).permutation(len(generated.probabilities))
+    mean, std = inception_score(generated.probabilities[order], config.evaluation.is_splits)
+    found = {
+        "fid": frechet_distance(real.features, generated.features),
+        "is_mean": mean,
+        "is_std": std,
+        "clip": cosine_similarity(generated.embeddings, real.embeddings),
+    }
+    if config.networks.features != "domain":
+        found["kid_mean"], found["kid_std"] = kernel_distance(
+            real.features,
+            generated.features,
+            subsets=config.evaluation.kid_subsets,
+            size=config.evaluation.kid_subset_size,
+            seed=mix_seed(config.evaluation.seed, "kid"),
+            device=device,
+        )
+    return found
+
+
+def objective(
+    metrics: Mapping[str, float], original: Mapping[str, float], config: TrialConfig
+) -> dict[str, float]:
+    """What the search reads, from the validation set alone.
+
+    Returns:
+        `val/objective`: log of the forget FD over the original's; `val/violation`: log of the
+        retain FD over the most it may be, at or below 0 where the trial is feasible.
+
+    Raises:
+        NonFiniteError: a distance of 0, whose logarithm is infinite.
+    """
+    zero = [name for name in _COMPARED if not metrics[name] > 0.0 or not original[name] > 0.0]
+    if zero:
+        raise NonFiniteError(f"{', '.join(zero)} is 0: its ratio to the original's is not finite")
+    most = (1.0 + config.evaluation.retain_tolerance) * original["val/retain/fid"]
+    return {
+        "val/objective": math.log(metrics["val/forget/fid"] / original["val/forget/fid"]),
+        "val/violation": math.log(metrics["val/retain/fid"] / most),
+    }
+
+
+def measure_grey(
+    model: CompletionModel,
+    extractor: Extractor,
+    dataset: Dataset,
+    real: Mapping[str, Arrays],
+    config: TrialConfig,
+) -> dict[str, float]:
+    """Metrics of completions that are flat grey: how bad a completion that knows nothing scores.
+
+    Keys are those of `evaluate`, each after `grey/`.
+    """
+    metrics: dict[str, float] = {}
+    device = next(extractor.parameters()).device
+    for name, (split, role) in MEASURED.items():
+        grey = _grey(model, dataset, dataset.rows(role, split), config)
+        found = measure(extract(extractor, grey), real[name], config, device)
+        metrics |= {f"grey/{name}/{key}": value for key, value in found.items()}
+    return metrics
+
+
+def _grey(
+    model: CompletionModel, dataset: Dataset, rows: np.ndarray, config: TrialConfig
+) -> Iterator[Tensor]:
+    for chosen in _batches(rows, config):
+        source = RowGenerators(chosen.tolist(), config.evaluation.seed, "complete")
+        hole = model.hole(len(chosen), config.test_task, source)
+        yield dataset.images(chosen).masked_fill(hole, 0.5)
+
+
+def _finite(batches: Iterable[Tensor], name: str) -> Iterator[Tensor]:
+    for images in batches:
+        if not bool(torch.isfinite(images).all()):
+            raise NonFiniteError(f"the completions of the {name} images are not finite")
+        yield images
+
+
+def evaluate(
+    model: CompletionModel,
+    extractor: Extractor,
+    dataset: Dataset,
+    real: Mapping[str, Arrays],
+    config: TrialConfig,
+) -> tuple[dict[str, float], dict[str, Arrays]]:
+    """Every metric of every measured set, and what was extracted from the completions.
+
+    Raises:
+        NonFiniteError: a metric is NaN or infinite, which names it.
+    """
+    metrics: dict[str, float] = {}
+    extracted: dict[str, Arrays] = {}
+    device = next(extractor.parameters()).device
+    for name, (split, role) in MEASURED.items():
+        completed = _completions(model, dataset, dataset.rows(role, split), config)
+        extracted[name] = extract(extractor, _finite(completed, name))
+        found = measure(extracted[name], real[name], config, device)
+        metrics |= {f"{name}/{key}": value for key, value in found.items()}
+    wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if wrong:
+        raise NonFiniteError(f"{', '.join(wrong)} is not finite")
+    return metrics, extracted
+
+
+def evaluate_further(
+    model: CompletionModel,
+    extractor: Extractor,
+    dataset: Dataset,
+    real: Mapping[str, Arrays],
+    config: TrialConfig,
+) -> dict[str, float]:
+    """What `evaluate` finds on each further task, after its name: `centre_0.25/val/retain/fid`.
+
+    Raises:
+        NonFiniteError: as `evaluate`, with the task's name.
+    """
+    metrics: dict[str, float] = {}
+    for task in config.further_tests():
+        other = dataclasses.replace(config, test_task=task)
+        try:
+            found, _ = evaluate(model, extractor, dataset, real, other)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"test task {task.name}: {error}") from None
+        metrics |= {f"{task.name}/{name}": value for name, value in found.items()}
+    return metrics

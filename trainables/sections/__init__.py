@@ -1,1 +1,0 @@
-"""Sections of a configuration, each frozen and checked; `trainables.config` joins them."""

@@ -1,0 +1,1 @@
+"""Builds the work that trials share: originals, reference figures and tokens."""

@@ -1,0 +1,213 @@
+"""What MAGE's tokenizer makes of images that many steps see, made once for all trials.
+
+The tokenizer is frozen, so that the tokens of an image, or of a noise image, are the same at every
+step. They lie in Arrow files, which all trials of a machine map into their memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainables.config import TrialConfig
+from trainables.data import Dataset
+from trainables.data.retain_subset import training_rows
+from trainables.models.mage import MAGE
+from trainables.shared.base_models import load_base
+from trainables.training.context import Context
+from trainables.training.loop import threads
+from trainables.utils.cache import build_once, code_version
+from trainables.utils.errors import CheckpointError
+from trainables.utils.hashing import content_key
+from trainables.utils.rng import RowGenerators, mix_seed
+
+_AT_ONCE = 64  # images
+_MEASURED = 1024  # images that give the noise its mean and deviation
+
+Images = Callable[[], Iterator[Tensor]]
+
+
+@dataclass(frozen=True)
+class RoleTokens:
+    """Tokens of the training images of a role.
+
+    Attributes:
+        rows: of the manifest, sorted, `(N,)`.
+        views: tokens of these rows in each view, `(V, N, L)`, memory-mapped.
+    """
+
+    rows: NDArray[np.int64]
+    views: NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class CachedTokens:
+    """Tokens in place of images: a `trainables.data.batches.Source`.
+
+    Attributes:
+        roles: what a batch may hold.
+    """
+
+    roles: tuple[RoleTokens, ...]
+
+    def read(self, rows: NDArray[np.int64], views: NDArray[np.int64]) -> Tensor:
+        """Tokens `(B, L)` int32 of some rows in some views, which begin anew after the last."""
+        found = np.empty((len(rows), self.roles[0].views.shape[2]), dtype=np.int32)
+        for role in self.roles:
+            mine = np.isin(rows, role.rows)
+            places = np.searchsorted(role.rows, rows[mine])
+            found[mine] = role.views[views[mine] % len(role.views), places]
+        return torch.from_numpy(found)
+
+    def expand(self, compact: Tensor) -> Tensor:
+        """Tokens `(B, L)` int64."""
+        return compact.long()
+
+
+def kept_tokens(
+    config: TrialConfig, dataset: Dataset, base: Path, context: Context
+) -> tuple[CachedTokens | None, Mapping[str, Tensor]]:
+    """Tokens of training images and of noise images that the trial asks for, built or found."""
+    if not config.unlearns:
+        return None, {}
+    tokens = cached_tokens(config, dataset, base, context)
+    return tokens, noise_bank(config, dataset, base, context)
+
+
+def cached_tokens(
+    config: TrialConfig, dataset: Dataset, base: Path, context: Context
+) -> CachedTokens | None:
+    """Tokens of every image that a trial trains on, or None where it reads the images.
+
+    Raises:
+        CheckpointError: the cache was altered.
+    """
+    if not config.canonical().unlearn.token_cache:
+        return None
+    views = config.data.views if config.data.augment else 1
+    roles = []
+    for role, rows in training_rows(config, dataset).items():
+
+        def images(rows: NDArray[np.int64] = rows) -> Iterator[Tensor]:
+            for view in range(views):
+                for start in range(0, len(rows), _AT_ONCE):
+                    chosen = rows[start : start + _AT_ONCE]
+                    yield dataset.expand(dataset.read(chosen, np.full(len(chosen), view)))
+
+        named = {"role": role, "rows": content_key(rows.tolist()), "views": views}
+        keep = _Keep(f"tokens of {role} images", images, views * len(rows), named)
+        found = keep.tokens(config, dataset, base, context)
+        roles.append(RoleTokens(rows, found.reshape(views, len(rows), -1)))
+    return CachedTokens(tuple(roles))
+
+
+def noise_bank(
+    config: TrialConfig, dataset: Dataset, base: Path, context: Context
+) -> dict[str, Tensor]:
+    """`noise_tokens` `(N, L)` of clamp(N(mean, std of training images), 0, 1); empty without any.
+
+    Raises:
+        CheckpointError: the cache was altered.
+    """
+    count = config.canonical().unlearn.noise_bank
+    if not count:
+        return {}
+
+    def images() -> Iterator[Tensor]:
+        chance = np.random.default_rng(mix_seed(config.data.seed, "noise bank"))
+        some = chance.permutation(dataset.rows("all", "train"))[:_MEASURED]
+        measured = dataset.images(np.sort(some))
+        for start in range(0, count, _AT_ONCE):
+            places = range(start, min(start + _AT_ONCE, count))
+            drawn = RowGenerators(places, config.data.seed, "noise bank")
+            normal = drawn.normal(*measured.shape[1:])
+            yield (measured.mean() + measured.std() * normal).clamp(0.0, 1.0)
+
+    keep = _Keep("tokens of noise", images, count, {"noise": count, "seed": config.data.seed})
+    tokens = keep.tokens(config, dataset, base, context).astype(np.int64)
+    return {"noise_tokens": torch.from_numpy(tokens).to(context.device)}
+
+
+@dataclass(frozen=True)
+class _Keep:
+    """Images whose tokens are kept.
+
+    Attributes:
+        label: told with the progress.
+        images: gives them in batches, in order.
+        count: how many there are.
+        named: what tells them from others of the same data.
+    """
+
+    label: str
+    images: Images
+    count: int
+    named: dict[str, Any]
+
+    def tokens(
+        self, config: TrialConfig, dataset: Dataset, base: Path, context: Context
+    ) -> NDArray[np.uint16]:
+        """Tokens `(count, L)`, memory-mapped; made where the cache does not hold them."""
+        material = self.named | {
+            "base": base.name,
+            "data": dataset.fingerprint,
+            "code": code_version(
+                "trainables.shared.tokens",
+                "trainables.models",
+                "trainables.data",
+                "trainables.utils.rng",
+            ),
+            "device": context.device.type,
+            "torch": str(torch.__version__),
+        }
+
+        def build(folder: Path) -> None:
+            model = load_base(config, base, context)
+            if not isinstance(model, MAGE):
+                raise TypeError(f"{config.model} has no tokenizer")
+            made: list[NDArray[np.uint16]] = []
+            done = 0
+            for images in self.images():
+                codes = model.tokenize(images.to(context.device))
+                made.append(codes.cpu().numpy().astype(np.uint16))
+                done += len(images)
+                context.progress(self.label, done, self.count)
+            _write(folder / "tokens.arrow", np.concatenate(made))
+
+        # one thread: whoever builds them, they are the same
+        with threads(1):
+            folder = build_once(context.cache, "tokens", material, build)
+        return _map(folder / "tokens.arrow", self.count)
+
+
+def _write(path: Path, tokens: NDArray[np.uint16]) -> None:
+    column = pa.FixedSizeListArray.from_arrays(pa.array(tokens.reshape(-1)), tokens.shape[1])
+    # one record batch, so that a reader maps one array
+    table = pa.Table.from_arrays([column], names=["tokens"])
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+def _map(path: Path, count: int) -> NDArray[np.uint16]:
+    try:
+        with pa.memory_map(str(path)) as file:
+            table = pa.ipc.open_file(file).read_all()
+        (column,) = table.column("tokens").chunks
+        tokens: NDArray[np.uint16] = column.flatten().to_numpy(zero_copy_only=True)
+        if len(column) != count or tokens.dtype != np.uint16:
+            raise ValueError(f"{len(column)} images of {count}")
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        told = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"{path}: not the tokens that were kept ({told:.120}); remove {path.parent}, and it is "
+            "built anew"
+        ) from None
+    return tokens.reshape(count, -1)

@@ -1,0 +1,1 @@
+"""Trains: the loop, its optimizer, its snapshots and its surroundings."""

@@ -1,0 +1,56 @@
+"""What surrounds a trial: where it writes, whom it tells, with whom it shares its batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from trainables.training.loop import Parallelise
+from trainables.utils.distributed import ALONE, World
+
+Report = Callable[[Mapping[str, float]], None]
+Progress = Callable[[str, int, int], None]
+Kept = Callable[[Path], None]
+
+
+def _silent_report(metrics: Mapping[str, float]) -> None:
+    pass
+
+
+def _silent_progress(label: str, step: int, total: int) -> None:
+    pass
+
+
+def _silent_kept(path: Path) -> None:
+    pass
+
+
+@dataclass(kw_only=True)
+class Context:
+    """One process on one device, which tells nobody, unless given otherwise.
+
+    Attributes:
+        folder: where the trial leaves its files.
+        cache: where work shared by trials is kept, by content.
+        device: of the models.
+        world: the processes that share each batch.
+        parallelise: wraps what is trained for data parallelism.
+        report: told the metrics of every evaluation, `step` among them; ranks above 0 tell nothing,
+            at the same moments.
+        progress: told (label, steps done, steps in total) of the work that trials share.
+        kept: told of each file that another attempt at the trial goes on from.
+        threads: torch threads of unlearning and evaluation.
+    """
+
+    folder: Path = field(default_factory=lambda: Path("runs/trial"))
+    cache: Path = field(default_factory=lambda: Path("runs/cache"))
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    world: World = ALONE
+    parallelise: Parallelise = lambda module: module
+    report: Report = _silent_report
+    progress: Progress = _silent_progress
+    kept: Kept = _silent_kept
+    threads: int = 1

@@ -1,0 +1,241 @@
+"""The one optimisation loop, for pretraining and for unlearning.
+
+Every step is a function of (seed, step): which rows, which masks, which noise. So a run goes on
+from any step, and several processes that share a batch draw what one process would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from trainables.config import OptimiserConfig, TaskConfig, Variant
+from trainables.data.batches import Batch, Batches
+from trainables.methods import Method, Terms
+from trainables.methods.base import shares
+from trainables.models.base import CompletionModel, NoiseRows, Prepare
+from trainables.training.optimizer import Objective, Progress, adamw, learning_rate
+from trainables.utils.distributed import ALONE, World
+from trainables.utils.errors import ConfigError, NonFiniteError
+from trainables.utils.rng import RowGenerators, mix_seed
+
+Parallelise = Callable[[nn.Module], nn.Module]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a model is trained.
+
+    Attributes:
+        method: gives the loss and what it moves.
+        optimiser: steps, rate, decay, clipping.
+        tasks: what is removed from the training images, in turn step by step.
+        seed: keys every draw.
+        alpha, variant: the method's.
+        prepare: draws the method's inputs; None is the student's own `prepare`.
+        accumulate: parts that each process cuts its rows into, one after the other. A method that
+            takes moments over the batch, or pairs its rows, does so within each part.
+        noise_bank: inputs of noise images, a row each, from which forget rows draw in place of new
+            ones.
+    """
+
+    method: Method
+    optimiser: OptimiserConfig
+    tasks: tuple[TaskConfig, ...]
+    seed: int
+    alpha: float = 0.25
+    variant: Variant = "paper"
+    prepare: Prepare | None = None
+    accumulate: int = 1
+    noise_bank: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class Running:
+    """Where and with whom a training runs.
+
+    Attributes:
+        device: of the model.
+        world: the processes that share each batch.
+        parallelise: wraps the objective for data parallelism; the default leaves it.
+        bf16: autocast of the passes of student and teacher, and TF32 for what stays float32.
+        on_step: called after every step with (steps done, terms).
+        begin: puts back an earlier training's progress and returns how many steps that had done.
+        keep: called after `on_step` with (steps done, progress).
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    world: World = ALONE
+    parallelise: Parallelise = lambda module: module
+    bf16: bool = False
+    on_step: Callable[[int, Terms], None] = lambda step, terms: None
+    begin: Callable[[Progress], int] = lambda progress: 0
+    keep: Callable[[int, Progress], None] = lambda step, progress: None
+
+
+def train(
+    student: CompletionModel,
+    teacher: CompletionModel,
+    batches: Batches,
+    recipe: Recipe,
+    running: Running,
+) -> None:
+    """Trains the student in place.
+
+    Args:
+        student: on `running.device`; its other parameters than `recipe.method.moves` are left bit
+            for bit.
+        teacher: the frozen original, in evaluation mode.
+        batches: the rows of each step.
+        recipe: loss, optimiser, seed.
+        running: device, processes, callbacks.
+
+    Raises:
+        NonFiniteError: a loss or gradient is NaN or infinite.
+    """
+    objective = Objective(student.train(), recipe.method)
+    optimiser = adamw(objective, recipe.optimiser, running.device)
+    progress = Progress(objective, optimiser)
+    start = running.begin(progress)
+    wrapped = running.parallelise(objective)
+    moved = [each for each in objective.parameters() if each.requires_grad]
+    with contextlib.closing(batches.steps(start, recipe.optimiser.steps)) as coming:
+        for step, batch in enumerate(coming, start):
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(recipe.optimiser, step)
+            optimiser.zero_grad(set_to_none=True)
+            with _products("high" if running.bf16 else "highest"):
+                terms = _Step(wrapped, student, teacher, recipe, running, step).backward(batch)
+            norm = nn.utils.clip_grad_norm_(moved, recipe.optimiser.clip)
+            # the sum is non-finite where either is, so a step waits for the device once
+            if not math.isfinite(float(terms.total + norm)):
+                raise NonFiniteError(
+                    f"step {step + 1} of {recipe.optimiser.steps}: loss {float(terms.total):g}, "
+                    f"gradient norm {float(norm):g}; a lower learning rate or forget_alpha may help"
+                )
+            optimiser.step()
+            running.on_step(step + 1, terms)
+            running.keep(step + 1, progress)
+    student.eval()
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One step's forward and backward passes."""
+
+    wrapped: nn.Module
+    student: CompletionModel
+    teacher: CompletionModel
+    recipe: Recipe
+    running: Running
+    step: int
+
+    def backward(self, batch: Batch) -> Terms:
+        """Leaves the gradient of the whole batch; returns its terms, detached."""
+        forget = batch.forget.to(self.running.device, non_blocking=True)
+        inputs = self._inputs(batch, forget)
+        noise = RowGenerators(batch.places, self.recipe.seed, "noise", self.step)
+        if self.recipe.accumulate == 1:
+            terms = self._terms(inputs, forget, noise)
+            terms.total.backward()
+            return Terms(terms.total.detach(), terms.retain.detach(), terms.forget.detach())
+        return self._accumulated(inputs, forget, noise)
+
+    def _inputs(self, batch: Batch, forget: Tensor) -> dict[str, Tensor]:
+        recipe = self.recipe
+        content = batch.content.to(self.running.device, non_blocking=True)
+        masks = RowGenerators(batch.places, recipe.seed, "masks", self.step)
+        prepare = recipe.prepare or self.student.prepare
+        task = recipe.tasks[self.step % len(recipe.tasks)]
+        asked = recipe.method.noise_images
+        drawn: NoiseRows = forget if asked and not recipe.noise_bank else False
+        inputs = prepare(content, task, masks, self.running.world, drawn)
+        if asked:
+            for name, bank in recipe.noise_bank.items():
+                places = [
+                    mix_seed(recipe.seed, "bank", self.step, place) % len(bank)
+                    for place in batch.places
+                ]
+                inputs[name] = bank[torch.tensor(places, device=bank.device)]
+        return inputs
+
+    def _terms(self, inputs: Mapping[str, Tensor], forget: Tensor, noise: RowGenerators) -> Terms:
+        device = self.running.device.type
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.running.bf16):
+            terms: Terms = self.wrapped(
+                self.teacher,
+                inputs,
+                forget,
+                alpha=self.recipe.alpha,
+                variant=self.recipe.variant,
+                generator=noise,
+                world=self.running.world,
+            )
+        return terms
+
+    def _accumulated(
+        self, inputs: Mapping[str, Tensor], forget: Tensor, noise: RowGenerators
+    ) -> Terms:
+        """Part after part, each part's terms weighed by its share of the batch's places."""
+        recipe, world = self.recipe, self.running.world
+        places = recipe.method.places(self.student, inputs, recipe.variant)
+        whole = shares(places, forget, recipe.variant, world)
+        parts = _parts(forget, recipe.accumulate)
+        done: list[Tensor] = []
+        for part in parts:
+            last = part is parts[-1]
+            unsynced = getattr(self.wrapped, "no_sync", contextlib.nullcontext)
+            with contextlib.nullcontext() if last else unsynced():
+                terms = self._terms(
+                    {name: each[part] for name, each in inputs.items()},
+                    forget[part],
+                    noise.take(part.tolist()),
+                )
+                mine = shares(places[part], forget[part], recipe.variant, world)
+                weights = [own / of.clamp_min(1.0) for own, of in zip(mine, whole, strict=True)]
+                retained, forgotten = weights[0] * terms.retain, weights[1] * terms.forget
+                total = retained + recipe.method.forget_sign * recipe.alpha * forgotten
+                total.backward()
+            done.append(torch.stack([total, retained, forgotten]).detach())
+        return Terms(*torch.stack(done).sum(dim=0).unbind())
+
+
+def _parts(forget: Tensor, count: int) -> Sequence[Tensor]:
+    """Places of the rows of each part; every part holds as many forget rows as any other.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    kinds = [kind.nonzero().flatten() for kind in (~forget, forget)]
+    if any(len(kind) % count for kind in kinds):
+        told = " and ".join(str(len(kind)) for kind in kinds)
+        raise ConfigError([f"{told} retain and forget rows cannot be cut into {count} equal parts"])
+    cut = [kind.tensor_split(count) for kind in kinds]
+    return [torch.cat(part).sort().values for part in zip(*cut, strict=True)]
+
+
+@contextlib.contextmanager
+def _products(precision: str) -> Iterator[None]:
+    """Float32 matrix products on a GPU: `high` is TF32. What trials share stays exact."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Runs torch on a fixed number of threads, which can change the last bit of a sum."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
