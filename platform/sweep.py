@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 
 from platform.cli.request import LAUNCHERS, Request, fields, plan_request, studies
 from platform.plan.plan import Plan
-from trainables.config.overrides import close_names
 from trainables.utils.errors import ConfigError, UserError
+from trainables.utils.text import close_names
 
 _MOST_LINES = 4
 _OPTION = re.compile(r"-(?!\d*\.?\d+$).")  # a negative number is a value

@@ -19,9 +19,10 @@ from platform.plan.study_loader import NAME, NAMES, StudyError, find_study, is_f
 from platform.storage import replica
 from search_spaces import STUDIES, SearchConfig, Study
 from trainables.config import TrialConfig, to_dict
-from trainables.config.overrides import close_names, flatten
+from trainables.config.overrides import flatten
 from trainables.utils.errors import ConfigError, UserError
 from trainables.utils.object_store import is_address
+from trainables.utils.text import close_names
 
 LAUNCHERS: tuple[str, ...] = get_args(Launcher)
 _DATA_PATHS = ("root", "proxy_root", "split_file")

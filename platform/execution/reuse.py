@@ -18,9 +18,9 @@ from platform.plan.plan import Plan, PlannedTrial
 from platform.search.ledger import Ledger
 from platform.storage import manifest
 from platform.storage.replica import Copy
-from platform.storage.results import write_json
 from trainables.config.names import RESULT
 from trainables.data import Dataset
+from trainables.utils.files import write_json
 from trainables.utils.hashing import read_sealed, seal
 from trainables.utils.object_store import StorageError
 

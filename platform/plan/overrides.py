@@ -10,8 +10,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from search_spaces.study import SearchConfig
 from trainables.config import FamilyName, ModelName
-from trainables.config.overrides import close_names, field_types, parse_text, parse_value
+from trainables.config.overrides import field_types, parse_text, parse_value
 from trainables.utils.errors import ConfigError
+from trainables.utils.text import close_names
 
 _SEARCH = "search."
 _PATHS = ("data.root", "data.proxy_root", "data.split_file")  # a comma may be part of them

@@ -13,8 +13,8 @@ from optuna.distributions import BaseDistribution
 from platform.plan.overrides import search_faults
 from search_spaces import STUDIES, SearchConfig, Study
 from trainables.config import TrialConfig
-from trainables.config.overrides import close_names
 from trainables.utils.errors import ConfigError, UserError
+from trainables.utils.text import close_names
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAMES = "up to 64 letters, digits, '.', '_' and '-', the first a letter or digit"

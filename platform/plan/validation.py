@@ -9,9 +9,9 @@ from pathlib import Path
 
 from trainables.config import DataConfig, NetworksConfig, TrialConfig
 from trainables.config.names import WEIGHTS_OPTIONS
-from trainables.config.overrides import close_names
 from trainables.data.splits import class_roles
 from trainables.utils.errors import DataError
+from trainables.utils.text import close_names
 
 Roles = Callable[[DataConfig], frozenset[str] | None]
 

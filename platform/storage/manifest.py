@@ -12,6 +12,7 @@ from platform.storage import results
 from trainables.config import DataConfig, to_dict
 from trainables.data import Dataset, load
 from trainables.utils.errors import DataError
+from trainables.utils.files import replacing, write_json
 from trainables.utils.hashing import content_key
 
 
@@ -72,10 +73,10 @@ def write_manifests(plan: Plan, datasets: Collection[Dataset]) -> None:
         for each in datasets
     ]
     path = plan.folder / "manifest.parquet"
-    with results.replacing(path) as beside:
+    with replacing(path) as beside:
         pq.write_table(pa.concat_tables(tables), beside, write_page_checksum=True)
     refused = {
         each.fingerprint: {lost.path: lost.reason for lost in each.refused} for each in datasets
     }
     if any(refused.values()):
-        results.write_json(plan.folder / "refused.json", refused)
+        write_json(plan.folder / "refused.json", refused)

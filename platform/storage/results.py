@@ -6,11 +6,9 @@ of each trial. Every fault of a file that is read ends in one line that names it
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,9 +18,10 @@ import pyarrow.parquet as pq
 
 from platform.storage.environment import environment
 from trainables.config import TrialConfig, to_dict
-from trainables.config.overrides import close_names
 from trainables.utils.errors import UserError
+from trainables.utils.files import replacing, write_json
 from trainables.utils.hashing import SEAL, unseal
+from trainables.utils.text import close_names
 
 if TYPE_CHECKING:
     from platform.plan.plan import Plan, PlannedTrial
@@ -152,23 +151,6 @@ def write_environment(folder: Path) -> Path:
     path = folder / "environment.json"
     write_json(path, environment())
     return path
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes a JSON file in one step."""
-    with replacing(path) as beside:
-        beside.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file beside its place, renamed into it at the end: no reader meets half of it."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield beside
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, kw_only=True)

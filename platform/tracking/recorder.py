@@ -19,13 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from platform.search.importance import importances
 from platform.storage.environment import git_state
 from platform.storage.replica import fetched, follow_artifacts, give, record_folder
-from platform.storage.results import (
-    RecordError,
-    Sweep,
-    read_sweep,
-    read_table,
-    write_json,
-)
+from platform.storage.results import RecordError, Sweep, read_sweep, read_table
 from platform.storage.variants import (
     Row,
     Variant,
@@ -41,6 +35,7 @@ from platform.tracking.event_queue import Delivery, Event
 from platform.tracking.publish import Published
 from trainables.config import REFERENCES, to_dict
 from trainables.utils.errors import UserError
+from trainables.utils.files import write_json
 from trainables.utils.hashing import read_sealed, seal
 from trainables.utils.object_store import is_address
 

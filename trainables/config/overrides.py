@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import types
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from trainables.config.trial import TrialConfig
 from trainables.utils.errors import ConfigError
+from trainables.utils.text import close_names
 
 
 def from_dict(values: Mapping[str, Any]) -> TrialConfig:
@@ -43,13 +43,6 @@ def field_types(cls: type = TrialConfig, prefix: str = "") -> Mapping[str, Any]:
         else:
             found[prefix + name] = hint
     return types.MappingProxyType(found)
-
-
-def close_names(name: str, known: list[str]) -> str:
-    """A hint such as ` (close: forget_alpha)`, empty where nothing is close."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    near += [k for k in known if k.rpartition(".")[2] == name.rpartition(".")[2] and k not in near]
-    return f" (close: {', '.join(near[:3])})" if near else ""
 
 
 def parse_value(name: str, text: str) -> Any:

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from trainables.config import COCO, PUBLISHED, DataConfig
-from trainables.config.overrides import close_names
 from trainables.data.layouts import (
     Tree,
     coco_images,
@@ -18,6 +17,7 @@ from trainables.data.layouts import (
     place_name,
 )
 from trainables.utils.errors import DataError
+from trainables.utils.text import close_names
 
 ROLES = ("forget", "retain", "proxy")
 _TRAIN, _VAL = 0.70, 0.85

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 from trainables.config import NetworksConfig
 from trainables.config.names import WEIGHTS_OPTIONS
-from trainables.config.overrides import close_names
 from trainables.evaluation.networks import ClipNetwork, InceptionNetwork, PlacesNetwork
 from trainables.models.checkpoints import load_network, read_state
 from trainables.utils.cache import file_hash
 from trainables.utils.errors import CheckpointError
+from trainables.utils.text import close_names
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
-"""Writes numbers and durations in words."""
+"""Puts errors, numbers and durations into words."""
 
 from __future__ import annotations
+
+import difflib
 
 
 def counted(number: int, noun: str) -> str:
@@ -18,3 +20,21 @@ def duration(seconds: float) -> str:
     if whole < 10 * 86400:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
     return f"{whole // 86400} days {whole % 86400 // 3600:02d} h"
+
+
+def close_names(name: str, known: list[str]) -> str:
+    """A hint such as ` (close: forget_alpha)`, empty where nothing is close."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near += [k for k in known if k.rpartition(".")[2] == name.rpartition(".")[2] and k not in near]
+    return f" (close: {', '.join(near[:3])})" if near else ""
+
+
+def one_line(error: BaseException | str, most: int = 200) -> str:
+    """Returns an error, or a text, on one line.
+
+    Args:
+        error: the error; one without a text is told by its type's name.
+        most: characters that are kept, 1 or more.
+    """
+    line = " ".join(str(error).split())[:most]
+    return line or type(error).__name__

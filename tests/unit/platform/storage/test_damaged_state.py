@@ -20,13 +20,13 @@ from platform.plan.build import make_plan
 from platform.plan.plan import Plan, read_plan, write_plan
 from platform.search.ledger import Ledger
 from platform.storage import manifest
-from platform.storage.results import write_json
 from platform.tracking.recorder import sweep_identity
 from tests.helpers.recorded import result_of
 from tests.helpers.studies import ONE_FAMILY
 from trainables.config.names import SNAPSHOT
 from trainables.training.snapshots import Snapshot, read_snapshot, write_snapshot
 from trainables.utils.errors import UserError
+from trainables.utils.files import write_json
 from trainables.utils.hashing import seal
 
 SETTINGS = ("method=ours", "retain_source=real", "search.sobol_trials=2", "search.trials=6")

@@ -24,12 +24,12 @@ from platform.storage.results import (
     result_row,
     unseeded,
     write_environment,
-    write_json,
     write_results,
 )
 from tests.helpers.recorded import plan_of, result_of, trial
 from trainables.config import UnlearnConfig
 from trainables.config.overrides import apply_overrides
+from trainables.utils.files import write_json
 
 NAMED = """trial_key study model method retain_source forget_alpha lr seed state duration_s
     fid_extractor is_extractor clip_model"""

@@ -25,7 +25,6 @@ from trainables.config import (
 )
 from trainables.config.overrides import (
     apply_overrides,
-    close_names,
     field_types,
     flatten,
     from_dict,
@@ -36,6 +35,7 @@ from trainables.methods import METHODS
 from trainables.models import MODELS
 from trainables.utils.errors import ConfigError
 from trainables.utils.hashing import content_key
+from trainables.utils.text import close_names
 
 FIELDS = list(field_types())
 
