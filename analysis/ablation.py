@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from analysis import cli
 from analysis.style import GRID, INK, log_ticks, styles
-from platform.tracking.recorder import RecordError, Row, Variant, is_feasible, metric_labels
+from platform.storage.best_trial import is_feasible
+from platform.tracking.recorder import RecordError, Row, Variant, metric_labels
 
 POINT_COLUMNS = ("model", "group", "name", "kind", "forget_alpha", "lr", "seed", "retain_source")
 METRICS = ("retain/fid", "forget/fid", "val/objective", "val/violation")
@@ -87,7 +88,7 @@ def _draw(axes: Axes, metric: str, variants: Sequence[Variant]) -> None:
         # A line between trials of different rates would show a curve that nobody measured.
         line = drawn[variant.group].line if len({row["lr"] for row in rows}) == 1 else "none"
         axes.plot(across, up, color=colour, linestyle=line, linewidth=0.8)
-        face = [colour if is_feasible(row) else "none" for row in rows]
+        face = [colour if is_feasible(row["val/violation"]) else "none" for row in rows]
         axes.scatter(across, up, s=48, marker=marker, facecolors=face, edgecolors=colour, zorder=3)
         axes.scatter([], [], s=48, color=colour, marker=marker, label=variant.label)  # the legend
     for variant in variants:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from platform.plan.plan import Plan, PlannedTrial
-from platform.search.trial_record import Entry, rank
+from platform.search.trial_record import Entry
 from trainables.utils.text import duration
 
 _PLAIN_EVERY_S = 10.0
@@ -212,7 +212,7 @@ class Progress:
             return
         if not entry.trial.config.unlearns:
             return
-        if self._best is None or rank(entry) > rank(self._best):
+        if self._best is None or entry.rank > self._best.rank:
             self._best = entry
 
     def _line(self, text: str) -> None:

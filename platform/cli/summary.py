@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from platform.storage.best_trial import is_feasible
 from platform.storage.replica import place
-from platform.storage.variants import Row, Variant, failures, is_feasible, metric_labels, variants
+from platform.storage.variants import Row, Variant, failures, metric_labels, variants
 from platform.tracking.tags import without_password
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _grey(shown: Sequence[Variant]) -> list[str]:
 def _cells(variant: Variant, *, several: bool) -> tuple[str, ...]:
     label = f"{variant.model}: {variant.label}" if several else variant.label
     own, best = variant.default, None if variant.is_reference else variant.best
-    mark = "" if own is None or variant.is_reference or is_feasible(own) else "*"
+    mark = "" if own is None or variant.is_reference or is_feasible(own["val/violation"]) else "*"
     pictures = best or own
     lacking = "failed" if _has_failed_default(variant) else "to run"
     if best is not None:

@@ -22,7 +22,7 @@ from optuna.storages import RDBStorage
 from platform.plan.plan import Group, Plan, PlannedTrial
 from platform.search.proposals import Proposals
 from platform.search.samplers import DIRECTIONS
-from platform.search.trial_record import Entry, from_optuna, rank, sealed, to_optuna, unsealed_place
+from platform.search.trial_record import Entry, from_optuna, sealed, to_optuna, unsealed_place
 from trainables.utils.errors import UserError
 from trainables.utils.hashing import read_sealed
 
@@ -270,7 +270,7 @@ class Ledger:
             and label in (None, entry.trial.group)
             and (label is not None or entry.trial.config.unlearns)
         ]
-        return max(finished, key=rank, default=None)
+        return max(finished, key=lambda entry: entry.rank, default=None)
 
     def _seconds(self, trial: PlannedTrial) -> float:
         began = self._running.pop(trial.key, None)

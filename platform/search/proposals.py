@@ -14,7 +14,7 @@ import optuna
 from platform.plan.build import replicate, search_trial
 from platform.plan.plan import Group, Plan, PlannedTrial
 from platform.search.samplers import proposals
-from platform.search.trial_record import Entry, rank, to_optuna
+from platform.search.trial_record import Entry, to_optuna
 from trainables.utils.hashing import seal, unseal
 
 _CHOSEN = "chosen"
@@ -74,7 +74,7 @@ class Proposals:
         study = self._studies[group.name]
         if not self._searched_later(group):
             finished = [entry for entry in told if entry.state == "finished"]
-            best = max(finished, key=rank, default=None)
+            best = max(finished, key=lambda entry: entry.rank, default=None)
             chosen = None if best is None else best.trial
             study.set_user_attr(_CHOSEN, seal({"key": chosen.key if chosen else None}))
             self._chosen.add(group.name)

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from platform.plan.plan import Group, PlannedTrial
 from platform.search.samplers import generation_of
+from platform.storage.best_trial import is_feasible, rank
 from search_spaces.study import SearchConfig
 from trainables.utils.hashing import SEAL, digest
 
@@ -55,8 +56,13 @@ class Entry:
 
     @property
     def feasible(self) -> bool:
-        """Whether the trial kept what it should."""
-        return self.violation <= 0.0
+        """Whether the trial kept its retain images."""
+        return is_feasible(self.violation)
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Orders finished trials, the best one highest."""
+        return rank(self.objective, self.violation)
 
     @property
     def forget_ratio(self) -> float:
@@ -69,19 +75,14 @@ class Entry:
         return math.exp(self.violation) * (1.0 + self.trial.config.evaluation.retain_tolerance)
 
 
-def rank(entry: Entry) -> tuple[bool, float]:
-    """Orders finished trials: every infeasible one below every feasible one, by its violation."""
-    return entry.feasible, entry.objective if entry.feasible else -entry.violation
-
-
 def score(metrics: Mapping[str, Any]) -> float:
-    """`rank` of a report as one number: any feasible one above any that is not.
+    """Returns the rank of a report as one number: any feasible one above any that is not.
 
     Args:
         metrics: with `val/objective` and `val/violation`.
     """
-    violation = float(metrics["val/violation"])
-    return float(metrics["val/objective"]) if violation <= 0.0 else -_FAR - violation
+    feasible, value = rank(float(metrics["val/objective"]), float(metrics["val/violation"]))
+    return value if feasible else value - _FAR
 
 
 def to_optuna(entry: Entry, group: Group, search: SearchConfig) -> FrozenTrial:
@@ -170,7 +171,7 @@ def from_optuna(frozen: FrozenTrial, known: Mapping[str, PlannedTrial]) -> Entry
         duration_s=float(attributes["duration_s"]),
     )
     if frozen.state == TrialState.COMPLETE:
-        rank(entry)  # its figures are there
+        _ = entry.rank  # raises where a figure is missing
     return entry
 
 

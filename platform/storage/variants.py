@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from platform.storage.best_trial import is_feasible, rank
 from trainables.config import REFERENCES
 
 Row = Mapping[str, Any]
@@ -66,7 +67,13 @@ def variants(rows: Iterable[Row], order: Sequence[str] = ()) -> list[Variant]:
 
 def _variant(group: str, trials: Sequence[Row]) -> Variant:
     finished = tuple(row for row in trials if row["state"] == "finished")
-    feasible = [row for row in finished if is_feasible(row) and row["kind"] != "replicate"]
+    candidates = [
+        row
+        for row in finished
+        if is_feasible(row.get("val/violation"))
+        and row.get("val/objective") is not None
+        and row["kind"] != "replicate"
+    ]
     return Variant(
         group=group,
         label=label(group),
@@ -74,16 +81,14 @@ def _variant(group: str, trials: Sequence[Row]) -> Variant:
         is_original=trials[0]["method"] == "original",
         is_reference=trials[0]["method"] in REFERENCES,
         default=next((row for row in finished if row["kind"] == "default"), None),
-        best=max(feasible, key=lambda row: float(row["val/objective"]), default=None),
+        best=max(
+            candidates,
+            key=lambda row: rank(row["val/objective"], row["val/violation"]),
+            default=None,
+        ),
         finished=finished,
         trials=tuple(trials),
     )
-
-
-def is_feasible(row: Row) -> bool:
-    """Whether a trial kept its retain images, measured on the validation split."""
-    violation, objective = row.get("val/violation"), row.get("val/objective")
-    return violation is not None and objective is not None and violation <= 0.0
 
 
 def label(group: str) -> str:

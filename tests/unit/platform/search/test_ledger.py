@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from platform.plan.build import make_plan
 from platform.plan.plan import Plan, PlannedTrial
 from platform.search.ledger import FILE, Ledger, LedgerError
-from platform.search.trial_record import Entry, rank
+from platform.search.trial_record import Entry
 from tests.helpers.studies import ONE_FAMILY
 from trainables.utils.hashing import seal
 
@@ -343,7 +343,7 @@ def test_infeasible_trials_rank_below_all_feasible_ones_by_their_violation(plan:
     figures = [(9.0, 0.5), (5.0, 0.2), (7.0, 1e-9), (-1.0, 0.0), (0.1, -0.3), (0.2, -0.1)]
     entries = [entry_of(plan, *pair) for pair in figures]
     mixed = [entries[place] for place in (3, 0, 5, 1, 4, 2)]
-    assert sorted(mixed, key=rank) == entries
+    assert sorted(mixed, key=lambda entry: entry.rank) == entries
     assert [entry.feasible for entry in entries] == [False] * 3 + [True] * 3
     assert entries[1].forget_ratio == pytest.approx(math.exp(5.0))
     assert entries[1].retain_ratio == pytest.approx(1.1 * math.exp(0.2))

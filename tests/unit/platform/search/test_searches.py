@@ -13,7 +13,7 @@ import pytest
 from platform.plan.build import make_plan
 from platform.plan.plan import Kind, Plan, PlannedTrial, read_plan, write_plan
 from platform.search.ledger import Ledger
-from platform.search.trial_record import Entry, rank, score
+from platform.search.trial_record import Entry, score
 from search_spaces.study import Study
 from tests.helpers.studies import ONE_FAMILY
 from trainables.utils.errors import ConfigError
@@ -152,7 +152,7 @@ def test_defaults_and_the_chosen_trial_run_with_further_seeds(tmp_path: Path) ->
     assert ledger.total() == plan.total == 2 + 7 + 2 + 2
     ran = run_all(ledger)
     finished = [entry for entry in ledger.entries() if entry.trial.kind in ("default", "search")]
-    best = max((e for e in finished if e.trial.group == "ours"), key=rank).trial
+    best = max((e for e in finished if e.trial.group == "ours"), key=lambda entry: entry.rank).trial
     again = of_kind(ran, "replicate")
     assert Counter(trial.config.seed for trial in again) == {2: 2, 3: 2}
     assert {trial.name for trial in again} == {
@@ -234,7 +234,7 @@ def test_scores_order_reports_as_ranks_order_trials() -> None:
     trial = make_plan(ONE_FAMILY, name="a", storage=Path("runs"), settings=OURS).trials[0]
 
     def ranked(metrics: dict[str, float]) -> tuple[bool, float]:
-        return rank(Entry(trial=trial, state="finished", result={"metrics": metrics}))
+        return Entry(trial=trial, state="finished", result={"metrics": metrics}).rank
 
     by_score = sorted(reports, key=score)
     assert [ranked(each) for each in by_score] == sorted(map(ranked, reports))

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from platform.search.trial_record import Entry, rank
+from platform.search.trial_record import Entry
+from platform.storage.best_trial import is_feasible
 from platform.storage.results import read_sweep, result_row, write_results
-from platform.storage.variants import failures, is_feasible, label, metric_labels, variants
+from platform.storage.variants import failures, label, metric_labels, variants
 from tests.helpers.recorded import plan_of, result_of, trial
 
 
@@ -27,24 +28,6 @@ def row(name: str, objective: float | None, violation: float | None, **more: Any
         "val/violation": violation,
         **more,
     }
-
-
-@pytest.mark.parametrize(
-    ("objective", "violation", "feasible"),
-    [
-        (1.0, -0.1, True),
-        (1.0, 0.0, True),
-        (9.0, 1e-9, False),
-        (1.0, float("nan"), False),
-        (None, -0.1, False),
-        (1.0, None, False),
-    ],
-)
-def test_a_feasible_trial_kept_what_it_should(
-    objective: float | None, violation: float | None, feasible: bool
-) -> None:
-    assert is_feasible(row("a", objective, violation)) is feasible
-    assert is_feasible({"state": "failed"}) is False
 
 
 def test_the_best_is_the_feasible_one_of_the_highest_objective() -> None:
@@ -71,6 +54,8 @@ def test_a_variant_of_no_feasible_or_no_finished_trial_has_no_best() -> None:
     wild, lost = variants(
         [
             row("wild", 9.0, 0.3, kind="default"),
+            row("without an objective", None, -0.1),
+            row("without a violation", 1.0, None),
             row("lost", None, None, group="max_loss", kind="default", state="failed"),
         ]
     )
@@ -91,7 +76,7 @@ def test_the_choice_is_the_ledgers_own() -> None:
         entries.append(Entry(trial=planned, state="finished", result=result))
     (found,) = variants(rows)
     assert found.best is not None
-    assert found.best["name"] == max(entries, key=rank).trial.name == "ours-s3"
+    assert found.best["name"] == max(entries, key=lambda entry: entry.rank).trial.name == "ours-s3"
 
 
 def test_variants_come_in_the_asked_order_then_as_they_appear() -> None:
@@ -149,4 +134,4 @@ def test_recorded_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert ours.default is not None
     assert ours.best is not None
     assert (ours.default["name"], ours.best["name"]) == ("ours", "ours-s1")
-    assert not is_feasible(ours.default)
+    assert not is_feasible(ours.default["val/violation"])
