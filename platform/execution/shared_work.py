@@ -16,7 +16,7 @@ from ray.util.queue import Empty, Queue
 
 from platform.execution import cluster
 from platform.storage.replica import storage_address
-from trainables.config import TrialConfig, to_dict
+from trainables.config import to_dict
 from trainables.config.overrides import from_dict
 from trainables.utils.errors import NonFiniteError
 from trainables.utils.object_store import working_copy
@@ -43,14 +43,11 @@ def build(plan: Plan, watch: Watch) -> None:
     Raises:
         UserError: data or configuration that cannot be used.
     """
-    from trainables.shared.prepare import stage_keys
+    from trainables.shared.keys import shared_work
 
     queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": cluster.beside_driver()})
     address = storage_address(plan)
-    wanted: dict[str, dict[str, TrialConfig]] = {}
-    for trial in plan.trials:
-        for stage, key in stage_keys(trial.config).items():
-            wanted.setdefault(stage, {}).setdefault(key, trial.config)
+    wanted = shared_work(trial.config for trial in plan.trials)
     remote = ray.remote(_build_stage)
     for together in _ORDER:
         tasks = [
@@ -58,7 +55,7 @@ def build(plan: Plan, watch: Watch) -> None:
                 stage, to_dict(config), str(plan.cache.absolute()), address, queue
             )
             for stage in together
-            for config in wanted.get(stage, {}).values()
+            for config in wanted[stage]
         ]
         _await(tasks, queue, watch)
     queue.shutdown()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
@@ -11,10 +11,10 @@ from platform.plan import resources
 from platform.plan.costs import COSTS
 from platform.plan.plan import Plan
 from platform.plan.resources import Machine
-from trainables.config import TrialConfig, to_dict
+from trainables.config import TrialConfig
 from trainables.data.splits import measured_classes
+from trainables.shared.keys import shared_work
 from trainables.shipped import retraining, shipped_retrained, shipped_weights
-from trainables.utils.hashing import content_key
 from trainables.utils.text import duration
 
 _STARTING = 12.0  # Ray, and the first import of torch in its workers
@@ -51,20 +51,16 @@ def mean_trial_seconds(plan: Plan) -> float:
 
 def shared_seconds(plan: Plan) -> float:
     """Seconds of the work that trials share, if none of it is in the cache."""
-    bases = {content_key(_base(trial.config)): trial.config for trial in plan.trials}
-    extractors = {
-        content_key([to_dict(t.config.data), to_dict(t.config.extractor)]): t.config
-        for t in plan.trials
-    }
+    work = shared_work(trial.config for trial in plan.trials)
     speed = _speed(min(plan.launch.gpus_per_trial, 1.0))
     pretraining = sum(
         COSTS[c.model].pretrain_row * c.pretrain.steps * c.pretrain.batch_size
-        for c in _pretrained(plan, bases.values())
+        for c in _pretrained(work)
     )
     measuring = sum(
-        _EXTRACTOR_ROW * c.extractor.steps * c.extractor.batch_size for c in extractors.values()
+        _EXTRACTOR_ROW * c.extractor.steps * c.extractor.batch_size for c in work["extractor"]
     )
-    completing = sum(map(_evaluation, bases.values()))
+    completing = sum(map(_evaluation, work["base"]))
     return _STARTING + max(pretraining / speed, measuring) + completing / speed
 
 
@@ -100,16 +96,10 @@ def _speed(gpus: float) -> float:
     return max(gpus * _GPU_CORES, 1.0)
 
 
-def _base(config: TrialConfig) -> list[object]:
-    return [config.model, config.checkpoint, *map(to_dict, (config.data, config.pretrain))]
-
-
-def _pretrained(plan: Plan, bases: Iterable[TrialConfig]) -> Iterator[TrialConfig]:
-    """A configuration a model that is pretrained here: originals, and those without forget rows."""
-    yield from filter(_is_pretrained, bases)
-    # a model is retrained once for each original that it is held against
-    retrained = {content_key(_base(each)): each for each in _retrained(plan)}
-    yield from (retraining(each) for each in retrained.values() if shipped_retrained(each) is None)
+def _pretrained(work: Mapping[str, Iterable[TrialConfig]]) -> Iterator[TrialConfig]:
+    """Yields a configuration a model that is pretrained here, originals before retrained ones."""
+    yield from filter(_is_pretrained, work["base"])
+    yield from (retraining(each) for each in work["retrained"] if shipped_retrained(each) is None)
 
 
 def _retrained(plan: Plan) -> list[TrialConfig]:

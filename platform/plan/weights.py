@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from platform.plan.plan import Plan
-from trainables.config import TrialConfig, to_dict
-from trainables.utils.hashing import content_key
+from trainables.shared.keys import shared_work
 
 
 def check_all(plan: Plan) -> None:
@@ -15,23 +14,16 @@ def check_all(plan: Plan) -> None:
     Raises:
         CheckpointError: a file that is refused, or weights that cannot be had, in one line.
     """
-    originals: dict[str, TrialConfig] = {}
-    networks: dict[str, TrialConfig] = {}
-    for trial in plan.trials:
-        config = trial.config
-        if config.checkpoint:
-            named = [config.model, config.data.image_size, *config.checkpoint]
-            originals.setdefault(content_key(named), config)
-        if config.networks.weights():
-            networks.setdefault(content_key(to_dict(config.networks.canonical())), config)
+    work = shared_work(trial.config for trial in plan.trials)
+    originals = [config for config in work["base"] if config.checkpoint]
     # torch is imported only here: a sweep of neither leaves it to its workers
     if originals:
         from trainables.shared.base_models import check_checkpoint
 
-        for config in originals.values():
+        for config in originals:
             check_checkpoint(config)
-    if networks:
+    if work["networks"]:
         from trainables.evaluation.pretrained_weights import find_weights
 
-        for config in networks.values():
+        for config in work["networks"]:
             find_weights(config.networks, plan.cache)

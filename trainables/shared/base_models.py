@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from trainables.config import TrialConfig, to_dict
+from trainables.config import TrialConfig
 from trainables.data import Dataset
 from trainables.data.augmentation import TurnedViews
 from trainables.data.batches import Batches, Pool
@@ -23,6 +23,7 @@ from trainables.methods import Terms
 from trainables.methods.original import pretraining
 from trainables.models import CompletionModel, build_model
 from trainables.models.checkpoints import load_original, load_weights, save_weights
+from trainables.shared.keys import original_values, retrained_values
 from trainables.shipped import retraining, shipped_retrained, shipped_weights
 from trainables.training.context import Context
 from trainables.training.loop import Recipe, Running, threads, train
@@ -63,33 +64,21 @@ def check_checkpoint(config: TrialConfig) -> None:
 
 
 def base_material(config: TrialConfig, dataset: Dataset, context: Context) -> dict[str, Any]:
-    """What names an original model in the cache."""
-    shipped = shipped_weights(config)
-    if config.checkpoint:
-        return {
-            "model": config.model,
-            "image_size": config.data.image_size,
-            "files": [file_hash(Path(path), context.cache) for path in config.checkpoint],
-        }
-    if shipped:
-        return {"model": config.model, "shipped": file_hash(shipped, context.cache)}
-    return _training_material(config, dataset, context)
+    """Returns what names an original model in the cache."""
+    return _with_content(original_values(config), dataset, context)
 
 
 def retrained_material(config: TrialConfig, dataset: Dataset, context: Context) -> dict[str, Any]:
-    """What names a model trained without the forget classes in the cache."""
-    shipped = shipped_retrained(config)
-    if shipped:
-        return {"model": config.model, "shipped": file_hash(shipped, context.cache)}
-    return {**_training_material(retraining(config), dataset, context), "without": "forget"}
+    """Returns what names a model trained without the forget classes in the cache."""
+    return _with_content(retrained_values(config), dataset, context)
 
 
-def _training_material(config: TrialConfig, dataset: Dataset, context: Context) -> dict[str, Any]:
+def _with_content(values: Mapping[str, Any], dataset: Dataset, context: Context) -> dict[str, Any]:
+    """Puts content in place of names: the hashes of files, or of the images and the code."""
+    if "files" in values:
+        return {**values, "files": [file_hash(Path(p), context.cache) for p in values["files"]]}
     return {
-        "model": config.model,
-        # that no shipped weights were wanted changes no training
-        "pretrain": to_dict(dataclasses.replace(config.pretrain, shipped=True)),
-        "tasks": [to_dict(task) for task in config.pretraining_tasks()],
+        **values,
         "data": dataset.fingerprint,
         "code": code_version(*_SCIENCE),
         "device": context.device.type,

@@ -8,7 +8,6 @@ later sweep finds it, and a change anywhere makes a new one.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import functools
 import json
 from collections.abc import Mapping
@@ -30,11 +29,9 @@ from trainables.evaluation.pretrained_weights import Weights, find_weights, load
 from trainables.models import CompletionModel
 from trainables.shared.base_models import base_model, load_base, load_built, retrained_model
 from trainables.shared.tokens import CachedTokens, kept_tokens
-from trainables.shipped import retraining, shipped_retrained, shipped_weights
 from trainables.training.context import Context
 from trainables.training.loop import threads
 from trainables.utils.cache import build_once, code_version
-from trainables.utils.hashing import content_key
 
 _MEASURING = (
     "trainables.evaluation.evaluate",
@@ -247,44 +244,3 @@ def check_networks(config: TrialConfig, context: Context) -> None:
         CheckpointError: weights that are absent or refused, in one line.
     """
     load_networks(config.networks, find_weights(config.networks, context.cache))
-
-
-def stage_keys(config: TrialConfig) -> dict[str, str]:
-    """Shared work by name, each with a key that its configuration alone gives."""
-    config = config.canonical()
-    networks = {"networks": to_dict(config.networks)}
-    data = {"data": to_dict(config.data)}
-    extractor = data | {"extractor": to_dict(config.extractor)}
-    base = data | {
-        "model": config.model,
-        "pretrain": to_dict(dataclasses.replace(config.pretrain, shipped=True)),
-        "shipped": shipped_weights(config) is not None,
-        "checkpoint": config.checkpoint,
-    }
-    whole = (
-        extractor
-        | base
-        | networks
-        | {
-            "test": to_dict(config.test_task),
-            "sampling": to_dict(config.sampling),
-            "evaluation": to_dict(config.evaluation),
-        }
-    )
-    keys = {"data": data, "base": base, "reference": whole}
-    if config.method == "retrained":
-        keys["retrained"] = base | {
-            "pretrain": to_dict(dataclasses.replace(retraining(config).pretrain, shipped=True)),
-            "shipped": shipped_retrained(config) is not None,
-            "without": "forget",
-        }
-    unlearn = config.unlearn
-    if config.unlearns and (unlearn.noise_bank or unlearn.token_cache):
-        ratios = (unlearn.retainset_ratio, unlearn.opendata_to_forget_ratio)
-        rows = sorted(config.batch_rows()) if unlearn.token_cache else []
-        keys["tokens"] = base | {"rows": rows, "ratios": ratios, "noise": unlearn.noise_bank}
-    if config.networks.weights():
-        keys["networks"] = networks
-    if "domain" in config.networks.parts().values():
-        keys["extractor"] = extractor
-    return {name: content_key(each) for name, each in keys.items()}

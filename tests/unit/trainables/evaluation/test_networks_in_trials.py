@@ -15,6 +15,7 @@ from tests.helpers.tiny import tiny
 from tests.helpers.weights_files import write_clip, write_inception, write_places
 from trainables.config import TrialConfig
 from trainables.shared import prepare
+from trainables.shared.keys import shared_work_keys
 from trainables.training.context import Context
 from trainables.trial import run_trial
 from trainables.utils.errors import CheckpointError
@@ -121,13 +122,13 @@ def test_faults_of_weights_are_told_before_any_work(tmp_path: Path) -> None:
 
 
 def test_shared_work_is_named_by_the_networks_that_are_used() -> None:
-    plain = prepare.stage_keys(tiny())
+    plain = shared_work_keys(tiny())
     assert plain.keys() == {"data", "extractor", "base", "reference"}
-    inception = prepare.stage_keys(tiny(networks__features="inception"))
+    inception = shared_work_keys(tiny(networks__features="inception"))
     assert inception.keys() == {*plain, "networks"}
     assert inception["extractor"] == plain["extractor"]
     assert inception["reference"] != plain["reference"]
     every = {"networks__probabilities": "inception", "networks__embeddings": "ViT-H-14"}
-    whole = prepare.stage_keys(tiny(networks__features="inception", **every))
+    whole = shared_work_keys(tiny(networks__features="inception", **every))
     assert whole.keys() == {"data", "base", "reference", "networks"}
-    assert prepare.stage_keys(tiny(networks__batch_size=3)) == plain
+    assert shared_work_keys(tiny(networks__batch_size=3)) == plain

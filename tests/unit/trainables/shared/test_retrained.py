@@ -28,7 +28,8 @@ from trainables.shared.base_models import (
     retrained_material,
     retrained_model,
 )
-from trainables.shared.prepare import prepare, stage_keys
+from trainables.shared.keys import shared_work_keys
+from trainables.shared.prepare import prepare
 from trainables.shipped import FOLDER, RECIPES, recipe, retraining, shipped_retrained
 from trainables.training.context import Context
 from trainables.trial import identity
@@ -154,19 +155,19 @@ def test_what_changes_its_training_changes_its_folder_and_its_trials_identity(
         dataset = load(config.data, cache)
         own = identity(config, context, dataset)
         found.append((retrained_material(config, dataset, context), own["retrained"]))
-        assert stage_keys(config)["retrained"] != stage_keys(config)["base"]
+        assert shared_work_keys(config)["retrained"] != shared_work_keys(config)["base"]
     assert found[0][0] != found[1][0]
     assert found[0][1] != found[1][1]
-    assert stage_keys(retrained())["retrained"] != stage_keys(config)["retrained"]
+    assert shared_work_keys(retrained())["retrained"] != shared_work_keys(config)["retrained"]
 
 
 def test_only_its_own_trials_need_it(cache: Path) -> None:
     config = tiny()
-    assert "retrained" not in stage_keys(config)
-    assert "retrained" not in stage_keys(tiny(method="original"))
+    assert "retrained" not in shared_work_keys(config)
+    assert "retrained" not in shared_work_keys(tiny(method="original"))
     assert "retrained" not in identity(config, Context(cache=cache), load(config.data, cache))
-    base = {name: key for name, key in stage_keys(retrained()).items() if name != "retrained"}
-    assert base == stage_keys(tiny(method="original", pretrain__threads=1))
+    base = {name: key for name, key in shared_work_keys(retrained()).items() if name != "retrained"}
+    assert base == shared_work_keys(tiny(method="original", pretrain__threads=1))
 
 
 # --- What is shipped -------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from trainables.config.overrides import apply_overrides
 from trainables.data import load
 from trainables.models.mage import MAGE
 from trainables.shared.base_models import base_model, load_base
-from trainables.shared.prepare import stage_keys
+from trainables.shared.keys import shared_work_keys
 from trainables.shared.tokens import kept_tokens
 from trainables.training.context import Context
 from trainables.trial import run_trial
@@ -96,7 +96,7 @@ def test_kept_tokens_are_those_of_the_images(cache: Path) -> None:
 
 def test_only_the_models_that_tokenise_keep_tokens() -> None:
     keys = {
-        (model, method): stage_keys(
+        (model, method): shared_work_keys(
             tiny(model=model, method=method, unlearn__noise_bank=2, unlearn__token_cache=True)
         )
         for model in ("mae_tiny", "mage_tiny")
