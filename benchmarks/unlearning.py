@@ -32,7 +32,7 @@ from trainables.models import build_model
 from trainables.models.mage import MAGE
 from trainables.shared.tokens import CachedTokens, RoleTokens
 from trainables.training.loop import Recipe, Running, train
-from trainables.training.optimizer import Objective, adamw
+from trainables.training.optimizer import StudentLoss, adamw
 from trainables.utils.rng import RowGenerators
 
 _ROWS = 16  # images of each role
@@ -81,8 +81,8 @@ def product_step(
 
 def plain_step(model: MAGE, teacher: MAGE, source: Source, device: torch.device) -> float:
     """Seconds of the second of two steps, every input tokenised and every pass whole."""
-    objective = Objective(model.train(), _METHOD)
-    optimiser = adamw(objective, _OPTIMISER, device)
+    student_loss = StudentLoss(model.train(), _METHOD)
+    optimiser = adamw(student_loss, _OPTIMISER, device)
     ends: list[float] = []
     for step in range(2):
         batch = _batches(source).at(step)
@@ -104,7 +104,7 @@ def plain_step(model: MAGE, teacher: MAGE, source: Source, device: torch.device)
         loss = ((latent - target).square().flatten(1).mean(dim=1) * weight).sum()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(objective.parameters(), _OPTIMISER.clip)
+        torch.nn.utils.clip_grad_norm_(student_loss.parameters(), _OPTIMISER.clip)
         optimiser.step()
         synchronise(device)
         ends.append(time.perf_counter())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -27,7 +27,7 @@ from trainables.shared.base_models import base_material, retrained_material
 from trainables.shared.prepare import Prepared, load_models, prepare
 from trainables.training.context import Context
 from trainables.training.loop import Recipe, Running, threads, train
-from trainables.training.optimizer import Progress
+from trainables.training.optimizer import TrainingState
 from trainables.training.snapshots import Snapshot, read_snapshot, write_snapshot
 from trainables.utils.cache import code_version
 from trainables.utils.hashing import content_key, seal
@@ -127,14 +127,16 @@ def _unlearn(
     before = clock.spent.get("evaluation_s", 0.0)
     with clock.on("train_s"):
         _ease(student, config)
+        begin, keep = _snapshots(config, context, prepared, measured)
         running = Running(
             device=context.device,
             world=context.world,
             parallelise=context.parallelise,
             bf16=in_bf16(config, context.device),
             on_step=on_step,
+            begin=begin,
+            keep=keep,
         )
-        _keep_snapshots(config, context, prepared, measured, running)
         pools = training_pools(config, prepared.dataset)
         source = prepared.tokens or prepared.dataset
         batches = Batches(source, pools, config.seed, context.world, config.loader)
@@ -200,38 +202,34 @@ def identity(config: TrialConfig, context: Context, dataset: Dataset) -> dict[st
     }
 
 
-def _keep_snapshots(
-    config: TrialConfig,
-    context: Context,
-    prepared: Prepared,
-    measured: Measured,
-    running: Running,
-) -> None:
+def _snapshots(
+    config: TrialConfig, context: Context, prepared: Prepared, measured: Measured
+) -> tuple[Callable[[TrainingState], int], Callable[[int, TrainingState], None]]:
     """Goes on from the snapshot in the trial's folder, and writes the next ones."""
     mine = identity(config, context, prepared.dataset)
     every = config.unlearn.save_every or config.unlearn.eval_every
 
-    def begin(progress: Progress) -> int:
+    def begin(state: TrainingState) -> int:
         last = read_snapshot(context.folder, mine)
         if last is None:
             return 0
-        progress.restore(last.tensors)
+        state.restore(last.tensors)
         measured.history = list(last.history)
         measured.resumed_from = last.step
         return last.step
 
-    def keep(step: int, progress: Progress) -> None:
+    def keep(step: int, state: TrainingState) -> None:
         # after the last step nothing is left to save but the evaluation just made
         if step % every or step == config.unlearn.steps or context.world.rank:
             return
         write_snapshot(
             context.folder,
-            Snapshot(step, progress.tensors(), tuple(measured.history)),
+            Snapshot(step, state.tensors(), tuple(measured.history)),
             mine,
         )
         context.kept(context.folder / SNAPSHOT)
 
-    running.begin, running.keep = begin, keep
+    return begin, keep
 
 
 def training_pools(config: TrialConfig, dataset: Dataset) -> tuple[Pool, ...]:

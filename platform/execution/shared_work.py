@@ -104,7 +104,7 @@ def _build_stage(
 
     device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
     here = working_copy(address).local / Path(cache).name if address else Path(cache)
-    context = Context(cache=here, device=device, progress=tell)
+    context = Context(cache=here, device=device, report_steps=tell)
     if stage == "networks":
         prepare.check_networks(trial, context)
         return

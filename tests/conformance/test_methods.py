@@ -13,7 +13,7 @@ from torch import Tensor
 from trainables.config import REFERENCES, OptimiserConfig, TaskConfig, TaskKind
 from trainables.methods import METHODS
 from trainables.models import MODELS, CompletionModel, build_model
-from trainables.training.optimizer import Objective
+from trainables.training.optimizer import StudentLoss
 from trainables.utils.rng import RowGenerators
 
 TRAINED = [name for name in METHODS if name not in REFERENCES]
@@ -145,9 +145,9 @@ def test_total_is_retain_plus_signed_alpha_forget(model: str, method: str) -> No
 @pytest.mark.parametrize(("model", "method"), TRAINED_CASES)
 def test_gradients_reach_what_the_method_moves_and_nothing_else(model: str, method: str) -> None:
     student, teacher = models(model)
-    objective = Objective(student, METHODS[method])
+    loss = StudentLoss(student, METHODS[method])
     moved = moved_names(student, method)
-    objective(teacher, inputs(student), forget_rows(5), generator=noise()).total.backward()
+    loss(teacher, inputs(student), forget_rows(5), generator=noise()).total.backward()
     reached = {name for name, p in student.named_parameters() if p.grad is not None}
     assert reached == moved
     # a parameter that no loss depends on would make data parallelism wait for ever
@@ -160,12 +160,12 @@ def test_a_step_leaves_teacher_and_frozen_parameters_bit_for_bit(model: str, met
     student, teacher = models(model)
     before = copy.deepcopy(student.state_dict())
     kept = copy.deepcopy(teacher.state_dict())
-    objective = Objective(student, METHODS[method])
+    loss = StudentLoss(student, METHODS[method])
     moved = moved_names(student, method)
     optimiser = torch.optim.AdamW(
-        [p for p in objective.parameters() if p.requires_grad], lr=1e-3, weight_decay=0.1
+        [p for p in loss.parameters() if p.requires_grad], lr=1e-3, weight_decay=0.1
     )
-    objective(teacher, inputs(student), forget_rows(5), generator=noise()).total.backward()
+    loss(teacher, inputs(student), forget_rows(5), generator=noise()).total.backward()
     optimiser.step()
     for name, value in student.state_dict().items():
         assert torch.equal(value, before[name]) == (name not in moved), name
@@ -176,19 +176,19 @@ def test_a_step_leaves_teacher_and_frozen_parameters_bit_for_bit(model: str, met
 @pytest.mark.parametrize(("model", "method"), TRAINED_CASES)
 def test_steps_move_the_forget_term_the_right_way(model: str, method: str) -> None:
     student, teacher = models(model)
-    objective = Objective(student, METHODS[method])
-    optimiser = torch.optim.AdamW([p for p in objective.parameters() if p.requires_grad], lr=1e-3)
+    loss = StudentLoss(student, METHODS[method])
+    optimiser = torch.optim.AdamW([p for p in loss.parameters() if p.requires_grad], lr=1e-3)
     drawn = inputs(student)
 
     def forget_term() -> float:
         with torch.no_grad():
-            terms = objective(teacher, drawn, forget_rows(5), alpha=100.0, generator=noise())
+            terms = loss(teacher, drawn, forget_rows(5), alpha=100.0, generator=noise())
         return float(terms.forget)
 
     before = forget_term()
     for _ in range(5):
         optimiser.zero_grad()
-        objective(teacher, drawn, forget_rows(5), alpha=100.0, generator=noise()).total.backward()
+        loss(teacher, drawn, forget_rows(5), alpha=100.0, generator=noise()).total.backward()
         optimiser.step()
     assert (before - forget_term()) * METHODS[method].forget_sign > 0
 
@@ -223,14 +223,14 @@ def test_same_seed_gives_the_same_weights(model: str, method: str) -> None:
         student, teacher = models(model)
         # what a method draws is drawn from the generator that it is given
         torch.manual_seed(elsewhere)
-        objective = Objective(student, METHODS[method])
+        loss = StudentLoss(student, METHODS[method])
         options = OptimiserConfig(steps=3)
         optimiser = torch.optim.AdamW(
-            [p for p in objective.parameters() if p.requires_grad], lr=options.lr
+            [p for p in loss.parameters() if p.requires_grad], lr=options.lr
         )
         for _ in range(options.steps):
             optimiser.zero_grad()
-            objective(teacher, inputs(student), forget_rows(5), generator=noise()).total.backward()
+            loss(teacher, inputs(student), forget_rows(5), generator=noise()).total.backward()
             optimiser.step()
         return dict(student.state_dict())
 

@@ -67,5 +67,5 @@ def _train_extractor(config: TrialConfig, dataset: Dataset, context: Context) ->
         schedule.step()
         if not bool(torch.isfinite(loss)):
             raise NonFiniteError(f"extractor step {step + 1}: loss {float(loss):g}")
-        context.progress("extractor", step + 1, options.steps)
+        context.report_steps("extractor", step + 1, options.steps)
     return network

@@ -136,7 +136,7 @@ def _build_pretrained(
 
     def on_step(step: int, terms: Terms) -> None:
         losses.append(float(terms.total.detach()))
-        context.progress(label, len(losses), config.pretrain.steps)
+        context.report_steps(label, len(losses), config.pretrain.steps)
 
     model = new_model(config).to(context.device)
     pretrain(model, config, dataset, on_step, without_forget=without_forget)

@@ -179,7 +179,7 @@ class _Keep:
                 codes = model.tokenize(images.to(context.device))
                 made.append(codes.cpu().numpy().astype(np.uint16))
                 done += len(images)
-                context.progress(self.label, done, self.count)
+                context.report_steps(self.label, done, self.count)
             _write(folder / "tokens.arrow", np.concatenate(made))
 
         # one thread: whoever builds them, they are the same

@@ -12,7 +12,7 @@ from trainables.training.loop import Parallelise
 from trainables.utils.distributed import ALONE, World
 
 Report = Callable[[Mapping[str, float]], None]
-Progress = Callable[[str, int, int], None]
+ReportSteps = Callable[[str, int, int], None]
 Kept = Callable[[Path], None]
 
 
@@ -20,7 +20,7 @@ def _silent_report(metrics: Mapping[str, float]) -> None:
     pass
 
 
-def _silent_progress(label: str, step: int, total: int) -> None:
+def _silent_steps(label: str, step: int, total: int) -> None:
     pass
 
 
@@ -28,7 +28,7 @@ def _silent_kept(path: Path) -> None:
     pass
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Context:
     """One process on one device, which tells nobody, unless given otherwise.
 
@@ -40,7 +40,7 @@ class Context:
         parallelise: wraps what is trained for data parallelism.
         report: told the metrics of every evaluation, `step` among them; ranks above 0 tell nothing,
             at the same moments.
-        progress: told (label, steps done, steps in total) of the work that trials share.
+        report_steps: told (label, steps done, steps in total) of the work that trials share.
         kept: told of each file that another attempt at the trial goes on from.
         threads: torch threads of unlearning and evaluation.
     """
@@ -51,6 +51,6 @@ class Context:
     world: World = ALONE
     parallelise: Parallelise = lambda module: module
     report: Report = _silent_report
-    progress: Progress = _silent_progress
+    report_steps: ReportSteps = _silent_steps
     kept: Kept = _silent_kept
     threads: int = 1

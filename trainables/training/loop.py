@@ -19,7 +19,7 @@ from trainables.data.batches import Batch, Batches
 from trainables.methods import Method, Terms
 from trainables.methods.base import shares
 from trainables.models.base import CompletionModel, NoiseRows, Prepare
-from trainables.training.optimizer import Objective, Progress, adamw, learning_rate
+from trainables.training.optimizer import StudentLoss, TrainingState, adamw, learning_rate
 from trainables.utils.distributed import ALONE, World
 from trainables.utils.errors import ConfigError, NonFiniteError
 from trainables.utils.rng import RowGenerators, mix_seed
@@ -55,18 +55,18 @@ class Recipe:
     noise_bank: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Running:
     """Where and with whom a training runs.
 
     Attributes:
         device: of the model.
         world: the processes that share each batch.
-        parallelise: wraps the objective for data parallelism; the default leaves it.
+        parallelise: wraps the loss for data parallelism; the default leaves it.
         bf16: autocast of the passes of student and teacher, and TF32 for what stays float32.
         on_step: called after every step with (steps done, terms).
-        begin: puts back an earlier training's progress and returns how many steps that had done.
-        keep: called after `on_step` with (steps done, progress).
+        begin: puts back an earlier training's state and returns how many steps that had done.
+        keep: called after `on_step` with (steps done, state).
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -74,8 +74,8 @@ class Running:
     parallelise: Parallelise = lambda module: module
     bf16: bool = False
     on_step: Callable[[int, Terms], None] = lambda step, terms: None
-    begin: Callable[[Progress], int] = lambda progress: 0
-    keep: Callable[[int, Progress], None] = lambda step, progress: None
+    begin: Callable[[TrainingState], int] = lambda state: 0
+    keep: Callable[[int, TrainingState], None] = lambda step, state: None
 
 
 def train(
@@ -98,12 +98,12 @@ def train(
     Raises:
         NonFiniteError: a loss or gradient is NaN or infinite.
     """
-    objective = Objective(student.train(), recipe.method)
-    optimiser = adamw(objective, recipe.optimiser, running.device)
-    progress = Progress(objective, optimiser)
-    start = running.begin(progress)
-    wrapped = running.parallelise(objective)
-    moved = [each for each in objective.parameters() if each.requires_grad]
+    loss = StudentLoss(student.train(), recipe.method)
+    optimiser = adamw(loss, recipe.optimiser, running.device)
+    state = TrainingState(loss, optimiser)
+    start = running.begin(state)
+    wrapped = running.parallelise(loss)
+    moved = [each for each in loss.parameters() if each.requires_grad]
     with contextlib.closing(batches.steps(start, recipe.optimiser.steps)) as coming:
         for step, batch in enumerate(coming, start):
             for group in optimiser.param_groups:
@@ -120,7 +120,7 @@ def train(
                 )
             optimiser.step()
             running.on_step(step + 1, terms)
-            running.keep(step + 1, progress)
+            running.keep(step + 1, state)
     student.eval()
 
 

@@ -1,4 +1,4 @@
-"""What an optimiser moves and how: a method's objective, AdamW, the learning rate."""
+"""What an optimiser moves and how: a student's loss, AdamW, the learning rate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainables.models.base import CompletionModel
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-class Objective(nn.Module):
+class StudentLoss(nn.Module):
     """A student with a method's loss: what data parallelism wraps, since it hooks `forward`."""
 
     def __init__(self, student: CompletionModel, method: Method) -> None:
@@ -39,12 +39,12 @@ class Objective(nn.Module):
         return self.method.loss(self.student, *args, **options)
 
 
-class Progress:
+class TrainingState:
     """What a training has moved so far: parameters, and the optimiser's moments."""
 
-    def __init__(self, objective: Objective, optimiser: torch.optim.Optimizer) -> None:
+    def __init__(self, loss: StudentLoss, optimiser: torch.optim.Optimizer) -> None:
         self._moved = {
-            name: each for name, each in objective.student.named_parameters() if each.requires_grad
+            name: each for name, each in loss.student.named_parameters() if each.requires_grad
         }
         self._optimiser = optimiser
 

@@ -27,7 +27,7 @@ class Snapshot:
 
     Attributes:
         step: steps done.
-        tensors: of `trainables.training.loop.Progress`.
+        tensors: of `TrainingState`.
         history: metrics of every evaluation so far.
     """
 

@@ -24,7 +24,7 @@ from trainables.models.maskgit import decode
 from trainables.shared.base_models import new_model
 from trainables.shared.prepare import prepare
 from trainables.training.context import Context
-from trainables.training.optimizer import Objective
+from trainables.training.optimizer import StudentLoss
 from trainables.trial import run_trial
 from trainables.utils.distributed import ALONE
 from trainables.utils.rng import RowGenerators
@@ -341,10 +341,10 @@ def test_the_tokenizer_is_trained_first_and_then_left(model: MAGE) -> None:
     assert not tokenizer.moves & transformer.moves
     assert {name for name in tokenizer.moves if not name.startswith("vqgan.")} == set()
     for stage in (tokenizer, transformer):
-        objective = Objective(fresh, pretraining(stage))
+        student_loss = StudentLoss(fresh, pretraining(stage))
         fresh.zero_grad(set_to_none=True)
         inputs = stage.prepare(images(4), RANDOM, rows(4), ALONE)
-        objective(fresh, inputs, torch.zeros(4, dtype=torch.bool)).total.backward()
+        student_loss(fresh, inputs, torch.zeros(4, dtype=torch.bool)).total.backward()
         reached = {name for name, p in fresh.named_parameters() if p.grad is not None}
         assert reached == stage.moves
         assert all(float(fresh.get_parameter(name).grad.abs().max()) > 0 for name in stage.moves)
@@ -436,7 +436,7 @@ def test_a_trial_runs_from_nothing_and_trains_both_stages(tmp_path: Path) -> Non
     context = Context(
         folder=tmp_path / "trial",
         cache=tmp_path / "cache",
-        progress=lambda *each: told.append(each),
+        report_steps=lambda *each: told.append(each),
     )
     result = run_trial(config, context)
     assert all(math.isfinite(value) for value in result["metrics"].values())

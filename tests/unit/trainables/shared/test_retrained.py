@@ -109,7 +109,7 @@ def test_its_training_is_told_and_done_once(tmp_path: Path) -> None:
     config = retrained()
     told: list[tuple[str, int, int]] = []
     context = Context(
-        cache=tmp_path, progress=lambda label, step, total: told.append((label, step, total))
+        cache=tmp_path, report_steps=lambda label, step, total: told.append((label, step, total))
     )
     dataset = load(config.data, tmp_path)
     folder = retrained_model(config, dataset, context)
@@ -223,7 +223,7 @@ def test_beside_a_shipped_original_it_is_trained_by_that_ones_recipe(
     short = dataclasses.replace(RECIPES["mage_tiny"], steps=3)
     monkeypatch.setitem(RECIPES, "mage_tiny", short)
     told: list[tuple[str, int, int]] = []
-    context = Context(cache=cache, progress=lambda *step: told.append(step))
+    context = Context(cache=cache, report_steps=lambda *step: told.append(step))
     retrained_model(config, load(config.data, cache), context)
     assert told[-1] == ("pretraining mage_tiny without the forget classes", 3, 3)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from trainables.models import MODELS, build_model
 from trainables.models.checkpoints import save_weights
 from trainables.models.mage import MAGE
 from trainables.training.loop import Recipe, Running, train
-from trainables.training.optimizer import Progress
+from trainables.training.optimizer import TrainingState
 from trainables.trial import _ease, in_bf16
 from trainables.utils.errors import ConfigError
 
@@ -86,8 +87,9 @@ def short(
     if config is not None:
         _ease(student, config)
     seen: list[Terms] = []
-    running = running or Running()
-    running.on_step = lambda step, terms: seen.append(terms)
+    running = dataclasses.replace(
+        running or Running(), on_step=lambda step, terms: seen.append(terms)
+    )
     given = Recipe(
         method=METHODS[method],
         optimiser=OptimiserConfig(steps=steps, lr=1e-3, clip=1e9, warmup=0.0),
@@ -211,12 +213,12 @@ def test_compiled_blocks_train_alike() -> None:
 def test_progress_goes_on_to_the_same_weights() -> None:
     saved: dict[str, Tensor] = {}
 
-    def keep(step: int, progress: Progress) -> None:
+    def keep(step: int, state: TrainingState) -> None:
         if step == 2:
-            saved.update({name: each.clone() for name, each in progress.tensors().items()})
+            saved.update({name: each.clone() for name, each in state.tensors().items()})
 
-    def begin(progress: Progress) -> int:
-        progress.restore(saved)
+    def begin(state: TrainingState) -> int:
+        state.restore(saved)
         return 2
 
     unbroken = short("mae_tiny", "ours", steps=5, running=Running(keep=keep))
@@ -236,12 +238,12 @@ def test_progress_is_put_back_in_the_memory_format_of_the_weights(size: str) -> 
     """A fused step on a GPU refuses any other."""
     kept: dict[str, Tensor] = {}
 
-    def keep(step: int, progress: Progress) -> None:
-        kept.update({name: each.contiguous() for name, each in progress.tensors().items()})
+    def keep(step: int, state: TrainingState) -> None:
+        kept.update({name: each.contiguous() for name, each in state.tensors().items()})
 
-    def begin(progress: Progress) -> int:
-        progress.restore(kept)
-        for parameter, moments in progress.moments():
+    def begin(state: TrainingState) -> int:
+        state.restore(kept)
+        for parameter, moments in state.moments():
             assert {each.stride() for each in moments} <= {parameter.stride()}
         return 1
 
