@@ -24,6 +24,7 @@ from platform.tracking.recorder import (
     variants,
 )
 from trainables.evaluation.figures import save_figure
+from trainables.utils.text import one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -140,7 +141,7 @@ def _told(error: Exception, *, debug: bool) -> int:
         traceback.print_exc()
     mistake = isinstance(error, UserError | OSError)
     said = str(error) if mistake else f"{type(error).__name__}: {error} (--debug shows where)"
-    sys.stderr.write(f"error: {' '.join(said.split())}\n")
+    sys.stderr.write(f"error: {one_line(said, None)}\n")
     return 2 if mistake else 1
 
 

@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 
 from analysis.statistics import Estimate
 from platform.tracking.recorder import Sweep
+from trainables.utils.files import write_json
+from trainables.utils.text import one_line
 
 MISSING = "–"
 Kind = Literal["text", "integer", "number", "estimate"]
@@ -205,7 +207,7 @@ def latex(
             *lines,
             "\\bottomrule",
             "\\end{tabular}",
-            *(f"% {' '.join(note.split())}" for note in notes),
+            *(f"% {one_line(note, None)}" for note in notes),
             "",
         ]
     )
@@ -241,4 +243,4 @@ def write_provenance(path: Path, source: Provenance, files: Iterable[Path]) -> N
         for each in files
     }
     values = {**asdict(source), "files": dict(sorted(hashes.items()))}
-    path.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+    write_json(path, values)

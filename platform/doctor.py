@@ -23,6 +23,7 @@ from platform.plan.study_loader import find_study
 from platform.storage.environment import environment
 from trainables.utils.errors import UserError
 from trainables.utils.object_store import is_address
+from trainables.utils.text import one_line
 
 _ROOT = Path(__file__).resolve().parent.parent
 _LOCK = _ROOT / "requirements.lock"
@@ -163,8 +164,7 @@ def _answers(name: str, remedy: str, ask: Callable[[], str]) -> Finding:
     except UserError as error:
         return Finding("fail", str(error))
     except Exception as error:  # whatever a service, its driver or the network raise
-        line = " ".join(str(error).split())[:200]
-        return Finding("fail", f"{name}: {line or type(error).__name__} ({remedy})")
+        return Finding("fail", f"{name}: {one_line(error)} ({remedy})")
     return Finding("ok", f"{name} {told} ({time.monotonic() - began:.0f} s)")
 
 

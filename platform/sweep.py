@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from platform.cli.request import LAUNCHERS, Request, fields, plan_request, studies
 from platform.plan.plan import Plan
 from trainables.utils.errors import ConfigError, UserError
-from trainables.utils.text import close_names
+from trainables.utils.text import close_names, one_line
 
 _MOST_LINES = 4
 _OPTION = re.compile(r"-(?!\d*\.?\d+$).")  # a negative number is a value
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def fault_lines(problems: Sequence[str]) -> list[str]:
     """Every fault, a line each, in at most four lines: the last one holds all that are left."""
-    lines = [" ".join(text.split()) for text in problems]
+    lines = [one_line(text, None) for text in problems]
     first, rest = lines[: _MOST_LINES - 1], lines[_MOST_LINES - 1 :]
     return [*first, "; ".join(rest)] if rest else first
 

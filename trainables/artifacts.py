@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from trainables.models import CompletionModel
 from trainables.models.checkpoints import save_weights
 from trainables.shared.prepare import Prepared
 from trainables.training.context import Context
+from trainables.utils.files import write_json
 from trainables.utils.rng import RowGenerators
 
 
@@ -57,8 +57,8 @@ def leave_artifacts(
 ) -> None:
     """Writes configuration, history, weights, sample grids and t-SNE into the trial's folder."""
     folder = context.folder
-    (folder / "config.json").write_text(json.dumps(to_dict(config), indent=2))
-    (folder / "history.json").write_text(json.dumps(measured.history))
+    write_json(folder / "config.json", to_dict(config))
+    write_json(folder / "history.json", measured.history)
     save_weights(student, folder / "weights.safetensors")
     columns, roles, rows = _sampled(config, prepared.dataset, student, teacher)
     _leave_grid(config, folder / "samples.png", columns, roles)

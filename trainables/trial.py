@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +28,7 @@ from trainables.training.loop import Recipe, Running, threads, train
 from trainables.training.optimizer import TrainingState
 from trainables.training.snapshots import Snapshot, read_snapshot, write_snapshot
 from trainables.utils.cache import code_version
+from trainables.utils.files import flush, write_json
 from trainables.utils.hashing import content_key, seal
 
 
@@ -285,13 +284,7 @@ def _write_result(
     # a loss of power must not leave a result whose other files are empty
     for path in context.folder.iterdir():
         if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    temporary = context.folder / (RESULT + ".part")
-    with temporary.open("w") as file:
-        json.dump(seal(result), file, indent=2, allow_nan=False)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(context.folder / RESULT)
+            flush(path)
+    write_json(context.folder / RESULT, seal(result))
     (context.folder / SNAPSHOT).unlink(missing_ok=True)
     return result

@@ -19,6 +19,7 @@ from platform.execution import packaging
 from platform.plan.resources import Machine
 from trainables.utils.errors import UserError
 from trainables.utils.object_store import Mirror, working_copy
+from trainables.utils.text import one_line
 
 # what Ray reads in the processes of trials
 OF_WORKERS = {
@@ -79,10 +80,9 @@ def local(cpus: int, gpus: int, *, debug: bool = False) -> Iterator[None]:
         try:
             _start(debug, address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False)
         except Exception as error:  # Ray's own, of whichever part did not come up
-            line = " ".join(str(error).split())[:200]
             raise StartError(
-                f"Ray did not start on this machine ({line}): it waits 30 s, which one under "
-                "heavy load exceeds; nothing is lost, and --resume goes on"
+                f"Ray did not start on this machine ({one_line(error)}): it waits 30 s, which one "
+                "under heavy load exceeds; nothing is lost, and --resume goes on"
             ) from error
         yield
     finally:
@@ -276,7 +276,7 @@ def reason(error: BaseException, said: str = "") -> str:
         error: Ray's, or the network's.
         said: what else was said of it.
     """
-    line = " ".join(str(error).split())[:200] or type(error).__name__
+    line = one_line(error)
     if _OF_TOKENS.search(f"{line} {said}"):
         return f"the cluster wants a token that it knows: {AUTH_REMEDY}"
     if isinstance(error, OSError | ValueError | RuntimeError):

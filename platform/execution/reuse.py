@@ -20,7 +20,7 @@ from platform.storage import manifest
 from platform.storage.replica import Copy
 from trainables.config.names import RESULT
 from trainables.data import Dataset
-from trainables.utils.files import write_json
+from trainables.utils.files import replacing, write_json
 from trainables.utils.hashing import read_sealed, seal
 from trainables.utils.object_store import StorageError
 
@@ -122,5 +122,5 @@ def _copy(source: Path, target: Path, storage: Path) -> None:
     names = sorted(path.name for path in source.iterdir() if path.is_file())
     for name in [*(each for each in names if each != RESULT), RESULT]:
         if not name.startswith("."):
-            shutil.copyfile(source / name, target / f".{name}")
-            (target / f".{name}").replace(target / name)
+            with replacing(target / name) as beside:
+                shutil.copyfile(source / name, beside)

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,7 +20,9 @@ from search_spaces.study import SearchConfig
 from trainables.config import TrialConfig, to_dict
 from trainables.config.overrides import flatten, from_dict
 from trainables.utils.errors import UserError
+from trainables.utils.files import write_json
 from trainables.utils.hashing import content_key, read_sealed, seal
+from trainables.utils.text import one_line
 
 Kind = Literal["default", "grid", "point", "search", "replicate"]
 Launcher = Literal["auto", "inline", "train"]
@@ -259,16 +259,14 @@ def _trial(values: Mapping[str, Any]) -> PlannedTrial:
 
 
 def _line(error: Exception) -> str:
-    text = " ".join(str(error).split())[:200]
+    text = one_line(error)
     return f"{text} is missing" if isinstance(error, KeyError) else text
 
 
 def write_plan(plan: Plan) -> Path:
     """Writes `plan.json` into the sweep's folder, in one step."""
     path = plan.folder / "plan.json"
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(seal(plan.to_dict()), indent=1) + "\n", "utf-8")
-    beside.replace(path)
+    write_json(path, seal(plan.to_dict()))
     return path
 
 

@@ -14,7 +14,7 @@ from platform.plan.overrides import search_faults
 from search_spaces import STUDIES, SearchConfig, Study
 from trainables.config import TrialConfig
 from trainables.utils.errors import ConfigError, UserError
-from trainables.utils.text import close_names
+from trainables.utils.text import close_names, one_line
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAMES = "up to 64 letters, digits, '.', '_' and '-', the first a letter or digit"
@@ -58,8 +58,7 @@ def _read(path: Path) -> Study:
     except ConfigError as error:
         raise StudyError(f"{path}: {'; '.join(error.problems)}") from error
     except Exception as error:
-        line = next(iter(str(error).splitlines()), "")
-        raise StudyError(f"{path}: {type(error).__name__}: {line}") from error
+        raise StudyError(f"{path}: {type(error).__name__}: {one_line(error)}") from error
     study = getattr(module, "STUDY", None)
     if not isinstance(study, Study):
         raise StudyError(f"{path} holds no STUDY = Study(...) of search_spaces.study")

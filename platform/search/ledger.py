@@ -24,7 +24,9 @@ from platform.search.proposals import Proposals
 from platform.search.samplers import DIRECTIONS
 from platform.search.trial_record import Entry, from_optuna, sealed, to_optuna, unsealed_place
 from trainables.utils.errors import UserError
+from trainables.utils.files import replacing
 from trainables.utils.hashing import read_sealed
+from trainables.utils.text import one_line
 
 FILE = "ledger.db"
 _UNREADABLE = (
@@ -76,18 +78,16 @@ class Ledger:
         path = plan.folder / FILE
         if path.exists():
             raise LedgerError(f"{path} exists already: --resume goes on with it")
-        beside = path.with_name(f".{FILE}")
-        beside.unlink(missing_ok=True)
-        storage = _storage(beside, new=True)
         digest = plan.digest()
-        for group in plan.groups:
-            study = optuna.create_study(
-                storage=storage, study_name=group.name, directions=DIRECTIONS[plan.search.goal]
-            )
-            study.set_user_attr("plan", digest)
-        storage.remove_session()
-        storage.engine.dispose()
-        beside.replace(path)
+        with replacing(path) as beside:
+            storage = _storage(beside, new=True)
+            for group in plan.groups:
+                study = optuna.create_study(
+                    storage=storage, study_name=group.name, directions=DIRECTIONS[plan.search.goal]
+                )
+                study.set_user_attr("plan", digest)
+            storage.remove_session()
+            storage.engine.dispose()
         return cls.open(plan)
 
     @classmethod
@@ -111,8 +111,7 @@ class Ledger:
                 raise LedgerError(f"{path} is another plan's ledger")
             return cls(plan, studies)
         except _UNREADABLE as error:
-            line = " ".join(str(error).split())[:160]
-            raise LedgerError(f"{path} is damaged or no ledger: {line}") from error
+            raise LedgerError(f"{path} is damaged or no ledger: {one_line(error, 160)}") from error
 
     def __reduce__(self) -> tuple[Callable[[Plan], Ledger], tuple[Plan]]:
         return Ledger.open, (self.plan,)

@@ -21,7 +21,7 @@ from trainables.config import TrialConfig, to_dict
 from trainables.utils.errors import UserError
 from trainables.utils.files import replacing, write_json
 from trainables.utils.hashing import SEAL, unseal
-from trainables.utils.text import close_names
+from trainables.utils.text import close_names, one_line
 
 if TYPE_CHECKING:
     from platform.plan.plan import Plan, PlannedTrial
@@ -256,7 +256,7 @@ def read_table(path: Path) -> pa.Table:
         table.validate(full=True)  # reading alone lets broken texts through
         return table
     except (pa.ArrowException, OSError) as error:
-        raise RecordError(f"{path} is damaged or truncated: {_first_line(error)}") from error
+        raise RecordError(f"{path} is damaged or truncated: {one_line(error)}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -268,11 +268,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text("utf-8"))
     except (ValueError, OSError) as error:
-        raise RecordError(f"{path} is damaged or truncated: {_first_line(error)}") from error
+        raise RecordError(f"{path} is damaged or truncated: {one_line(error)}") from error
     if not isinstance(values, dict):
         raise RecordError(f"{path} is damaged: it holds no object")
     return values
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

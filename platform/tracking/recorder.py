@@ -34,7 +34,7 @@ from platform.tracking.event_queue import Delivery, Event
 from platform.tracking.publish import Published
 from trainables.config import REFERENCES, to_dict
 from trainables.utils.errors import UserError
-from trainables.utils.files import write_json
+from trainables.utils.files import replacing, write_json
 from trainables.utils.hashing import read_sealed, seal
 from trainables.utils.object_store import is_address
 
@@ -416,10 +416,8 @@ def _make_database(path: Path) -> None:
     """MLflow's own file, whole or not at all: one that a kill left half made serves nobody."""
     if path.exists():
         return
-    beside = path.with_name(f".{path.name}.new")
-    beside.unlink(missing_ok=True)
-    _client(f"sqlite:///{beside}").search_experiments()
-    beside.replace(path)
+    with replacing(path) as beside:
+        _client(f"sqlite:///{beside}").search_experiments()
 
 
 def _is_final(error: Exception) -> bool:

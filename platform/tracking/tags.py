@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from platform.storage.replica import place
+from trainables.utils.text import one_line
 
 if TYPE_CHECKING:
     from platform.plan.plan import Plan, PlannedTrial
@@ -159,7 +160,7 @@ def without_password(text: str) -> str:
 
 def unusable(uri: str, error: Exception) -> str:
     """One line on a tracking store that fails; a password in an address is never shown."""
-    said = " ".join(f"MLflow at {uri} cannot be used ({type(error).__name__}: {error}".split())
+    said = one_line(f"MLflow at {uri} cannot be used ({type(error).__name__}: {error}", None)
     remedy = (
         "is the server running, and is --tracking-uri its address?"
         if uri.startswith("http")

@@ -33,6 +33,7 @@ from trainables.data.layouts import EXPECTED, guess_source, open_tree, paper_spl
 from trainables.data.splits import class_folders, problems
 from trainables.utils.errors import ConfigError, DataError, UserError
 from trainables.utils.object_store import is_address, working_copy
+from trainables.utils.text import one_line
 
 _TELL_EVERY_S = 5.0
 _NAMED = 10
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _write_manifest(dataset, options.manifest or storage / f"{source}.parquet")
     except (UserError, OSError) as error:
         for line in getattr(error, "problems", [str(error)]):
-            sys.stderr.write(f"error: {' '.join(line.split())}\n")
+            sys.stderr.write(f"error: {one_line(line, None)}\n")
         return 2
     sys.stdout.write("".join(f"{line}\n" for line in _report(dataset, source, config)))
     return 0

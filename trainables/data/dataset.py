@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from trainables.config import DataConfig
 from trainables.utils.errors import DataError
+from trainables.utils.files import write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -175,9 +176,7 @@ def save(
     if pixels is not None:
         np.save(folder / "pixels.npy", pixels)
     listed = [[each.path, each.reason] for each in refused]
-    (folder / "dataset.json").write_text(
-        json.dumps({"classes": list(classes), "refused": listed}, indent=2)
-    )
+    write_json(folder / "dataset.json", {"classes": list(classes), "refused": listed})
 
 
 def read(folder: Path, pixels: StoredImages | None = None) -> Dataset:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from trainables.utils.errors import DataError
+from trainables.utils.text import one_line
 
 # what Pillow's decoders raise at broken files; an OSError with a number is the system's instead,
 # such as a network drive's, and no property of the file
@@ -97,8 +98,7 @@ def _refusing(source: Path | bytes) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno:
             told = f"{source!s}: {error.strerror}; make it readable or remove it"
             raise DataError(told) from None
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UnusableError(f"corrupt or truncated ({reason})") from None
+        raise UnusableError(f"corrupt or truncated ({one_line(error)})") from None
 
 
 def centred(image: Image.Image, side: int) -> NDArray[np.uint8]:

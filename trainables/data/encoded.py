@@ -23,6 +23,7 @@ from trainables.data.decoding import (
 )
 from trainables.utils.errors import DataError
 from trainables.utils.rng import mix_seed
+from trainables.utils.text import one_line
 
 # a read takes a whole row group, and each costs a few hundred bytes of a shard's footer
 _GROUP, _SHARD = 4, 4096
@@ -98,9 +99,8 @@ class ParquetJpegs:
             table = self._open[shard].read_row_group(group, columns=[name], use_threads=False)
             return table.column(name)[place].as_py()
         except (OSError, pa.ArrowException, IndexError) as error:
-            reason = str(error).splitlines()[0]
             raise DataError(
-                f"{path}: {reason}; remove {self._folder}, and it is made anew"
+                f"{path}: {one_line(error)}; remove {self._folder}, and it is made anew"
             ) from None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from trainables.training.context import Context
 from trainables.training.loop import threads
 from trainables.utils.cache import build_once, code_version
 from trainables.utils.errors import NonFiniteError
+from trainables.utils.files import write_json
 from trainables.utils.rng import mix_seed
 
 
@@ -44,7 +44,7 @@ def extractor_folder(config: TrialConfig, dataset: Dataset, context: Context) ->
         with torch.inference_mode():
             guessed = network(dataset.images(rows))[1].argmax(dim=1)
         accuracy = float((guessed == dataset.labels(rows)).float().mean())
-        (folder / "extractor.json").write_text(json.dumps({"test_accuracy": accuracy}))
+        write_json(folder / "extractor.json", {"test_accuracy": accuracy})
 
     return build_once(context.cache, "extractor", material, build)
 

@@ -28,7 +28,7 @@ from trainables.evaluation.networks import ClipNetwork, InceptionNetwork, Places
 from trainables.models.checkpoints import load_network, read_state
 from trainables.utils.cache import file_hash
 from trainables.utils.errors import CheckpointError
-from trainables.utils.text import close_names
+from trainables.utils.text import close_names, one_line
 
 
 @dataclass(frozen=True)
@@ -295,4 +295,4 @@ def _quiet() -> Iterator[None]:
 
 def _line(error: Exception) -> str:
     """What went wrong, short and in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())!r:.200}"
+    return f"{type(error).__name__}: {one_line(error)!r}"

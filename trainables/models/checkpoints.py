@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from trainables.models.base import CompletionModel, PublishedForm
 from trainables.utils.errors import CheckpointError
+from trainables.utils.files import replacing
 
 # under which a training checkpoint holds its state-dict
 _KEYS = ("model", "state_dict")
@@ -28,9 +29,8 @@ _KEYS = ("model", "state_dict")
 def save_weights(model: nn.Module, path: Path) -> None:
     """Writes a model's state-dict, renamed into place so that a reader never sees half a file."""
     state = {name: each.detach().cpu().contiguous() for name, each in model.state_dict().items()}
-    temporary = path.with_name(path.name + ".part")
-    safetensors.torch.save_file(state, temporary)
-    temporary.replace(path)
+    with replacing(path) as beside:
+        safetensors.torch.save_file(state, beside)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

@@ -6,7 +6,6 @@ So is the model that never met the forget classes, of the method `retrained`.
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,6 +28,7 @@ from trainables.training.context import Context
 from trainables.training.loop import Recipe, Running, threads, train
 from trainables.utils.cache import build_once, code_version, file_hash
 from trainables.utils.errors import CheckpointError
+from trainables.utils.files import write_json
 from trainables.utils.rng import mix_seed
 
 _SCIENCE = (
@@ -141,7 +141,7 @@ def _build_pretrained(
     model = new_model(config).to(context.device)
     pretrain(model, config, dataset, on_step, without_forget=without_forget)
     save_weights(model, folder / "weights.safetensors")
-    (folder / "losses.json").write_text(json.dumps(losses))
+    write_json(folder / "losses.json", losses)
 
 
 def pretrain(

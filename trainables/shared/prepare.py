@@ -32,6 +32,7 @@ from trainables.shared.tokens import CachedTokens, kept_tokens
 from trainables.training.context import Context
 from trainables.training.loop import threads
 from trainables.utils.cache import build_once, code_version
+from trainables.utils.files import write_json
 
 _MEASURING = (
     "trainables.evaluation.evaluate",
@@ -201,7 +202,7 @@ def reference(
         model = load_base(config, base, context)
         metrics, original = measure_original(model, extractor, dataset, real, config)
         _write_arrays(folder / "original.npz", original)
-        (folder / "metrics.json").write_text(json.dumps(metrics))
+        write_json(folder / "metrics.json", metrics)
 
     folder = build_once(context.cache, "reference", compared, build)
     metrics = json.loads((folder / "metrics.json").read_text())

@@ -28,6 +28,7 @@ from trainables.utils.cache import build_once, code_version
 from trainables.utils.errors import CheckpointError
 from trainables.utils.hashing import content_key
 from trainables.utils.rng import RowGenerators, mix_seed
+from trainables.utils.text import one_line
 
 _AT_ONCE = 64  # images
 _MEASURED = 1024  # images that give the noise its mean and deviation
@@ -205,9 +206,8 @@ def _map(path: Path, count: int) -> NDArray[np.uint16]:
         if len(column) != count or tokens.dtype != np.uint16:
             raise ValueError(f"{len(column)} images of {count}")
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        told = str(error).partition("\n")[0]
         raise CheckpointError(
-            f"{path}: not the tokens that were kept ({told:.120}); remove {path.parent}, and it is "
-            "built anew"
+            f"{path}: not the tokens that were kept ({one_line(error, 120)}); remove "
+            f"{path.parent}, and it is built anew"
         ) from None
     return tokens.reshape(count, -1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ from torch import Tensor
 
 from trainables.config.names import SNAPSHOT
 from trainables.utils.errors import CheckpointError
+from trainables.utils.files import replacing
+from trainables.utils.text import one_line
 
 _HEADER = "trial"
 
@@ -48,12 +49,11 @@ def write_snapshot(folder: Path, snapshot: Snapshot, identity: Mapping[str, str]
     told = {"identity": dict(identity), "step": snapshot.step, "history": list(snapshot.history)}
     header = json.dumps(told, allow_nan=False)
     path = folder / SNAPSHOT
-    temporary = path.with_name(path.name + ".part")
     metadata = {_HEADER: header, "sha256": _digest(header, tensors)}
-    safetensors.torch.save_file(tensors, temporary, metadata=metadata)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    for half in folder.glob(f".{SNAPSHOT}.*.part"):  # of attempts that were killed as they wrote
+        half.unlink()
+    with replacing(path) as beside:
+        safetensors.torch.save_file(tensors, beside, metadata=metadata)
 
 
 def read_snapshot(folder: Path, identity: Mapping[str, str]) -> Snapshot | None:
@@ -65,7 +65,6 @@ def read_snapshot(folder: Path, identity: Mapping[str, str]) -> Snapshot | None:
     path = folder / SNAPSHOT
     if not path.is_file():
         return None
-    mend = f"; remove {path}, and the trial begins anew"
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -75,7 +74,10 @@ def read_snapshot(folder: Path, identity: Mapping[str, str]) -> Snapshot | None:
             raise ValueError("its content is not what was written")
         told: dict[str, Any] = json.loads(header)
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a whole snapshot ({error!s:.120}){mend}") from None
+        raise CheckpointError(
+            f"{path}: not a whole snapshot ({one_line(error, 120)}); "
+            f"remove {path}, and the trial begins anew"
+        ) from None
     if told["identity"] != dict(identity):
         return None
     return Snapshot(int(told["step"]), tensors, tuple(told["history"]))

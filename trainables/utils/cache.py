@@ -6,7 +6,6 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from filelock import FileLock
 
 from trainables.utils.errors import CheckpointError
+from trainables.utils.files import write_json
 from trainables.utils.hashing import content_key, read_sealed, seal
 from trainables.utils.object_store import Mirror, StorageError, patiently
 
@@ -65,7 +65,7 @@ def _make(folder: Path, material: Mapping[str, Any], build: Callable[[Path], Non
         built.mkdir()
         build(built)
         made = seal({"material": material, "files": _digests(built)})
-        (built / _MATERIAL).write_text(json.dumps(made, indent=2, sort_keys=True))
+        write_json(built / _MATERIAL, made)
     except BaseException:
         shutil.rmtree(built, ignore_errors=True)
         raise

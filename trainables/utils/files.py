@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the file cannot be written, such as on a full disk.
     """
-    # the dot hides it from those who list finished files, the suffix from those who copy them
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # the dot hides it from those who list finished files, the suffix from those who copy them;
+    # processes of two nodes that share the folder may have one number
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         yield beside
         flush(beside)
@@ -53,8 +55,8 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, "utf-8")
 
 
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes an object as a JSON file, whole.
+def write_json(path: Path, values: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Writes an object or a list as a JSON file, whole.
 
     Raises:
         OSError: as `replacing`.

@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainables.utils.errors import UserError
+from trainables.utils.files import replacing, write_text
+from trainables.utils.text import one_line
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo
@@ -116,10 +118,7 @@ class Mirror:
     def mark(self) -> None:
         """Lets `of` find this copy by its folder."""
         self.local.mkdir(parents=True, exist_ok=True)
-        path = self.local / _MARK
-        beside = path.with_name(f"{_MARK}.{os.getpid()}")
-        beside.write_text(self.address)
-        beside.replace(path)
+        write_text(self.local / _MARK, self.address)
 
     @classmethod
     def of(cls, folder: Path) -> Mirror | None:
@@ -380,8 +379,7 @@ class Mirror:
             if _same(file.stat(), there):
                 return
         file.parent.mkdir(parents=True, exist_ok=True)
-        beside = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-        try:
+        with replacing(file) as beside:
             with (
                 self.filesystem.open_input_stream(self._at(name)) as stream,
                 beside.open("wb") as target,
@@ -393,9 +391,6 @@ class Mirror:
             if file.suffix == ".db":
                 for ending in ("-journal", "-wal", "-shm"):
                     file.with_name(file.name + ending).unlink(missing_ok=True)
-            beside.replace(file)
-        finally:
-            beside.unlink(missing_ok=True)
 
     def _name(self, path: Path) -> str:
         name = path.absolute().relative_to(self.local).as_posix()
@@ -460,7 +455,7 @@ def patiently(mirror: Mirror, work: Callable[[Mirror], T], *, waits: bool = True
 
 def unreachable(address: str, error: Exception) -> StorageError:
     """That an address cannot be used, in a line with the remedy."""
-    line = " ".join(str(error).split())[:240]
+    line = one_line(error, 240)
     remedy = "it must be there, and this user may write to it"
     if address.startswith("s3:"):
         remedy = (
@@ -479,9 +474,8 @@ def _opened(address: str) -> tuple[Any, str]:
     except OSError as error:  # a bucket's region is asked for where the address does not say it
         raise unreachable(address, error) from error
     except (ValueError, NotImplementedError) as error:
-        line = " ".join(str(error).split())[:200]
         raise StorageError(
-            f"--storage {address} is no address that pyarrow knows: {line}"
+            f"--storage {address} is no address that pyarrow knows: {one_line(error)}"
         ) from None
     return filesystem, root.rstrip("/")
 

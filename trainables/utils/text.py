@@ -29,12 +29,12 @@ def close_names(name: str, known: list[str]) -> str:
     return f" (close: {', '.join(near[:3])})" if near else ""
 
 
-def one_line(error: BaseException | str, most: int = 200) -> str:
+def one_line(error: BaseException | str, most: int | None = 200) -> str:
     """Returns an error, or a text, on one line.
 
     Args:
-        error: the error; one without a text is told by its type's name.
-        most: characters that are kept, 1 or more.
+        error: the error, or the text; an error without a message is named by its type.
+        most: characters that are kept, 1 or more; None keeps all.
     """
     line = " ".join(str(error).split())[:most]
-    return line or type(error).__name__
+    return line or (type(error).__name__ if isinstance(error, BaseException) else "")
