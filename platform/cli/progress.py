@@ -120,41 +120,58 @@ class Progress:
         )
         self._refresh()
 
-    def pruned(self, trial: PlannedTrial, step: int) -> None:
+    def pruned(self, trial: PlannedTrial, metrics: Mapping[str, Any]) -> None:
         """A trial was stopped early.
 
         Args:
             trial: the trial.
-            step: of its last evaluation.
+            metrics: its last report, `step` in it.
         """
         self._ended(trial)
         self._done += 1
-        behind = f"stopped at step {step}, behind others of its variant"
+        behind = f"stopped at step {int(metrics['step'])}, behind others of its variant"
         self._line(f"{self._count()} {trial.name}: {behind}{self._left()}")
         self._refresh()
 
-    def failed(self, trial: PlannedTrial, cause: str) -> None:
+    def failed(self, trial: PlannedTrial, cause: str, message: str) -> None:
         """A trial failed.
 
         Args:
             trial: the trial.
-            cause: why, one line.
+            cause: a word or two, such as `non-finite`.
+            message: the error in a line.
         """
         self._ended(trial)
         self._failed += 1
-        self._line(f"{self._count()} {trial.name} failed: {cause}{self._left()}")
+        self._line(f"{self._count()} {trial.name} failed: {cause}: {message}{self._left()}")
         self._refresh()
 
-    def put_back(self, trial: PlannedTrial, cause: str) -> None:
+    def retried(
+        self, trial: PlannedTrial, cause: str, message: str, attempts: int, most: int
+    ) -> None:
+        """An attempt was lost, and the trial will run again.
+
+        Args:
+            trial: the trial.
+            cause: a word or two, such as `worker lost`.
+            message: the error in a line.
+            attempts: that have been lost so far.
+            most: of them that are made again.
+        """
+        again = f"tried again, {attempts} of at most {most} times"
+        self.put_back(trial, cause, f"{message}; {again}")
+
+    def put_back(self, trial: PlannedTrial, cause: str, message: str) -> None:
         """An attempt was lost, and the trial is outstanding again.
 
         Args:
             trial: the trial.
-            cause: why, and what follows, one line.
+            cause: a word or two, such as `disk`.
+            message: the error in a line.
         """
         self._ended(trial)
         self._waiting[trial.key] = self._trial_s(trial)
-        self._line(f"{self._count()} {trial.name} stopped: {cause}{self._left()}")
+        self._line(f"{self._count()} {trial.name} stopped: {cause}: {message}{self._left()}")
         self._refresh()
 
     def close(self) -> None:

@@ -171,14 +171,13 @@ def _catch_up(plan: Plan, ledger: Ledger, recorder: Recorder) -> int:
     count = 0
     for entry in ledger.entries():
         if entry.state == "finished" and entry.trial.key not in recorded:
-            folder = plan.trial_folder(entry.trial)
-            recorder.trial_finished(entry.trial, folder, dict(entry.result))
+            recorder.finished(entry.trial, dict(entry.result))
             count += 1
         if entry.state == "failed" and entry.trial.key not in failed:
-            recorder.trial_failed(entry.trial, entry.cause, entry.message)
+            recorder.failed(entry.trial, entry.cause, entry.message)
             count += 1
         if entry.state == "pruned" and entry.trial.key not in pruned:
-            recorder.trial_pruned(entry.trial, entry.result["metrics"])
+            recorder.pruned(entry.trial, entry.result["metrics"])
             count += 1
     return count
 
@@ -203,6 +202,7 @@ class _Session:
     def drive(self, *, debug: bool) -> int:
         """Runs what is outstanding; returns the exit status."""
         from platform.execution import tune
+        from platform.execution.scheduler import SweepRun
 
         plan, ledger = self.plan, self.ledger
         progress = Progress(
@@ -218,17 +218,19 @@ class _Session:
         reason = ""
         try:
             if ledger.outstanding():
-                outcome = tune.run(
-                    plan,
-                    ledger,
-                    self.recorder,
-                    progress,
-                    self.phases,
-                    self.limits,
-                    self.copy,
+                sweep = SweepRun(
+                    plan=plan,
+                    ledger=ledger,
+                    listeners=(self.recorder, progress),
+                    limits=self.limits,
+                    replica=self.copy,
+                    elapsed_s=self.phases.elapsed,
+                    begin_phase=self.phases.begin,
+                    tell_shared_work=progress.stage,
                     address=self.address,
                     debug=debug,
                 )
+                outcome = tune.run(sweep)
                 status = "interrupted" if outcome.interrupted else "finished"
                 reason = outcome.reason
             else:

@@ -1,11 +1,12 @@
-"""Which trial starts next, and what follows from how one ends. Knows no Ray."""
+"""Decides which trial starts next, and what follows from how one ends. Knows no Ray."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from platform.execution import heartbeat, reuse, trial_process
 from platform.execution.trial_process import Failure, Order
@@ -18,11 +19,64 @@ from trainables.utils.errors import UserError
 from trainables.utils.text import counted
 
 if TYPE_CHECKING:
-    from platform.cli.progress import Progress
-    from platform.cli.timing import Phases
     from platform.plan.plan import Plan, PlannedTrial
     from platform.search.ledger import Ledger
-    from platform.tracking.recorder import Recorder
+
+
+class TrialListener(Protocol):
+    """Is told what happens to the trials of a sweep, in the order in which it happens."""
+
+    def started(self, trial: PlannedTrial) -> None:
+        """A process began the trial, for the first time or again."""
+
+    def reported(self, trial: PlannedTrial, metrics: Mapping[str, Any]) -> None:
+        """The trial was evaluated; `metrics` holds the figures and their `step`."""
+
+    def finished(self, trial: PlannedTrial, result: Mapping[str, Any]) -> None:
+        """The trial finished; `result` is its `result.json`."""
+
+    def pruned(self, trial: PlannedTrial, metrics: Mapping[str, Any]) -> None:
+        """The trial was stopped early; `metrics` is its last report."""
+
+    def failed(self, trial: PlannedTrial, cause: str, message: str) -> None:
+        """The trial failed for good; `message` is the error in a line."""
+
+    def retried(
+        self, trial: PlannedTrial, cause: str, message: str, attempts: int, most: int
+    ) -> None:
+        """An attempt was lost, the trial will run again: `attempts` of `most` have been lost."""
+
+    def put_back(self, trial: PlannedTrial, cause: str, message: str) -> None:
+        """An attempt met a fault that every trial would meet; the trial stays outstanding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRun:
+    """Holds what one session of a sweep runs with.
+
+    Attributes:
+        plan: the sweep.
+        ledger: what is outstanding, and how each ended trial has ended.
+        listeners: are told what happens to the trials, each in turn.
+        limits: of this session.
+        replica: the sweep's files behind the address of its storage, where that has one.
+        elapsed_s: returns the seconds since the session began.
+        begin_phase: is told what the session spends its time on from now on.
+        tell_shared_work: is told (label, steps done, steps in total) of work that trials share.
+        address: of a cluster that this process has joined; None for a Ray of the sweep's own.
+        debug: lets Ray's own log through.
+    """
+
+    plan: Plan
+    ledger: Ledger
+    listeners: tuple[TrialListener, ...]
+    limits: Limits
+    replica: Copy
+    elapsed_s: Callable[[], float]
+    begin_phase: Callable[[str], None] = lambda label: None
+    tell_shared_work: Callable[[str, int, int], None] = lambda label, step, total: None
+    address: str | None = None
+    debug: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,87 +92,72 @@ class Outcome:
     reason: str = ""
 
 
-class Dispatch:
-    """A session's trials: which starts next, and what follows from how each ends.
+class Scheduler:
+    """Hands out a session's trials, and takes in how each ends.
 
     Args:
-        plan: the sweep.
-        ledger: what is outstanding, and how what ends has ended.
-        recorder: writes to MLflow.
-        progress: tells the user.
-        limits: of this session.
-        phases: of the session's time.
-        copy: of the sweep, where its storage has an address.
+        sweep: the session.
 
     Attributes:
+        plan: the sweep.
         running: the trials under way, by key.
         halted: keys of those that are being stopped early.
         reason: why this session starts no more trials, in a line; empty while it does.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        ledger: Ledger,
-        recorder: Recorder,
-        progress: Progress,
-        limits: Limits,
-        phases: Phases,
-        copy: Copy | None = None,
-    ) -> None:
-        self.plan = plan
-        self.ledger = ledger
-        self.recorder = recorder
-        self.progress = progress
-        self.limits = limits
-        self.phases = phases
-        self.copy = copy or Copy(plan)
-        self._address = storage_address(plan)
+    def __init__(self, sweep: SweepRun) -> None:
+        self.sweep = sweep
+        self.plan = sweep.plan
         self.running: dict[str, PlannedTrial] = {}
         self.halted: set[str] = set()
-        self.begun: set[str] = set()
-        self.lost: Counter[str] = Counter()
         self.reason = ""
+        self._ledger = sweep.ledger
+        self._replica = sweep.replica
+        self._address = storage_address(sweep.plan)
+        self._begun: set[str] = set()
+        self._lost: Counter[str] = Counter()
 
     def seconds_left(self) -> float | None:
         """Of the session's time budget; None without one."""
-        budget = self.limits.time_budget_s
-        return None if budget is None else max(0.1, budget - self.phases.elapsed())
+        budget = self.sweep.limits.time_budget_s
+        return None if budget is None else max(0.1, budget - self.sweep.elapsed_s())
 
     def outcome(self) -> Outcome:
         """How the session stands once nothing of it runs any more."""
         interrupted = bool(self.running)
-        self.ledger.interrupt()
+        self._ledger.interrupt()
         if self._time_is_up():
             self.reason = self.reason or "the time budget is spent"
         if self._trials_are_up():
-            self.reason = self.reason or f"{counted(len(self.begun), 'trial')} started (--trials)"
-        return Outcome(interrupted=interrupted or self.ledger.outstanding() > 0, reason=self.reason)
+            self.reason = self.reason or f"{counted(len(self._begun), 'trial')} started (--trials)"
+        return Outcome(
+            interrupted=interrupted or self._ledger.outstanding() > 0, reason=self.reason
+        )
 
     def _time_is_up(self) -> bool:
-        budget = self.limits.time_budget_s
-        return budget is not None and self.phases.elapsed() >= budget
+        budget = self.sweep.limits.time_budget_s
+        return budget is not None and self.sweep.elapsed_s() >= budget
 
     def _trials_are_up(self) -> bool:
-        return self.limits.trials is not None and len(self.begun) >= self.limits.trials
+        return self.sweep.limits.trials is not None and len(self._begun) >= self.sweep.limits.trials
 
     def next(self) -> PlannedTrial | None:
         """The next trial to start; None where nothing can start now, see `over`."""
         if self.over():
             return None
-        trial = self.ledger.next()
+        trial = self._ledger.next()
         if trial is not None:
             self.running[trial.key] = trial
-            self.begun.add(trial.key)
+            self._begun.add(trial.key)
         return trial
 
     def over(self) -> bool:
         """Whether this session starts no more trials."""
-        if self.copy.taken_over:
+        if self._replica.taken_over:
             self.reason = self.reason or TAKEN_OVER
         if self.reason or self._trials_are_up():
             return True
-        return not (self.ledger.ready() or self.ledger.waiting())
+        return not (self._ledger.ready() or self._ledger.waiting())
 
     def order(self, trial: PlannedTrial) -> Order:
         """What the trial's process is told."""
@@ -142,24 +181,24 @@ class Dispatch:
 
     def started(self, key: str) -> None:
         """A process began the trial."""
-        self.ledger.began(self.running[key])
-        self.recorder.trial_started(self.running[key])
-        self.progress.started(self.running[key])
+        self._ledger.began(self.running[key])
+        for listener in self.sweep.listeners:
+            listener.started(self.running[key])
 
     def reported(self, key: str, metrics: dict[str, float]) -> None:
         """An evaluation arrived."""
-        self.recorder.trial_reported(self.running[key], metrics)
-        self.progress.reported(self.running[key], metrics)
+        for listener in self.sweep.listeners:
+            listener.reported(self.running[key], metrics)
 
     def _pruned(self, key: str, metrics: dict[str, float]) -> None:
         """The trial was stopped early; its files stay, but for what it would go on from."""
         trial = self.running.pop(key)
         self.halted.discard(key)
         (self.plan.trial_folder(trial) / SNAPSHOT).unlink(missing_ok=True)
-        self.copy.forget_snapshot(trial)
-        self.ledger.prune(trial, metrics)
-        self.recorder.trial_pruned(trial, metrics)
-        self.progress.pruned(trial, int(metrics["step"]))
+        self._replica.forget_snapshot(trial)
+        self._ledger.prune(trial, metrics)
+        for listener in self.sweep.listeners:
+            listener.pruned(trial, metrics)
 
     def ended(
         self, key: str, failure: Failure | None, last: dict[str, float] | None = None
@@ -191,17 +230,17 @@ class Dispatch:
         if failure is not None:
             self._failed(trial, failure)
             return
-        if not self.ledger.finish(trial, result):
+        if not self._ledger.finish(trial, result):
             self._tell_failed(trial, "non-finite", "the objective is not a finite number")
             return
-        reuse.enter(self.plan, trial, self.copy)
-        self.recorder.trial_finished(trial, folder, result)
-        self.progress.finished(trial, result)
+        reuse.enter(self.plan, trial, self._replica)
+        for listener in self.sweep.listeners:
+            listener.finished(trial, result)
 
     def _missed(self, folder: Path) -> Failure | None:
         """Why a trial's files, which are whole there, could not be brought here."""
         try:
-            self.copy.take_trial(folder, waits=not self.reason)
+            self._replica.take_trial(folder, waits=not self.reason)
         except (UserError, OSError) as error:
             return trial_process.diagnose(error)
         return None
@@ -210,22 +249,22 @@ class Dispatch:
         """A failure that another attempt may mend leaves the trial outstanding."""
         if failure.cause in ("disk", "storage"):
             # every other trial would meet it too
-            self.ledger.put_back(trial)
+            self._ledger.put_back(trial)
             full = f"the disk is full ({failure.message}): free some room"
             self.reason = full if failure.cause == "disk" else failure.message
-            self.progress.put_back(trial, f"{failure.cause}: {failure.message}")
-        elif failure.cause in RETRIED and self.lost[trial.key] < self.limits.max_failures:
-            self.lost[trial.key] += 1
-            count = self.lost[trial.key]
-            self.ledger.put_back(trial)
-            self.begun.discard(trial.key)
-            self.recorder.trial_retried(trial, count, failure.cause)
-            again = f"tried again, {count} of at most {self.limits.max_failures} times"
-            self.progress.put_back(trial, f"{failure.cause}: {failure.message}; {again}")
+            for listener in self.sweep.listeners:
+                listener.put_back(trial, failure.cause, failure.message)
+        elif failure.cause in RETRIED and self._lost[trial.key] < self.sweep.limits.max_failures:
+            self._lost[trial.key] += 1
+            lost, most = self._lost[trial.key], self.sweep.limits.max_failures
+            self._ledger.put_back(trial)
+            self._begun.discard(trial.key)
+            for listener in self.sweep.listeners:
+                listener.retried(trial, failure.cause, failure.message, lost, most)
         else:
-            self.ledger.fail(trial, failure.cause, failure.message)
+            self._ledger.fail(trial, failure.cause, failure.message)
             self._tell_failed(trial, failure.cause, failure.message)
 
     def _tell_failed(self, trial: PlannedTrial, cause: str, message: str) -> None:
-        self.recorder.trial_failed(trial, cause, message)
-        self.progress.failed(trial, f"{cause}: {message}")
+        for listener in self.sweep.listeners:
+            listener.failed(trial, cause, message)

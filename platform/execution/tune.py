@@ -11,65 +11,37 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from platform.execution import cluster, shared_work, trial_process
-from platform.execution.scheduler import Dispatch, Outcome
+from platform.execution.scheduler import Outcome, Scheduler, SweepRun
 from platform.execution.trial_process import Failure, Order
 from platform.plan import resources
 
 if TYPE_CHECKING:
-    from platform.cli.progress import Progress
-    from platform.cli.timing import Phases
-    from platform.plan.limits import Limits
     from platform.plan.plan import Plan
-    from platform.search.ledger import Ledger
-    from platform.storage.replica import Copy
-    from platform.tracking.recorder import Recorder
 
 _LOOK_S = 5.0
 # of trials that fail they print Ray's own traceback, where the progress has a line
 _TELLING_OF_TRIALS = ("ray.tune.execution.tune_controller", "ray.tune.tune")
 
 
-def run(
-    plan: Plan,
-    ledger: Ledger,
-    recorder: Recorder,
-    progress: Progress,
-    phases: Phases,
-    limits: Limits,
-    copy: Copy,
-    *,
-    address: str | None = None,
-    debug: bool = False,
-) -> Outcome:
-    """Runs every trial that the ledger has outstanding, and records each as it ends.
-
-    Args:
-        plan: the sweep.
-        ledger: what is outstanding, and how what ends has ended.
-        recorder: writes to MLflow.
-        progress: tells the user.
-        phases: of the session's time.
-        limits: of this session.
-        copy: of the sweep, where its storage has an address.
-        address: of a cluster that this process has joined; None for a Ray of its own.
-        debug: lets Ray's own log through.
+def run(sweep: SweepRun) -> Outcome:
+    """Runs every trial that a sweep has outstanding, and takes in each as it ends.
 
     Raises:
         UserError: shared work that cannot be built from what the user gave.
     """
+    plan = sweep.plan
     have = resources.available()
-    local = cluster.local(have.cpus, have.gpus, debug=debug)
-    with cluster.joined() if address else local:
-        if address:
+    local = cluster.local(have.cpus, have.gpus, debug=sweep.debug)
+    with cluster.joined() if sweep.address else local:
+        if sweep.address:
             cluster.check_storage(plan.storage.absolute())
-        phases.begin("of work that trials share")
-        shared_work.build(plan, progress.stage)
-        phases.begin("of trials")
-        if not debug:
+        sweep.begin_phase("of work that trials share")
+        shared_work.build(plan, sweep.tell_shared_work)
+        sweep.begin_phase("of trials")
+        if not sweep.debug:
             for name in _TELLING_OF_TRIALS:
                 logging.getLogger(name).setLevel(logging.CRITICAL)
-        dispatch = Dispatch(plan, ledger, recorder, progress, limits, phases, copy)
-        return _fit(dispatch, _of_cluster(plan) if address else _of_machine(plan))
+        return _fit(Scheduler(sweep), _of_cluster(plan) if sweep.address else _of_machine(plan))
 
 
 def _of_machine(plan: Plan) -> Callable[[], int]:
@@ -95,7 +67,7 @@ def _of_cluster(plan: Plan) -> Callable[[], int]:
     return room
 
 
-def _fit(run: Dispatch, room: Callable[[], int]) -> Outcome:
+def _fit(run: Scheduler, room: Callable[[], int]) -> Outcome:
     """One Tune experiment over what is outstanding, until that is nothing or a signal arrives."""
     from ray import tune
 
@@ -126,11 +98,11 @@ def _fit(run: Dispatch, room: Callable[[], int]) -> Outcome:
     # the ledger and the trials' folders hold all that counts; nothing is ever resumed from this
     for name in ("tune", "train"):
         shutil.rmtree(run.plan.folder / name, ignore_errors=True)
-    run.copy.forget_trainers()
+    run.sweep.replica.forget_trainers()
     return run.outcome()
 
 
-def _resources(run: Dispatch) -> Any:
+def _resources(run: Scheduler) -> Any:
     from ray import tune
 
     if resources.uses_trainer(run.plan.launch):
@@ -142,7 +114,7 @@ def _trial_name(trial: Any) -> str:
     return f"{trial.config['name']}-{trial.trial_id}"
 
 
-def _searcher(run: Dispatch, room: Callable[[], int]) -> Any:
+def _searcher(run: Scheduler, room: Callable[[], int]) -> Any:
     """A Tune searcher that hands out what the ledger has outstanding, where there is room."""
     from ray.tune.search import Searcher
 
@@ -173,7 +145,7 @@ def _searcher(run: Dispatch, room: Callable[[], int]) -> Any:
     return LedgerSearcher()
 
 
-def _scheduler(run: Dispatch) -> Any:
+def _scheduler(run: Scheduler) -> Any:
     """Stops search trials that lie behind those of their own group; None where all run whole."""
     if not run.plan.search.asha:
         return None
@@ -224,7 +196,7 @@ def _scheduler(run: Dispatch) -> Any:
     return Halving()
 
 
-def _callback(run: Dispatch) -> Any:
+def _callback(run: Scheduler) -> Any:
     """Tells the ledger, the record and the progress of what Tune sees."""
     from ray import tune
 

@@ -150,30 +150,30 @@ class Recorder:
         """Keys of the trials that an earlier session of this sweep stopped early."""
         return {key for key, run in self._former.items() if "pruned" in run.data.tags}
 
-    def trial_started(self, trial: PlannedTrial) -> None:
+    def started(self, trial: PlannedTrial) -> None:
         """Opens the trial's run, or takes up the one that an earlier attempt left."""
         self._emit("started", trial)
 
-    def trial_reported(self, trial: PlannedTrial, metrics: Mapping[str, Any]) -> None:
+    def reported(self, trial: PlannedTrial, metrics: Mapping[str, Any]) -> None:
         """Records one report: every number named with a "/", at the report's `step`."""
         points = [(int(metrics.get("step", 0)), record.numbers(metrics))]
         self._emit("reported", trial, points=points)
 
-    def trial_finished(self, trial: PlannedTrial, folder: Path, result: Mapping[str, Any]) -> None:
+    def finished(self, trial: PlannedTrial, result: Mapping[str, Any]) -> None:
         """Records what is still missing of a finished trial, its files among it.
 
         Args:
             trial: the trial.
-            folder: its folder.
             result: its `result.json`.
         """
+        folder = self._plan.trial_folder(trial)
         steps = trial.config.unlearn.steps
         names = {**result.get("extractors", {}), "data_hash": result.get("data_hash", "")}
         tags = {name: str(value) for name, value in names.items()}
         points = record.final_points(folder, result, steps)
         self._emit("finished", trial, points=points, tags=tags, folder=str(folder))
 
-    def trial_failed(self, trial: PlannedTrial, cause: str, message: str) -> None:
+    def failed(self, trial: PlannedTrial, cause: str, message: str) -> None:
         """Ends the trial's run as FAILED.
 
         Args:
@@ -184,21 +184,28 @@ class Recorder:
         tags = {"failure": cause, "mlflow.note.content": f"**{cause}**: {message[:2000]}"}
         self._emit("failed", trial, tags=tags)
 
-    def trial_pruned(self, trial: PlannedTrial, metrics: Mapping[str, Any]) -> None:
+    def pruned(self, trial: PlannedTrial, metrics: Mapping[str, Any]) -> None:
         """Ends the run of a trial that was stopped early, with its last report."""
         step = int(metrics["step"])
         points = [(step, record.numbers(metrics))]
         self._emit("pruned", trial, points=points, tags={"pruned": f"at step {step}"})
 
-    def trial_retried(self, trial: PlannedTrial, attempts: int, cause: str) -> None:
+    def retried(
+        self, trial: PlannedTrial, cause: str, message: str, attempts: int, most: int
+    ) -> None:
         """Says on the trial's run, which goes on, that an attempt was lost.
 
         Args:
             trial: the trial.
-            attempts: that have failed so far.
             cause: of the last failure.
+            message: the error in a line; the record leaves it out.
+            attempts: that have failed so far.
+            most: of them that are made again; the record leaves it out.
         """
         self._emit("retried", trial, tags={"failed_attempts": str(attempts), "last_failure": cause})
+
+    def put_back(self, trial: PlannedTrial, cause: str, message: str) -> None:
+        """Records nothing: the trial is outstanding, and its run goes on with it."""
 
     def settle(self, patience_s: float = _PATIENCE_S) -> bool:
         """Waits until MLflow has taken everything, or fails for some seconds; whether it has."""

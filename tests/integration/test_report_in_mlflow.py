@@ -48,9 +48,9 @@ def recorded(storage: Path, database: Path, tracking_uri: str | None = None) -> 
     recorder = Recorder(plan, tracking_uri)
     for trial in plan.trials:
         folder = plan.trial_folder(trial)
-        recorder.trial_started(trial)
+        recorder.started(trial)
         if folder.is_dir():
-            recorder.trial_finished(trial, folder, result_of(trial))
+            recorder.finished(trial, result_of(trial))
     recorder.close("failed")
     assert recorder.missed == []
     return plan

@@ -54,12 +54,12 @@ def report(step):
 
 
 def run_trial(recorder, plan, trial, steps=(40, 120)):
-    recorder.trial_started(trial)
+    recorder.started(trial)
     for step in steps:
-        recorder.trial_reported(trial, report(step))
+        recorder.reported(trial, report(step))
     folder = plan.folder / "trials" / trial.name
     result = result_of(trial) if folder.exists() else leave_files(folder, trial)
-    recorder.trial_finished(trial, folder, result)
+    recorder.finished(trial, result)
 
 
 class Found:
@@ -178,8 +178,8 @@ def test_a_trial_has_params_metrics_by_step_and_its_files(plan):
 def test_a_failed_trial_says_why_and_a_retry_mends_it(plan):
     recorder = Recorder(plan)
     trial = plan.trials[1]
-    recorder.trial_started(trial)
-    recorder.trial_failed(trial, "non-finite", "the loss became NaN at step 17")
+    recorder.started(trial)
+    recorder.failed(trial, "non-finite", "the loss became NaN at step 17")
     run = found_by(recorder).children[trial.key]
     assert run.info.status == "FAILED"
     assert run.data.tags["failure"] == "non-finite"
@@ -195,8 +195,8 @@ def test_a_resumed_sweep_goes_on_with_its_runs(plan):
     killed = Recorder(plan)
     done, under_way, outstanding = plan.trials[:3]
     run_trial(killed, plan, done)
-    killed.trial_started(under_way)
-    killed.trial_reported(under_way, report(40))
+    killed.started(under_way)
+    killed.reported(under_way, report(40))
     assert killed.settle()
     del killed  # as a kill would: the runs stay RUNNING
 
@@ -216,7 +216,7 @@ def test_a_resumed_sweep_goes_on_with_its_runs(plan):
 
 def test_an_interrupted_sweep_leaves_nothing_running(plan):
     recorder = Recorder(plan)
-    recorder.trial_started(plan.trials[0])
+    recorder.started(plan.trials[0])
     run_trial(recorder, plan, plan.trials[1])
     recorder.close("interrupted")
     found = found_by(recorder)
@@ -229,7 +229,7 @@ def test_a_finished_trial_whose_reports_were_never_recorded_is_whole(plan):
     trial = plan.trials[3]
     result = leave_files(plan.folder / "trials" / trial.name, trial)
     recorder = Recorder(plan)
-    recorder.trial_finished(trial, plan.folder / "trials" / trial.name, result)
+    recorder.finished(trial, result)
     found = found_by(recorder)
     steps = [step for step, _ in found.points(found.children[trial.key], "forget/fid")]
     assert steps == [40, 120]
@@ -249,7 +249,7 @@ def test_a_name_used_again_after_its_folder_went_is_another_sweep(plan):
 def test_more_metrics_than_a_batch_holds(plan):
     recorder = Recorder(plan)
     trial = plan.trials[1]
-    recorder.trial_reported(trial, {"step": 1, **{f"retain/m{i}": float(i) for i in range(2300)}})
+    recorder.reported(trial, {"step": 1, **{f"retain/m{i}": float(i) for i in range(2300)}})
     assert recorder.missed == []
     assert len(found_by(recorder).children[trial.key].data.metrics) == 2300
 
@@ -262,7 +262,7 @@ def test_many_trials_are_all_found_again(plan):
         return page(experiments, wanted, max_results=2, page_token=page_token)
 
     for trial in plan.trials:
-        recorder.trial_started(trial)
+        recorder.started(trial)
     assert recorder.settle()
     recorder._client.search_runs = short_pages
     assert set(recorder._runs_by_key()) == {trial.key for trial in plan.trials}
@@ -271,12 +271,12 @@ def test_many_trials_are_all_found_again(plan):
 def test_an_outage_is_one_line_and_what_it_missed_is_recorded_when_it_is_over(plan, caplog):
     recorder = Recorder(plan)
     trial = plan.trials[1]
-    recorder.trial_started(trial)
+    recorder.started(trial)
     assert recorder.settle()
     client = recorder._client
     recorder._client = None  # every call fails
     with caplog.at_level(logging.WARNING):
-        recorder.trial_reported(trial, report(40))
+        recorder.reported(trial, report(40))
         run_trial(recorder, plan, trial, steps=(120,))
         run_trial(recorder, plan, plan.trials[2])
         assert not recorder.settle(patience_s=1.0)
@@ -308,10 +308,10 @@ def test_an_event_twice_changes_nothing(plan):
 def test_what_is_never_taken_is_laid_aside_and_the_rest_goes_on(plan):
     recorder = Recorder(plan)
     gone, kept = plan.trials[1:3]
-    recorder.trial_started(gone)
+    recorder.started(gone)
     assert recorder.settle()
     recorder._client.delete_run(recorder._opened[gone.key])
-    recorder.trial_reported(gone, report(40))
+    recorder.reported(gone, report(40))
     run_trial(recorder, plan, kept)
     recorder.close("finished")
     assert [event["event"] for event in recorder.missed] == ["reported"]
@@ -367,7 +367,7 @@ def test_recording_prints_nothing(plan, tmp_path):
         "from pathlib import Path; from tests.helpers.recorded import plan_of;"
         "from platform.tracking.recorder import Recorder;"
         f"plan = plan_of(Path({str(tmp_path / 'fresh')!r})); recorder = Recorder(plan);"
-        "recorder.trial_started(plan.trials[0]); recorder.close('interrupted')"
+        "recorder.started(plan.trials[0]); recorder.close('interrupted')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -391,9 +391,9 @@ def test_a_server_gets_the_same_record(server, tmp_path):
     recorder = Recorder(plan, server)
     done, failed, under_way = plan.trials[:3]
     run_trial(recorder, plan, done)
-    recorder.trial_started(failed)
-    recorder.trial_failed(failed, "crash", "lost")
-    recorder.trial_started(under_way)
+    recorder.started(failed)
+    recorder.failed(failed, "crash", "lost")
+    recorder.started(under_way)
     assert recorder.settle()
     resumed = Recorder(plan, server)
     run_trial(resumed, plan, under_way)

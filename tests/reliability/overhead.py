@@ -22,12 +22,13 @@ from platform.cli.progress import Progress
 from platform.cli.timing import Phases
 from platform.execution import cluster
 from platform.execution import tune as runner
-from platform.execution.scheduler import Dispatch
+from platform.execution.scheduler import Scheduler, SweepRun
 from platform.plan import estimate, resources
 from platform.plan.build import make_plan
 from platform.plan.limits import Limits
 from platform.plan.plan import Plan, PlannedTrial, write_plan
 from platform.search.ledger import Ledger
+from platform.storage.replica import Copy
 from platform.storage.results import result_row, write_environment, write_results
 from platform.tracking.recorder import Recorder
 from search_spaces.quickstart import STUDY
@@ -124,10 +125,10 @@ def _record(figures: Figures, plan: Plan) -> float:
     while (trial := ledger.next()) is not None:
         result = _leave(plan, trial)
         began = time.perf_counter()
-        recorder.trial_started(trial)
+        recorder.started(trial)
         for report in _history(result):
-            recorder.trial_reported(trial, report)
-        recorder.trial_finished(trial, plan.trial_folder(trial), result)
+            recorder.reported(trial, report)
+        recorder.finished(trial, result)
         assert recorder.settle()
         seconds.append(time.perf_counter() - began)
         ledger.finish(trial, result)
@@ -144,37 +145,38 @@ def _record(figures: Figures, plan: Plan) -> float:
 
 def _together(figures: Figures, plan: Plan) -> float:
     """What the runner does as trials come and go, and the end of the sweep."""
-    run = _run(plan)
+    sweep, recorder = _opened(plan)
     for trial in plan.trials:
         _leave(plan, trial)
     began = time.perf_counter()
-    seconds = _drive(run)
-    rest = _close(run)
+    seconds = _drive(sweep)
+    rest = _close(sweep, recorder)
     figures.tell(
         f"  {_course(seconds)}, without waiting for MLflow; it had all {rest:.2f} s after the last"
     )
-    assert run.ledger.outstanding() == 0
+    assert sweep.ledger.outstanding() == 0
     return (time.perf_counter() - began) / plan.total
 
 
 def driven(plan: Plan) -> None:
     """A sweep of trials that do nothing, from its start to its end, without Ray."""
-    run = _run(plan)
-    _drive(run)
-    _close(run)
+    sweep, recorder = _opened(plan)
+    _drive(sweep)
+    _close(sweep, recorder)
 
 
-def _drive(run: Dispatch) -> list[float]:
-    """Hands every trial out and takes its end in; seconds of each."""
+def _drive(sweep: SweepRun) -> list[float]:
+    """Hands every trial out and takes its end in; returns the seconds of each."""
+    scheduler = Scheduler(sweep)
     seconds = []
-    while (trial := run.next()) is not None:
-        result = _leave(run.plan, trial)
+    while (trial := scheduler.next()) is not None:
+        result = _leave(sweep.plan, trial)
         since = time.perf_counter()
-        run.order(trial)
-        run.started(trial.key)
+        scheduler.order(trial)
+        scheduler.started(trial.key)
         for report in _history(result):
-            run.reported(trial.key, report)
-        run.ended(trial.key, None)
+            scheduler.reported(trial.key, report)
+        scheduler.ended(trial.key, None)
         seconds.append(time.perf_counter() - since)
     return seconds
 
@@ -185,14 +187,16 @@ def _by_ray(figures: Figures, plan: Plan) -> float:
     runner._trial = _nothing
     try:
         with cluster.local(have.cpus, 0):
-            run = _run(plan)
+            sweep, recorder = _opened(plan)
             began = time.perf_counter()
-            outcome = runner._fit(run, lambda: resources.concurrency(plan))
+            outcome = runner._fit(Scheduler(sweep), lambda: resources.concurrency(plan))
             seconds = time.perf_counter() - began
     finally:
         runner._trial = usual
     assert not outcome.interrupted
-    figures.tell(f"  {seconds:.1f} s; MLflow had all {_close(run):.1f} s after the last")
+    figures.tell(
+        f"  {seconds:.1f} s; MLflow had all {_close(sweep, recorder):.1f} s after the last"
+    )
     return seconds / plan.total
 
 
@@ -213,7 +217,7 @@ class _Terminal(io.StringIO):
         return True
 
 
-def _run(plan: Plan) -> Dispatch:
+def _opened(plan: Plan) -> tuple[SweepRun, Recorder]:
     ledger, recorder = Ledger.create(plan), Recorder(plan)
     progress = Progress(
         plan,
@@ -222,19 +226,27 @@ def _run(plan: Plan) -> Dispatch:
         trial_s=lambda trial: estimate.trial_seconds(trial.config, plan),
         total=ledger.total,
     )
-    return Dispatch(plan, ledger, recorder, progress, Limits(), Phases("all"))
+    sweep = SweepRun(
+        plan=plan,
+        ledger=ledger,
+        listeners=(recorder, progress),
+        limits=Limits(),
+        replica=Copy(plan),
+        elapsed_s=Phases("all").elapsed,
+    )
+    return sweep, recorder
 
 
-def _close(run: Dispatch) -> float:
-    """Ends the sweep; its seconds."""
+def _close(sweep: SweepRun, recorder: Recorder) -> float:
+    """Ends the sweep; returns the seconds that it takes."""
     began = time.perf_counter()
     rows = [
-        result_row(run.plan, entry.trial, entry.state, entry.result)
-        for entry in run.ledger.entries()
+        result_row(sweep.plan, entry.trial, entry.state, entry.result)
+        for entry in sweep.ledger.entries()
     ]
-    write_results(run.plan.folder, rows)
-    run.recorder.close("finished")
-    assert not run.recorder.missed
+    write_results(sweep.plan.folder, rows)
+    recorder.close("finished")
+    assert not recorder.missed
     return time.perf_counter() - began
 
 

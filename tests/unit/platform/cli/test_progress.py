@@ -70,7 +70,7 @@ def test_a_file_gets_a_line_a_trial_and_nothing_else(plan: Plan, clock: Clock) -
     clock.now += 3
     progress.finished(original, result_of(1.0, -math.log(1.1)))
     progress.started(ours)
-    progress.failed(ours, "non-finite: val/objective is nan")
+    progress.failed(ours, "non-finite", "val/objective is nan")
     progress.started(first)
     clock.now += 65
     progress.finished(first, result_of(2.5, 0.0))
@@ -134,7 +134,7 @@ def test_time_left_follows_the_trials_so_far(plan: Plan, clock: Clock) -> None:
     progress.finished(second, result_of(2.0))
     progress.started(third)
     assert progress.seconds_left() == (1 + 1 / 2) * 6 / 2
-    progress.failed(third, "lost")
+    progress.failed(third, "crash", "lost")
     assert progress.seconds_left() == 1 * 6 / 2
 
 

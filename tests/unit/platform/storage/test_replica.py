@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from platform.cli.summary import resume_command
-from platform.cli.timing import Phases
-from platform.execution.scheduler import Dispatch
+from platform.execution.scheduler import Scheduler, SweepRun
 from platform.plan.build import make_plan
 from platform.plan.limits import Limits
 from platform.plan.plan import Plan, write_plan
@@ -199,7 +198,16 @@ def test_a_trial_that_cannot_be_brought_here_stays_outstanding(
             return lambda *given, **how: told.append(name)
 
     quiet: Any = Quiet()
-    run = Dispatch(plan, ledger, quiet, quiet, Limits(), Phases("all"))
+    run = Scheduler(
+        SweepRun(
+            plan=plan,
+            ledger=ledger,
+            listeners=(quiet,),
+            limits=Limits(),
+            replica=Copy(plan),
+            elapsed_s=lambda: 0.0,
+        )
+    )
     trial = run.next()
     assert trial is not None
     folder = plan.trial_folder(trial)
