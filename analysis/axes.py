@@ -17,7 +17,7 @@ from analysis.tables_io import Column, Table
 from analysis.trial_configs import SEEDS
 
 _ENUMERATED = ("default", "grid", "point")
-_NOT_A_FIELD = {*SEEDS, "method", "variant", "model"}
+_NOT_A_FIELD = {*SEEDS, "method", "formulation", "model"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ def _families(
         own = {trial.point for trial in entrant.trials if trial.row["kind"] in _ENUMERATED}
         for trial in entrant.trials:
             if trial.point in own:  # with the seeds that it was repeated under
-                key = (trial.row["method"], trial.row["variant"])
+                key = (trial.row["method"], trial.row["formulation"])
                 found.setdefault(key, []).append((entrant, trial))
     for pairs in found.values():
         pairs.sort(key=lambda pair: pair[1].row["kind"] != "default")

@@ -173,7 +173,7 @@ class Contest:
         usual = [
             each
             for each in own
-            if (each.row["retain_source"], each.row["variant"]) == ("real", "paper")
+            if (each.row["retain_source"], each.row["formulation"]) == ("real", "paper")
         ]
         return next(iter([*usual, *own]), None)
 

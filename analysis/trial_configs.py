@@ -55,7 +55,7 @@ class Configs:
         own = {
             "model": row["model"],
             "method": row["method"],
-            "variant": row["variant"],
+            "formulation": row["formulation"],
             "retain_source": row["retain_source"],
             "forget_alpha": row["forget_alpha"],
             "unlearn.lr": row["lr"],

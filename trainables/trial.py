@@ -151,7 +151,7 @@ def _recipe(config: TrialConfig, prepared: Prepared) -> Recipe:
         tasks=(config.train_task,),
         seed=config.seed,
         alpha=config.forget_alpha,
-        variant=config.variant,
+        formulation=config.formulation,
         accumulate=config.unlearn.accumulate,
         noise_bank=prepared.noise,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trainables.config import TaskConfig, Variant
+from trainables.config import Formulation, TaskConfig
 from trainables.models.base import (
     CompletionModel,
     Inputs,
@@ -76,13 +76,18 @@ class Conv(CompletionModel):
             drawn["noise_images"] = noise_images(images, noise, source, world)
         return drawn
 
-    def with_noise_images(self, inputs: Inputs, forget: Tensor, variant: Variant) -> Inputs:
+    def with_noise_images(self, inputs: Inputs, forget: Tensor, formulation: Formulation) -> Inputs:
         """Forget rows see their noise image."""
         rows = forget.view(-1, 1, 1, 1)
         return {**inputs, "images": torch.where(rows, inputs["noise_images"], inputs["images"])}
 
     def with_noise_labels(
-        self, inputs: Inputs, forget: Tensor, source: RandomSource, world: World, variant: Variant
+        self,
+        inputs: Inputs,
+        forget: Tensor,
+        source: RandomSource,
+        world: World,
+        formulation: Formulation,
     ) -> Inputs:
         """Forget rows' targets are Gaussian pixels with the batch's mean and deviation."""
         target = self._patches(inputs["images"])

@@ -20,7 +20,7 @@ from trainables.utils.errors import ConfigError
 from trainables.utils.hashing import content_key
 
 # these make a variant's label; whatever else is enumerated makes only a trial's name
-_LABEL_FIELDS = ("model", "method", "retain_source", "variant")
+_LABEL_FIELDS = ("model", "method", "retain_source", "formulation")
 _LONGEST_NAME = 60
 
 Problems = list[str]
@@ -194,7 +194,7 @@ def _variants(study: Study, methods: Iterable[str]) -> list[Mapping[str, Any]]:
 def _label(config: TrialConfig) -> str:
     seen = config.canonical()
     source = "" if seen.retain_source == "real" else f"_{seen.retain_source.replace(':', 'to')}"
-    return seen.method + source + ("" if seen.variant == "paper" else f"_{seen.variant}")
+    return seen.method + source + ("" if seen.formulation == "paper" else f"_{seen.formulation}")
 
 
 def _suffix(unusual: Mapping[str, Any], fields: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from search_spaces.study import SearchConfig
 from trainables.config import FamilyName, ModelName
-from trainables.config.overrides import field_types, parse_text, parse_value
+from trainables.config.overrides import field_hint, field_types, parse_text, parse_value
 from trainables.utils.errors import ConfigError
 from trainables.utils.text import close_names
 
@@ -97,8 +97,8 @@ def _take_scoped(settings: Settings, name: str, text: str) -> list[str]:
 
 
 def _unknown(field_name: str, name: str) -> str:
-    close = close_names(field_name, known_fields())
-    return f"unknown field {name!r}{close or '; --fields lists them'}"
+    hint = field_hint(field_name, known_fields())
+    return f"unknown field {name!r}{hint or '; --fields lists them'}"
 
 
 def known_fields() -> list[str]:

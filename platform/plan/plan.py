@@ -218,7 +218,9 @@ class Plan:
                 trials=tuple(_trial(trial) for trial in values["trials"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
-            raise PlanError(f"not a plan of this version: {_line(error)}") from error
+            raise PlanError(
+                f"planned by another version of this program, or altered: {_line(error)}"
+            ) from error
 
     def digest(self) -> str:
         """Twelve hexadecimal digits; equal where a resumed sweep may go on with the other plan."""
@@ -251,10 +253,7 @@ def _trial(values: Mapping[str, Any]) -> PlannedTrial:
     _typed(values, {"number": int, "params": dict})
     trial = PlannedTrial(**{**values, "config": from_dict(values["config"])})
     if trial.key != trial.config.key():
-        raise ValueError(
-            f"the key of trial {trial.name} is not its configuration's: it was planned by another "
-            "version (environment.json names the commit), or altered"
-        )
+        raise ValueError(f"the key of trial {trial.name} is not its configuration's")
     return trial
 
 
@@ -293,7 +292,7 @@ def read_plan(folder: Path) -> Plan:
     try:
         return Plan.from_dict({**values, "storage": str(folder.parent), "name": folder.name})
     except PlanError as error:
-        raise PlanError(f"{path} is {error}") from error
+        raise PlanError(f"{path} was {error}; environment.json names the commit") from error
 
 
 def difference(old: Plan, new: Plan) -> list[str]:

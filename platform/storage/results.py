@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from platform.storage.environment import environment
 from trainables.config import TrialConfig, to_dict
+from trainables.config.names import RENAMED_FIELDS
 from trainables.utils.errors import UserError
 from trainables.utils.files import replacing, write_json
 from trainables.utils.hashing import SEAL, unseal
@@ -35,7 +36,7 @@ _TEXT = (
     "study",
     "model",
     "method",
-    "variant",
+    "formulation",
     "retain_source",
     "test_task",
     "kind",
@@ -98,7 +99,7 @@ def result_row(
         "study": plan.study,
         "model": config.model,
         "method": config.method,
-        "variant": config.variant,
+        "formulation": config.formulation,
         "retain_source": config.retain_source,
         "test_task": config.test_task.name,
         "kind": trial.kind,
@@ -211,7 +212,7 @@ def read_sweep(storage: Path, name: str) -> Sweep:
             f"sweep {name!r} has no results yet: {results_path} is written when it ends or stops; "
             f"python -m platform.sweep --name {name} --storage {storage} --resume goes on with it"
         )
-    table = read_table(results_path)
+    table = _under_new_names(read_table(results_path))
     missing = sorted(set(COLUMNS) - set(_LATER) - set(table.column_names))
     if missing:
         raise RecordError(f"{results_path} is no table of results: it lacks {', '.join(missing)}")
@@ -229,12 +230,34 @@ def read_sweep(storage: Path, name: str) -> Sweep:
 
 
 def _read_plan(path: Path) -> dict[str, Any]:
-    """A plan of this version, or of one that did not seal it yet."""
+    """Returns a plan of any version; the earliest ones are not sealed."""
     values = read_json(path)
     try:
-        return unseal(values) if SEAL in values else values
+        plan: dict[str, Any] = _renamed(unseal(values) if SEAL in values else values)
     except ValueError as error:
         raise RecordError(f"{path} is damaged: {error}") from None
+    return plan
+
+
+def _under_new_names(table: pa.Table) -> pa.Table:
+    """Returns results that an earlier version wrote with the fields' names of this one."""
+    if not RENAMED_FIELDS.keys() & set(table.column_names):
+        return table
+    table = table.rename_columns([RENAMED_FIELDS.get(name, name) for name in table.column_names])
+    for column in {"config", "params"} & set(table.column_names):
+        texts = [
+            text and json.dumps(_renamed(json.loads(text))) for text in table[column].to_pylist()
+        ]
+        index = table.column_names.index(column)
+        table = table.set_column(index, column, pa.array(texts, pa.string()))
+    return table
+
+
+def _renamed(values: Any) -> Any:
+    """Returns plain values with every renamed field, at any depth, under its new name."""
+    if isinstance(values, Mapping):
+        return {RENAMED_FIELDS.get(name, name): _renamed(each) for name, each in values.items()}
+    return [_renamed(each) for each in values] if isinstance(values, list) else values
 
 
 def _no_sweep(storage: Path, name: str) -> str:

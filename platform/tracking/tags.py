@@ -37,7 +37,7 @@ def trial_tags(plan: Plan, trial: PlannedTrial, parent: str, commit: str) -> dic
         "kind": trial.kind,
         "model": config.model,
         "method": config.method,
-        "variant": config.variant,
+        "formulation": config.formulation,
         "retain_source": config.retain_source,
         "seed": str(config.seed),
         "study": plan.study,

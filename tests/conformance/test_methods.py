@@ -102,13 +102,18 @@ def moved_names(model: CompletionModel, method: str) -> set[str]:
 
 
 @pytest.mark.parametrize(("model", "method"), CASES)
-@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("formulation", ["paper", "released"])
 def test_loss_is_finite_and_its_terms_are_not_negative(
-    model: str, method: str, variant: str
+    model: str, method: str, formulation: str
 ) -> None:
     student, teacher = models(model)
     terms = METHODS[method].loss(
-        student, teacher, inputs(student), forget_rows(5), variant=variant, generator=noise()
+        student,
+        teacher,
+        inputs(student),
+        forget_rows(5),
+        formulation=formulation,
+        generator=noise(),
     )
     for term in (terms.total, terms.retain, terms.forget):
         assert term.ndim == 0

@@ -36,7 +36,7 @@ def row(group: str, retain: float, forget: float, **changes: Any) -> dict[str, A
         "group": group,
         "model": "m",
         "method": group.rpartition("/")[2].removesuffix("_proxy"),
-        "variant": "paper",
+        "formulation": "paper",
         "retain_source": "proxy" if group.endswith("_proxy") else "real",
         "test_task": "centre_0.5",
         "kind": "default",

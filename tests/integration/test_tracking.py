@@ -23,7 +23,7 @@ CHILD_TAGS = {
     "group",
     "model",
     "method",
-    "variant",
+    "formulation",
     "retain_source",
     "seed",
     "study",

@@ -121,7 +121,7 @@ def test_losses_are_the_released_ones(
 
     def terms(method: str) -> Any:
         return METHODS[method].loss(
-            student, teacher, inputs, forget, alpha=0.25, variant="released"
+            student, teacher, inputs, forget, alpha=0.25, formulation="released"
         )
 
     found = {

@@ -116,6 +116,6 @@ def test_released_losses_are_the_published_ones(
             inputs,
             golden["labels"] < 0,
             alpha=0.25,
-            variant="released",
+            formulation="released",
         )
     assert_close(terms.total, golden[name], name)

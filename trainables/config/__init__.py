@@ -19,12 +19,12 @@ from trainables.config.names import (
     IMAGE_MULTIPLES,
     REFERENCES,
     FamilyName,
+    Formulation,
     MethodName,
     ModelName,
     SamplerName,
     SourceName,
     TaskKind,
-    Variant,
 )
 from trainables.config.training import OptimiserConfig, PretrainConfig, UnlearnConfig
 from trainables.config.trial import TrialConfig, retain_share, to_dict
@@ -39,6 +39,7 @@ __all__ = [
     "EvaluationConfig",
     "ExtractorConfig",
     "FamilyName",
+    "Formulation",
     "LoaderConfig",
     "MethodName",
     "ModelName",
@@ -52,7 +53,6 @@ __all__ = [
     "TaskKind",
     "TrialConfig",
     "UnlearnConfig",
-    "Variant",
     "parse_task",
     "retain_share",
     "to_dict",

@@ -24,7 +24,9 @@ REFERENCES: tuple[MethodName, ...] = ("original", "retrained")
 SourceName = Literal["photos", "folder", "imagenet", "places365"]
 ProxySource = Literal["classes", "coco"]
 StoreName = Literal["files", "parquet"]
-Variant = Literal["paper", "released"]
+Formulation = Literal["paper", "released"]
+# fields that recorded sweeps hold under an earlier name
+RENAMED_FIELDS: dict[str, str] = {"variant": "formulation"}
 TaskKind = Literal[
     "centre", "random", "left", "right", "up", "down", "outpaint", "box", "brush", "hybrid"
 ]

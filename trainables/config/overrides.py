@@ -8,6 +8,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from trainables.config.names import RENAMED_FIELDS
 from trainables.config.trial import TrialConfig
 from trainables.utils.errors import ConfigError
 from trainables.utils.text import close_names
@@ -45,6 +46,12 @@ def field_types(cls: type = TrialConfig, prefix: str = "") -> Mapping[str, Any]:
     return types.MappingProxyType(found)
 
 
+def field_hint(name: str, known: list[str]) -> str:
+    """Returns ` (renamed: NEW)` or the close names of an unknown field; empty where none is."""
+    renamed = RENAMED_FIELDS.get(name)
+    return f" (renamed: {renamed})" if renamed else close_names(name, known)
+
+
 def parse_value(name: str, text: str) -> Any:
     """The value of one field from its text, by the field's type; commas separate a tuple's items.
 
@@ -53,7 +60,7 @@ def parse_value(name: str, text: str) -> Any:
     """
     known = field_types()
     if name not in known:
-        raise ConfigError([f"unknown field {name!r}{close_names(name, list(known))}"])
+        raise ConfigError([f"unknown field {name!r}{field_hint(name, list(known))}"])
     return parse_text(name, known[name], text)
 
 
@@ -111,7 +118,7 @@ def apply_overrides(config: TrialConfig, overrides: Mapping[str, Any]) -> TrialC
 def _typed(name: str, value: Any) -> Any:
     hint = field_types().get(name)
     if hint is None:
-        raise ConfigError([f"unknown field {name!r}{close_names(name, list(field_types()))}"])
+        raise ConfigError([f"unknown field {name!r}{field_hint(name, list(field_types()))}"])
     if get_origin(hint) is tuple:
         # a text is a sequence too, of its letters
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):

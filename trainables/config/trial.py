@@ -28,9 +28,9 @@ from trainables.config.loading import LoaderConfig
 from trainables.config.names import (
     IMAGE_MULTIPLES,
     REFERENCES,
+    Formulation,
     MethodName,
     ModelName,
-    Variant,
 )
 from trainables.config.training import PretrainConfig, UnlearnConfig
 from trainables.config.validation import Checked
@@ -71,7 +71,8 @@ class TrialConfig(Checked):
 
     Attributes:
         model, method: names in `trainables.models.MODELS` and `trainables.methods.METHODS`.
-        variant: `paper`, or `released` for the constants of the released code.
+        formulation: the form of the losses: `paper`, or `released` for the released code's
+            constants.
         retain_source: where the retain rows come from; see `retain_share`.
         forget_alpha: weight of the forget term, 0 or more.
         seed: order of the rows, masks and noise of unlearning.
@@ -84,7 +85,7 @@ class TrialConfig(Checked):
 
     model: ModelName = "mae_tiny"
     method: MethodName = "ours"
-    variant: Variant = "paper"
+    formulation: Formulation = "paper"
     retain_source: str = "real"
     forget_alpha: float = 0.25
     seed: int = 0
@@ -195,7 +196,7 @@ class TrialConfig(Checked):
             return trial
         return dataclasses.replace(
             trial,
-            variant="paper",
+            formulation="paper",
             retain_source="real",
             forget_alpha=0.0,
             seed=0,

@@ -1,10 +1,9 @@
 """What every unlearning method is: a loss over the rows of a batch, and what it may move.
 
 Shared by all: the two terms are each the mean over their own rows and places,
-L = L_retain + sign * alpha * L_forget, so that neither the share of forget rows in a
-batch nor the number of processes changes a sample's weight. `variant="released"` divides both by
-all rows of the batch, as
-the released code does.
+L = L_retain + sign * alpha * L_forget, so that neither the share of forget rows in a batch nor the
+number of processes changes a sample's weight. `formulation="released"` divides both by all rows of
+the batch, as the released code does.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from trainables.config import MethodName, Variant
+from trainables.config import Formulation, MethodName
 from trainables.models.base import CompletionModel, Inputs, RowLoss
 from trainables.utils.distributed import ALONE, World
 from trainables.utils.rng import RandomSource
@@ -47,7 +46,7 @@ class Loss(Protocol):
         forget: Tensor,
         *,
         alpha: float = 0.25,
-        variant: Variant = "paper",
+        formulation: Formulation = "paper",
         generator: RandomSource = None,
         world: World = ALONE,
     ) -> Terms:
@@ -59,23 +58,23 @@ class Loss(Protocol):
             inputs: what `model.prepare` drew.
             forget: `(B,)` bool, True on forget rows.
             alpha: weight of the forget term, 0 or more.
-            variant: `paper`, or the `released` code's constants.
+            formulation: `paper`, or the `released` code's constants.
             generator: draws that the method makes anew at each step.
             world: the processes that share the batch.
         """
 
 
-Places = Callable[[CompletionModel, Inputs, Variant], Tensor]
+Places = Callable[[CompletionModel, Inputs, Formulation], Tensor]
 
 
-def one_a_row(model: CompletionModel, inputs: Inputs, variant: Variant) -> Tensor:
+def one_a_row(model: CompletionModel, inputs: Inputs, formulation: Formulation) -> Tensor:
     """Ones `(B,)`: of losses whose rows count alike."""
     return torch.ones_like(model.output_places(inputs)[:, 0])
 
 
-def compared_places(model: CompletionModel, inputs: Inputs, variant: Variant) -> Tensor:
+def compared_places(model: CompletionModel, inputs: Inputs, formulation: Formulation) -> Tensor:
     """Places `(B,)` at which each row's output is compared."""
-    at = model.output_places if variant == "paper" else model.released_places
+    at = model.output_places if formulation == "paper" else model.released_places
     return at(inputs).sum(dim=1)
 
 
@@ -107,7 +106,7 @@ def weigh(
     *,
     alpha: float,
     sign: int,
-    variant: Variant,
+    formulation: Formulation,
     world: World,
 ) -> Terms:
     """Averages rows into the two terms and weighs them.
@@ -121,16 +120,16 @@ def weigh(
         forget: `(B,)` bool.
         alpha: weight of the forget term.
         sign: of the forget term in the total.
-        variant: `paper` divides each term by its own places, `released` by all of them.
+        formulation: `paper` divides each term by its own places, `released` by all of them.
         world: the processes that share the batch.
     """
-    retain = _term(rows, ~forget, variant, world)
-    forgotten = _term(rows, forget, variant, world)
+    retain = _term(rows, ~forget, formulation, world)
+    forgotten = _term(rows, forget, formulation, world)
     return Terms(retain + sign * alpha * forgotten, retain, forgotten)
 
 
-def _term(rows: RowLoss, chosen: Tensor, variant: Variant, world: World) -> Tensor:
-    if variant == "paper":
+def _term(rows: RowLoss, chosen: Tensor, formulation: Formulation, world: World) -> Tensor:
+    if formulation == "paper":
         counted = rows.places * chosen
     else:
         counted = rows.places if rows.released is None else rows.released
@@ -138,7 +137,9 @@ def _term(rows: RowLoss, chosen: Tensor, variant: Variant, world: World) -> Tens
     return world.size * (rows.total * chosen).sum() / places
 
 
-def shares(places: Tensor, forget: Tensor, variant: Variant, world: World) -> tuple[Tensor, Tensor]:
+def shares(
+    places: Tensor, forget: Tensor, formulation: Formulation, world: World
+) -> tuple[Tensor, Tensor]:
     """What the two terms divide by, retain and forget: two 0-d tensors.
 
     With those of a part of a batch, the part's terms can be weighed into the batch's.
@@ -146,27 +147,27 @@ def shares(places: Tensor, forget: Tensor, variant: Variant, world: World) -> tu
     Args:
         places: `Method.places` of each row, `(B,)`.
         forget: `(B,)` bool.
-        variant: as in `weigh`.
+        formulation: as in `weigh`.
         world: the processes that share the rows.
     """
-    if variant == "released":
+    if formulation == "released":
         total = world.sum(places.sum())
         return total, total
     return world.sum((places * ~forget).sum()), world.sum((places * forget).sum())
 
 
 def feature_distance(
-    model: CompletionModel, inputs: Inputs, targets: tuple[Tensor, ...], variant: Variant
+    model: CompletionModel, inputs: Inputs, targets: tuple[Tensor, ...], formulation: Formulation
 ) -> RowLoss:
     """Mean squared distance of each row's features to `targets` `(B, ...)`, summed over maps.
 
-    `variant="released"` multiplies it by the family's `released_feature_weight`.
+    `formulation="released"` multiplies it by the family's `released_feature_weight`.
     """
     ours = model.encoder_features(inputs)
     distance = torch.stack(
         [(a - b).square().flatten(1).mean(dim=1) for a, b in zip(ours, targets, strict=True)]
     ).sum(dim=0)
-    weight = model.released_feature_weight if variant == "released" else 1.0
+    weight = model.released_feature_weight if formulation == "released" else 1.0
     return RowLoss(weight * distance, torch.ones_like(distance))
 
 

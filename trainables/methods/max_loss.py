@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from trainables.config import Variant
+from trainables.config import Formulation
 from trainables.methods.base import Method, Terms, weigh
 from trainables.models.base import CompletionModel, Inputs
 from trainables.utils.distributed import ALONE, World
@@ -23,13 +23,13 @@ def loss(
     forget: Tensor,
     *,
     alpha: float = 0.25,
-    variant: Variant = "paper",
+    formulation: Formulation = "paper",
     generator: RandomSource = None,
     world: World = ALONE,
 ) -> Terms:
     """Task loss of the retain rows minus alpha times that of the forget rows. No teacher."""
     rows = model.task_loss(inputs)
-    return weigh(rows, forget, alpha=alpha, sign=-1, variant=variant, world=world)
+    return weigh(rows, forget, alpha=alpha, sign=-1, formulation=formulation, world=world)
 
 
 METHOD = Method(name="max_loss", loss=loss, moves="model", forget_sign=-1)

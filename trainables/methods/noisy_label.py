@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from trainables.config import Variant
+from trainables.config import Formulation
 from trainables.methods.base import Method, Terms, weigh
 from trainables.models.base import CompletionModel, Inputs
 from trainables.utils.distributed import ALONE, World
@@ -24,14 +24,14 @@ def loss(
     forget: Tensor,
     *,
     alpha: float = 0.25,
-    variant: Variant = "paper",
+    formulation: Formulation = "paper",
     generator: RandomSource = None,
     world: World = ALONE,
 ) -> Terms:
     """Task loss of the retain rows, plus alpha times the forget rows' against noise. No teacher."""
-    labelled = model.with_noise_labels(inputs, forget, generator, world, variant)
+    labelled = model.with_noise_labels(inputs, forget, generator, world, formulation)
     rows = model.task_loss(labelled)
-    return weigh(rows, forget, alpha=alpha, sign=1, variant=variant, world=world)
+    return weigh(rows, forget, alpha=alpha, sign=1, formulation=formulation, world=world)
 
 
 METHOD = Method(name="noisy_label", loss=loss, moves="model")

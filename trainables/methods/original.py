@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from trainables.config import Variant
+from trainables.config import Formulation
 from trainables.methods.base import Method, Terms, weigh
 from trainables.models.base import CompletionModel, Inputs, PretrainingStage, RowLoss
 from trainables.utils.distributed import ALONE, World
@@ -24,7 +24,7 @@ def loss(
     forget: Tensor,
     *,
     alpha: float = 0.25,
-    variant: Variant = "paper",
+    formulation: Formulation = "paper",
     generator: RandomSource = None,
     world: World = ALONE,
 ) -> Terms:
@@ -33,8 +33,8 @@ def loss(
 
 
 def _mean(rows: RowLoss, forget: Tensor, world: World) -> Terms:
-    terms = weigh(rows, forget, alpha=0.0, sign=0, variant="paper", world=world)
-    everything = weigh(rows, forget & False, alpha=0.0, sign=0, variant="paper", world=world)
+    terms = weigh(rows, forget, alpha=0.0, sign=0, formulation="paper", world=world)
+    everything = weigh(rows, forget & False, alpha=0.0, sign=0, formulation="paper", world=world)
     return Terms(everything.retain, terms.retain, terms.forget)
 
 

@@ -6,7 +6,7 @@ the encoder moves. The method of Li, Hsu, Chen and Marculescu, "Machine Unlearni
 Image Generative Models"
 (ICLR 2024). With `retain_source="proxy"` R holds images of other classes: the paper's variant
 without the retain set.
-`variant="released"` weighs the distance as the family's released code does: twice for MAGE.
+`formulation="released"` weighs the distance as the family's released code does: twice for MAGE.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainables.config import Variant
+from trainables.config import Formulation
 from trainables.methods.base import Method, Terms, feature_distance, one_a_row, weigh
 from trainables.models.base import CompletionModel, Inputs
 from trainables.utils.distributed import ALONE, World
@@ -28,15 +28,15 @@ def loss(
     forget: Tensor,
     *,
     alpha: float = 0.25,
-    variant: Variant = "paper",
+    formulation: Formulation = "paper",
     generator: RandomSource = None,
     world: World = ALONE,
 ) -> Terms:
     """Squared distance of features to the teacher's, which sees noise images on forget rows."""
     with torch.no_grad():
-        targets = teacher.encoder_features(teacher.with_noise_images(inputs, forget, variant))
-    rows = feature_distance(model, inputs, targets, variant)
-    return weigh(rows, forget, alpha=alpha, sign=1, variant=variant, world=world)
+        targets = teacher.encoder_features(teacher.with_noise_images(inputs, forget, formulation))
+    rows = feature_distance(model, inputs, targets, formulation)
+    return weigh(rows, forget, alpha=alpha, sign=1, formulation=formulation, world=world)
 
 
 METHOD = Method(name="ours", loss=loss, moves="encoder", places=one_a_row, noise_images=True)

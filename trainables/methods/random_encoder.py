@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainables.config import Variant
+from trainables.config import Formulation
 from trainables.methods.base import (
     Method,
     Terms,
@@ -34,7 +34,7 @@ def loss(
     forget: Tensor,
     *,
     alpha: float = 0.25,
-    variant: Variant = "paper",
+    formulation: Formulation = "paper",
     generator: RandomSource = None,
     world: World = ALONE,
 ) -> Terms:
@@ -46,8 +46,8 @@ def loss(
             mean, std = world.mean_and_std(each)
             noise = mean + std * normal_like(each, generator)
             targets.append(where_rows(forget, noise, each))
-    rows = feature_distance(model, inputs, tuple(targets), variant)
-    return weigh(rows, forget, alpha=alpha, sign=1, variant=variant, world=world)
+    rows = feature_distance(model, inputs, tuple(targets), formulation)
+    return weigh(rows, forget, alpha=alpha, sign=1, formulation=formulation, world=world)
 
 
 METHOD = Method(name="random_encoder", loss=loss, moves="encoder", places=one_a_row)

@@ -5,7 +5,7 @@ teacher, over the removed
 places and the whole model. Baseline of Li et al. (ICLR 2024), "Retain Label", after Kong and
 Chaudhuri, 2023.
 The released code multiplies its forget term by (1 + s), which is 0 on forget rows; that fault is
-not repeated. Its Palette compares whole images, which `variant="released"` keeps.
+not repeated. Its Palette compares whole images, which `formulation="released"` keeps.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainables.config import Variant
+from trainables.config import Formulation
 from trainables.methods.base import Method, Terms, weigh
 from trainables.models.base import CompletionModel, Inputs, RowLoss
 from trainables.utils.distributed import ALONE, World
@@ -27,7 +27,7 @@ def loss(
     forget: Tensor,
     *,
     alpha: float = 0.25,
-    variant: Variant = "paper",
+    formulation: Formulation = "paper",
     generator: RandomSource = None,
     world: World = ALONE,
 ) -> Terms:
@@ -47,9 +47,11 @@ def loss(
     if len(forgotten):
         place[forgotten] = torch.arange(len(forgotten), device=place.device) % len(retained)
     error = (model.output(inputs) - targets[place]).square().flatten(2).mean(dim=2)
-    places = model.output_places(inputs) if variant == "paper" else model.released_places(inputs)
+    places = (
+        model.output_places(inputs) if formulation == "paper" else model.released_places(inputs)
+    )
     rows = RowLoss((error * places).sum(dim=1), places.sum(dim=1))
-    return weigh(rows, forget, alpha=alpha, sign=1, variant=variant, world=world)
+    return weigh(rows, forget, alpha=alpha, sign=1, formulation=formulation, world=world)
 
 
 METHOD = Method(name="retain_label", loss=loss, moves="model")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainables.config import SamplingConfig, TaskConfig, Variant
+from trainables.config import Formulation, SamplingConfig, TaskConfig
 from trainables.utils.distributed import ALONE, World
 from trainables.utils.rng import RandomSource, normal_like, take_rows
 
@@ -153,12 +153,17 @@ class CompletionModel(nn.Module, ABC):
         return []
 
     @abstractmethod
-    def with_noise_images(self, inputs: Inputs, forget: Tensor, variant: Variant) -> Inputs:
+    def with_noise_images(self, inputs: Inputs, forget: Tensor, formulation: Formulation) -> Inputs:
         """The inputs with each forget row's image replaced by its noise image n, masks kept."""
 
     @abstractmethod
     def with_noise_labels(
-        self, inputs: Inputs, forget: Tensor, source: RandomSource, world: World, variant: Variant
+        self,
+        inputs: Inputs,
+        forget: Tensor,
+        source: RandomSource,
+        world: World,
+        formulation: Formulation,
     ) -> Inputs:
         """The inputs with each forget row's training target replaced by noise."""
 

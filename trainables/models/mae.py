@@ -16,7 +16,7 @@ from timm.layers import PatchEmbed
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from trainables.config import TaskConfig, Variant
+from trainables.config import Formulation, TaskConfig
 from trainables.models.base import (
     CompletionModel,
     Inputs,
@@ -187,13 +187,18 @@ class MAE(CompletionModel):
             drawn["noise_images"] = self.normalise(noise_images(images, noise, source, world))
         return drawn
 
-    def with_noise_images(self, inputs: Inputs, forget: Tensor, variant: Variant) -> Inputs:
+    def with_noise_images(self, inputs: Inputs, forget: Tensor, formulation: Formulation) -> Inputs:
         """Forget rows see their noise image; paper and released code agree here."""
         rows = forget.view(-1, 1, 1, 1)
         return {**inputs, "images": torch.where(rows, inputs["noise_images"], inputs["images"])}
 
     def with_noise_labels(
-        self, inputs: Inputs, forget: Tensor, source: RandomSource, world: World, variant: Variant
+        self,
+        inputs: Inputs,
+        forget: Tensor,
+        source: RandomSource,
+        world: World,
+        formulation: Formulation,
     ) -> Inputs:
         """Forget rows' targets are Gaussian patches with the batch's mean and deviation."""
         target = self.patchify(inputs["images"])

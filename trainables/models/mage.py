@@ -19,7 +19,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables.config import TaskConfig, Variant
+from trainables.config import Formulation, TaskConfig
 from trainables.models.base import (
     CompletionModel,
     Inputs,
@@ -303,13 +303,18 @@ class MAGE(CompletionModel):
             drawn["noise_tokens"][chosen] = self.tokenize(noisy)
         return drawn
 
-    def with_noise_images(self, inputs: Inputs, forget: Tensor, variant: Variant) -> Inputs:
+    def with_noise_images(self, inputs: Inputs, forget: Tensor, formulation: Formulation) -> Inputs:
         """Forget rows hold a whole noise image's tokens; paper and released code agree here."""
         tokens = torch.where(forget.view(-1, 1), inputs["noise_tokens"], inputs["tokens"])
         return {**inputs, "tokens": tokens}
 
     def with_noise_labels(
-        self, inputs: Inputs, forget: Tensor, source: RandomSource, world: World, variant: Variant
+        self,
+        inputs: Inputs,
+        forget: Tensor,
+        source: RandomSource,
+        world: World,
+        formulation: Formulation,
     ) -> Inputs:
         """Forget rows' targets are round(clamp(N(mean, std of the batch's ids), 0, C - 1))."""
         ids = inputs["tokens"].float()

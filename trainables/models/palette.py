@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from trainables.config import TaskConfig, Variant
+from trainables.config import Formulation, TaskConfig
 from trainables.models.base import (
     CompletionModel,
     Inputs,
@@ -216,19 +216,24 @@ class Palette(CompletionModel):
             "mask": hole.to(images.dtype),
         }
 
-    def with_noise_images(self, inputs: Inputs, forget: Tensor, variant: Variant) -> Inputs:
+    def with_noise_images(self, inputs: Inputs, forget: Tensor, formulation: Formulation) -> Inputs:
         """Forget rows see noise, `y_noisy_forget`.
 
         `paper`: as the whole image, so in condition and y_t, inside and outside of the hole.
         `released`: in the hole of y_t alone; condition and known pixels stay the image's.
         """
         rows = forget.view(-1, 1, 1, 1)
-        names = ("condition", "target", "y_noisy") if variant == "paper" else ("y_noisy",)
+        names = ("condition", "target", "y_noisy") if formulation == "paper" else ("y_noisy",)
         noise = inputs["y_noisy_forget"]
         return {**inputs, **{name: torch.where(rows, noise, inputs[name]) for name in names}}
 
     def with_noise_labels(
-        self, inputs: Inputs, forget: Tensor, source: RandomSource, world: World, variant: Variant
+        self,
+        inputs: Inputs,
+        forget: Tensor,
+        source: RandomSource,
+        world: World,
+        formulation: Formulation,
     ) -> Inputs:
         """Forget rows are trained towards noise in the hole.
 
@@ -236,7 +241,7 @@ class Palette(CompletionModel):
         `y_noisy_forget`, and that is also the noise to predict.
         """
         rows = forget.view(-1, 1, 1, 1)
-        if variant == "released":
+        if formulation == "released":
             changes = {"y_noisy": inputs["y_noisy_forget"], "noise": inputs["y_noisy_forget"]}
         else:
             image = normal_like(inputs["target"], source)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from trainables.config import OptimiserConfig, TaskConfig, Variant
+from trainables.config import Formulation, OptimiserConfig, TaskConfig
 from trainables.data.batches import Batch, Batches
 from trainables.methods import Method, Terms
 from trainables.methods.base import shares
@@ -36,7 +36,7 @@ class Recipe:
         optimiser: steps, rate, decay, clipping.
         tasks: what is removed from the training images, in turn step by step.
         seed: keys every draw.
-        alpha, variant: the method's.
+        alpha, formulation: the method's.
         prepare: draws the method's inputs; None is the student's own `prepare`.
         accumulate: parts that each process cuts its rows into, one after the other. A method that
             takes moments over the batch, or pairs its rows, does so within each part.
@@ -49,7 +49,7 @@ class Recipe:
     tasks: tuple[TaskConfig, ...]
     seed: int
     alpha: float = 0.25
-    variant: Variant = "paper"
+    formulation: Formulation = "paper"
     prepare: Prepare | None = None
     accumulate: int = 1
     noise_bank: Mapping[str, Tensor] = field(default_factory=dict)
@@ -172,7 +172,7 @@ class _Step:
                 inputs,
                 forget,
                 alpha=self.recipe.alpha,
-                variant=self.recipe.variant,
+                formulation=self.recipe.formulation,
                 generator=noise,
                 world=self.running.world,
             )
@@ -183,8 +183,8 @@ class _Step:
     ) -> Terms:
         """Part after part, each part's terms weighed by its share of the batch's places."""
         recipe, world = self.recipe, self.running.world
-        places = recipe.method.places(self.student, inputs, recipe.variant)
-        whole = shares(places, forget, recipe.variant, world)
+        places = recipe.method.places(self.student, inputs, recipe.formulation)
+        whole = shares(places, forget, recipe.formulation, world)
         parts = _parts(forget, recipe.accumulate)
         done: list[Tensor] = []
         for part in parts:
@@ -196,7 +196,7 @@ class _Step:
                     forget[part],
                     noise.take(part.tolist()),
                 )
-                mine = shares(places[part], forget[part], recipe.variant, world)
+                mine = shares(places[part], forget[part], recipe.formulation, world)
                 weights = [own / of.clamp_min(1.0) for own, of in zip(mine, whole, strict=True)]
                 retained, forgotten = weights[0] * terms.retain, weights[1] * terms.forget
                 total = retained + recipe.method.forget_sign * recipe.alpha * forgotten

@@ -15,6 +15,7 @@ from PIL import Image
 from analysis import ablation, report, samples, tables, tsne
 from platform.storage.results import COLUMNS, RecordError, read_sweep, write_results
 from platform.storage.variants import failures, label, metric_labels, variants
+from tests.helpers.earlier import as_recorded_before
 from tests.helpers.recorded import plan_of, planned_trials, record_sweep
 
 ALL = (report, tables, tsne, samples, ablation)
@@ -46,6 +47,23 @@ def size_of(path):
 
 def run(module, storage, *options):
     return module.main(["quickstart", "--storage", str(storage), *options])
+
+
+def test_a_sweep_recorded_by_the_version_before_is_analysed(storage, tmp_path):
+    def written(name):
+        return {
+            path.name: path.read_bytes()
+            for path in sorted((tmp_path / name).rglob("*"))
+            if path.suffix in (".csv", ".md", ".tex")
+        }
+
+    for name in ("new", "old"):
+        for module in (tables, report):
+            assert run(module, storage, "--out", str(tmp_path / name)) == 0
+        if name == "new":
+            as_recorded_before(storage / "quickstart")
+    assert written("new")
+    assert written("old") == written("new")
 
 
 def test_results_hold_a_row_a_trial(recorded):

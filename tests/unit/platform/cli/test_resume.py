@@ -10,6 +10,7 @@ import pytest
 
 from search_spaces import STUDIES
 from tests.helpers.command import SETTINGS, Captured, planned, refused, setting, sweep
+from tests.helpers.earlier import plan_as_recorded_before
 
 STEPS = STUDIES["quickstart"].base.unlearn.steps
 
@@ -85,6 +86,19 @@ def test_a_damaged_plan_is_refused(
     )
     (line,) = refused(capsys, "--resume", *named, "--storage", tmp_path)
     assert line.startswith(f"{path} ")
+
+
+@pytest.mark.parametrize("named", [["--name", "first"], []])
+def test_a_sweep_that_another_version_planned_is_refused(
+    capsys: Captured, tmp_path: Path, named: list[str]
+) -> None:
+    folder = sweep(tmp_path)
+    plan_as_recorded_before(folder)
+    (line,) = refused(capsys, "--resume", *named, "--storage", tmp_path)
+    assert line == (
+        f"{folder}/plan.json was planned by another version of this program, or altered: "
+        "unknown field 'variant' (renamed: formulation); environment.json names the commit"
+    )
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def test_axes_of_every_type_are_searched_within_their_bounds() -> None:
     study = small(
         space={
             "unlearn.steps": IntDistribution(10, 90, log=True),
-            "variant": CategoricalDistribution(("paper", "released")),
+            "formulation": CategoricalDistribution(("paper", "released")),
             "unlearn.lr": FloatDistribution(1e-4, 1e-2, log=True),
         }
     )
@@ -236,7 +236,7 @@ def test_axes_of_every_type_are_searched_within_their_bounds() -> None:
     assert {type(config.unlearn.steps) for config in searched} == {int}
     assert all(10 <= config.unlearn.steps <= 90 for config in searched)
     assert all(1e-4 <= config.unlearn.lr <= 1e-2 for config in searched)
-    assert {config.variant for config in searched} == {"paper", "released"}
+    assert {config.formulation for config in searched} == {"paper", "released"}
 
 
 # --- The points ------------------------------------------------------------------------------

@@ -116,6 +116,7 @@ def test_an_unknown_name_lists_the_close_ones(text: str, close: str) -> None:
 
 def test_a_name_that_is_close_to_nothing_has_no_list() -> None:
     assert refused("zzzz=1") == ["unknown field 'zzzz'; --fields lists them"]
+    assert refused("variant=released") == ["unknown field 'variant' (renamed: formulation)"]
     (line,) = refused("mage_tiny/unlearn.stepz=1")
     assert line.startswith("unknown field 'mage_tiny/unlearn.stepz' (close: unlearn.steps")
 

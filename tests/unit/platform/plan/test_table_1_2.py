@@ -80,7 +80,7 @@ PAPER: dict[str, dict[str, Any]] = {
     },
 }
 EVERY: dict[str, Any] = {
-    "variant": "paper",
+    "formulation": "paper",
     "test_task": {"kind": "centre", "ratio": 0.5},
     "networks.features": "inception",
     "networks.embeddings": "ViT-H-14",

@@ -17,7 +17,7 @@ SPACE = {
     "rate": FloatDistribution(1e-4, 1e-2, log=True),
     "alpha": FloatDistribution(0.0, 1.0),
     "steps": IntDistribution(10, 90),
-    "variant": CategoricalDistribution(("paper", "released")),
+    "formulation": CategoricalDistribution(("paper", "released")),
 }
 SQUARE = {"x": FloatDistribution(0.0, 1.0), "y": FloatDistribution(0.0, 1.0)}
 
@@ -46,7 +46,7 @@ def test_sobol_points_are_in_the_space_and_of_its_types() -> None:
             "alpha": float,
             "rate": float,
             "steps": int,
-            "variant": str,
+            "formulation": str,
         }
         assert all(SPACE[n]._contains(SPACE[n].to_internal_repr(v)) for n, v in point.items())
 

@@ -26,6 +26,7 @@ from platform.storage.results import (
     write_environment,
     write_results,
 )
+from tests.helpers.earlier import as_recorded_before
 from tests.helpers.recorded import plan_of, result_of, trial
 from trainables.config import UnlearnConfig
 from trainables.config.overrides import apply_overrides
@@ -285,3 +286,12 @@ def test_rows_of_equal_point_differ_in_their_seeds_alone(recorded: Plan) -> None
     assert json.loads(second["config"])["seed"] == second["seed"]
     other = apply_overrides(one.config, {"forget_alpha": 0.9})
     assert unseeded(other).key() != first["point"]
+
+
+def test_a_sweep_that_calls_the_formulation_variant_is_read(folder: Path) -> None:
+    new = read_sweep(folder.parent, folder.name)
+    as_recorded_before(folder)
+    old = read_sweep(folder.parent, folder.name)
+    assert old.rows() == new.rows()
+    assert old.plan == new.plan
+    assert {row["formulation"] for row in old.rows()} == {"paper"}

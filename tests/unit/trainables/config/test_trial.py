@@ -432,7 +432,7 @@ def test_equal_configurations_have_equal_keys() -> None:
 IGNORED = {
     "forget_alpha": 0.9,
     "retain_source": "proxy",
-    "variant": "released",
+    "formulation": "released",
     "unlearn.lr": 0.01,
     "train_task.ratio": 0.75,
 }

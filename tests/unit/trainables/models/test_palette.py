@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.helpers.tiny import tiny
-from trainables.config import SamplingConfig, TaskConfig, TrialConfig, Variant
+from trainables.config import Formulation, SamplingConfig, TaskConfig, TrialConfig
 from trainables.methods import METHODS
 from trainables.models import build_model
 from trainables.models.checkpoints import load_published, load_weights, save_weights
@@ -84,18 +84,20 @@ def test_a_batch_is_noised_between_two_neighbouring_steps() -> None:
     assert torch.equal(drawn["y_noisy_forget"], drawn["noise"])
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
-def test_of_a_forgotten_image_only_released_noise_images_keep_pixels(variant: Variant) -> None:
+@pytest.mark.parametrize("formulation", ["paper", "released"])
+def test_of_a_forgotten_image_only_released_noise_images_keep_pixels(
+    formulation: Formulation,
+) -> None:
     model = small()
     drawn = model.prepare(images(), CENTRE, source())
-    changed = model.with_noise_images(drawn, FORGET, variant)
-    names = {"condition", "target", "y_noisy"} if variant == "paper" else {"y_noisy"}
+    changed = model.with_noise_images(drawn, FORGET, formulation)
+    names = {"condition", "target", "y_noisy"} if formulation == "paper" else {"y_noisy"}
     for name, value in changed.items():
         assert torch.equal(value[~FORGET], drawn[name][~FORGET]), name
         wanted = drawn["noise"] if name in names else drawn[name]
         assert torch.equal(value[FORGET], wanted[FORGET]), name
     other = {**drawn, **{name: drawn[name].flip(0) for name in names}}
-    again = model.encoder_features(model.with_noise_images(other, FORGET, variant))
+    again = model.encoder_features(model.with_noise_images(other, FORGET, formulation))
     for first, second in zip(model.encoder_features(changed), again, strict=True):
         assert torch.equal(first[FORGET], second[FORGET])
 
@@ -119,9 +121,9 @@ def test_noise_labels_noise_the_hole_and_keep_the_rest() -> None:
 
 
 @pytest.mark.parametrize("predicts", ["noise", "velocity"])
-@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("formulation", ["paper", "released"])
 def test_losses_are_means_over_holes_or_as_released_over_whole_batches(
-    variant: Variant, predicts: str
+    formulation: Formulation, predicts: str
 ) -> None:
     student, teacher = (
         small(predicts=predicts),
@@ -136,7 +138,7 @@ def test_losses_are_means_over_holes_or_as_released_over_whole_batches(
             for each in (student, teacher)
         )
         found = {
-            name: METHODS[name].loss(student, teacher, drawn, FORGET, variant=variant)
+            name: METHODS[name].loss(student, teacher, drawn, FORGET, formulation=formulation)
             for name in ("max_loss", "retain_label")
         }
     learnt = {"noise": drawn["noise"], "velocity": velocity(drawn)}[predicts]
@@ -147,7 +149,7 @@ def test_losses_are_means_over_holes_or_as_released_over_whole_batches(
         in_hole = error * drawn["mask"]
         whole = in_hole if name == "max_loss" else error
         for rows, term in ((FORGET, found[name].forget), (~FORGET, found[name].retain)):
-            if variant == "paper":
+            if formulation == "paper":
                 mean = in_hole[rows].sum() / (3 * drawn["mask"][rows].sum())
             else:
                 mean = whole[rows].sum() / error.numel()

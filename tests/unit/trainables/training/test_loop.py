@@ -111,12 +111,12 @@ def distance(one: Run, other: Run) -> float:
 EXACT = ("max_loss", "ours")
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("formulation", ["paper", "released"])
 @pytest.mark.parametrize("method", TRAINED)
 @pytest.mark.parametrize("size", SIZES)
-def test_a_batch_in_parts_has_the_batchs_loss(size: str, method: str, variant: Any) -> None:
-    (whole,) = short(size, method, steps=1, variant=variant).terms
-    (parts,) = short(size, method, steps=1, variant=variant, accumulate=4).terms
+def test_a_batch_in_parts_has_the_batchs_loss(size: str, method: str, formulation: Any) -> None:
+    (whole,) = short(size, method, steps=1, formulation=formulation).terms
+    (parts,) = short(size, method, steps=1, formulation=formulation, accumulate=4).terms
     torch.testing.assert_close(parts.retain, whole.retain, rtol=1e-5, atol=1e-7)
     near = {"rtol": 1e-5, "atol": 1e-7} if method in EXACT else {"rtol": 0.3, "atol": 0.0}
     torch.testing.assert_close(parts.forget, whole.forget, **near)
@@ -126,9 +126,9 @@ def test_a_batch_in_parts_has_the_batchs_loss(size: str, method: str, variant: A
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("method", EXACT)
-@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("formulation", ["paper", "released"])
 def test_the_gradient_in_parts_is_the_batchs(
-    size: str, method: str, variant: Any, monkeypatch: pytest.MonkeyPatch
+    size: str, method: str, formulation: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     norms: list[list[Tensor]] = []
     clip = torch.nn.utils.clip_grad_norm_
@@ -139,7 +139,7 @@ def test_the_gradient_in_parts_is_the_batchs(
 
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", keep)
     for accumulate in (1, 2):
-        short(size, method, steps=1, variant=variant, accumulate=accumulate)
+        short(size, method, steps=1, formulation=formulation, accumulate=accumulate)
     assert len(norms[0]) == len(norms[1])
     scale = max(float(each.abs().max()) for each in norms[0])
     for whole, parts in zip(*norms, strict=True):
