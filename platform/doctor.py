@@ -21,8 +21,8 @@ from platform.cli.request import Request, plan_request
 from platform.plan import resources
 from platform.plan.study_loader import find_study
 from platform.storage.environment import environment
+from trainables.utils.addresses import is_address
 from trainables.utils.errors import UserError
-from trainables.utils.object_store import is_address
 from trainables.utils.text import one_line
 
 _ROOT = Path(__file__).resolve().parent.parent

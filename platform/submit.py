@@ -23,8 +23,8 @@ from platform.cli.summary import SUBMITTED_TO, interpreter
 from platform.execution import cluster, packaging
 from platform.plan.study_loader import is_file
 from platform.sweep import fault_lines, parse
+from trainables.utils.addresses import is_address, refuse_secret
 from trainables.utils.errors import ConfigError, UserError
-from trainables.utils.object_store import is_address, refuse_secret
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient

@@ -24,12 +24,12 @@ from trainables.models import CompletionModel
 from trainables.shared.base_models import base_material, retrained_material
 from trainables.shared.prepare import Prepared, load_models, prepare
 from trainables.training.context import Context
-from trainables.training.loop import Recipe, Running, threads, train
+from trainables.training.loop import Recipe, Running, train
 from trainables.training.optimizer import TrainingState
 from trainables.training.snapshots import Snapshot, read_snapshot, write_snapshot
-from trainables.utils.cache import code_version
 from trainables.utils.files import flush, write_json
-from trainables.utils.hashing import content_key, seal
+from trainables.utils.hashing import code_version, content_key, seal
+from trainables.utils.threads import torch_threads
 
 
 class _Clock:
@@ -70,7 +70,7 @@ def run_trial(config: TrialConfig, context: Context | None = None) -> dict[str, 
     clock = _Clock()
     start = time.perf_counter()
     context.folder.mkdir(parents=True, exist_ok=True)
-    with threads(context.threads):
+    with torch_threads(context.threads):
         with clock.on("prepare_s"):
             prepared = prepare(config, context)
             student, teacher = load_models(config, prepared, context)

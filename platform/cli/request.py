@@ -20,8 +20,8 @@ from platform.storage import replica
 from search_spaces import STUDIES, SearchConfig, Study
 from trainables.config import TrialConfig, to_dict
 from trainables.config.overrides import flatten
+from trainables.utils.addresses import is_address
 from trainables.utils.errors import ConfigError, UserError
-from trainables.utils.object_store import is_address
 from trainables.utils.text import close_names
 
 LAUNCHERS: tuple[str, ...] = get_args(Launcher)

@@ -223,7 +223,7 @@ def _check_address(address: str) -> None:
 
 def _reaches_address(address: str) -> str:
     try:
-        working_copy(address).check()
+        working_copy(address).remote.check()
     except UserError as error:
         return str(error)
     return ""

@@ -20,9 +20,9 @@ from platform.storage import manifest
 from platform.storage.replica import Copy
 from trainables.config.names import RESULT
 from trainables.data import Dataset
+from trainables.utils.addresses import StorageError
 from trainables.utils.files import replacing, write_json
 from trainables.utils.hashing import read_sealed, seal
-from trainables.utils.object_store import StorageError
 
 MARK = "reused.json"  # in the folder of a trial that was taken over: whose it was
 

@@ -16,9 +16,11 @@ from platform.execution.heartbeat import signs_from_afar, signs_of_life
 from platform.plan import resources
 from trainables.config.names import RESULT, SNAPSHOT
 from trainables.config.overrides import from_dict
+from trainables.utils.addresses import StorageError
 from trainables.utils.errors import NonFiniteError, UserError
 from trainables.utils.hashing import read_sealed
-from trainables.utils.object_store import Mirror, StorageError, patiently, working_copy
+from trainables.utils.object_store import Mirror, working_copy
+from trainables.utils.patience import patiently
 
 # Ray's, by name: this module is imported where Ray is not
 _LOST = ("RayActorError", "ActorDiedError", "ActorUnavailableError", "WorkerCrashedError")
@@ -290,8 +292,11 @@ def _of_train(place: Place) -> dict[str, Any]:
     folder = place.folder.absolute().parent.parent / "train"
     if place.copy is None:
         return {"storage_path": str(folder)}
-    there = place.copy.place_of(folder)
-    return {"storage_path": there, "storage_filesystem": place.copy.filesystem}
+    remote = place.copy.remote
+    return {
+        "storage_path": remote.path(place.copy.name(folder)),
+        "storage_filesystem": remote.filesystem,
+    }
 
 
 def _worker(values: dict[str, Any]) -> None:

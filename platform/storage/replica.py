@@ -19,15 +19,11 @@ from filelock import FileLock, Timeout
 
 from platform.storage.lease import BEAT_S, InUseError, Lease
 from trainables.config.names import RESULT, SNAPSHOT
-from trainables.utils.object_store import (
-    Mirror,
-    frozen,
-    is_address,
-    patiently,
-    stays,
-    unreachable,
-    working_copy,
-)
+from trainables.utils.addresses import is_address, unreachable
+from trainables.utils.object_store import Mirror, working_copy
+from trainables.utils.patience import patiently
+from trainables.utils.remote_folder import stays
+from trainables.utils.sqlite_copy import consistent_copy
 from trainables.utils.threads import every
 
 if TYPE_CHECKING:
@@ -59,9 +55,9 @@ def find(address: str) -> Path:
         StorageError: it cannot be used.
     """
     copy = working_copy(address)
-    copy.check()
+    copy.remote.check()
     try:
-        for name in copy.folders():
+        for name in copy.remote.folders():
             copy.pull(copy.local / name / _PLAN)
     except OSError as error:
         raise unreachable(address, error) from error
@@ -324,7 +320,7 @@ class Copy:
             ]
             changed = {path: seen for path in own if (seen := self._changed(path))}
             # before the other files: what a record names must not come later than the record
-            copies = {path: stack.enter_context(frozen(path)) for path in changed}
+            copies = {path: stack.enter_context(consistent_copy(path)) for path in changed}
             # by its plan a sweep is known: whoever finds one finds all that it needs
             for path in sorted(own, key=lambda path: path.name == _PLAN):
                 if path.name == _PLAN:

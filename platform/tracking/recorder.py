@@ -33,10 +33,10 @@ from platform.tracking import tags as record
 from platform.tracking.event_queue import Delivery, Event
 from platform.tracking.publish import Published
 from trainables.config import REFERENCES, to_dict
+from trainables.utils.addresses import is_address
 from trainables.utils.errors import UserError
 from trainables.utils.files import replacing, write_json
 from trainables.utils.hashing import read_sealed, seal
-from trainables.utils.object_store import is_address
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

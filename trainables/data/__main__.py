@@ -31,8 +31,9 @@ from trainables.config.overrides import apply_overrides, parse_value
 from trainables.data.dataset import ROLES, SPLITS, Dataset
 from trainables.data.layouts import EXPECTED, guess_source, open_tree, paper_split
 from trainables.data.splits import class_folders, problems
+from trainables.utils.addresses import is_address
 from trainables.utils.errors import ConfigError, DataError, UserError
-from trainables.utils.object_store import is_address, working_copy
+from trainables.utils.object_store import working_copy
 from trainables.utils.text import one_line
 
 _TELL_EVERY_S = 5.0

@@ -18,8 +18,9 @@ from trainables.data import dataset as stored
 from trainables.data.dataset import SPLITS, Dataset, Refused
 from trainables.data.decoding import UnusableError, open_image
 from trainables.data.splits import folder_roles, split_of
-from trainables.utils.cache import build_once, code_version
+from trainables.utils.cache import build_once
 from trainables.utils.errors import DataError
+from trainables.utils.hashing import code_version
 
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 _ELSEWHERE = ("root", "strict", "split_file")

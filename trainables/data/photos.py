@@ -24,8 +24,9 @@ from trainables.config import DataConfig, to_dict
 from trainables.data import dataset as stored
 from trainables.data.dataset import Dataset
 from trainables.data.splits import photograph_roles
-from trainables.utils.cache import build_once, code_version
+from trainables.utils.cache import build_once
 from trainables.utils.errors import DataError
+from trainables.utils.hashing import code_version
 from trainables.utils.rng import mix_seed
 
 Colour = tuple[int, int, int]

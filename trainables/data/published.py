@@ -25,9 +25,9 @@ from trainables.data.decoding import UnusableError, centred, decode, encode, pil
 from trainables.data.encoded import Files, ParquetJpegs, ParquetWriter, StoredImages
 from trainables.data.layouts import coco_images, open_tree
 from trainables.data.splits import published_roles
-from trainables.utils.cache import build_once, code_version
+from trainables.utils.cache import build_once
 from trainables.utils.errors import DataError
-from trainables.utils.hashing import content_key
+from trainables.utils.hashing import code_version, content_key
 
 Told = Callable[[int, int], None]
 

@@ -14,11 +14,12 @@ from trainables.data.batches import Pool
 from trainables.evaluation.extractors import DomainCNN, jitter_colours
 from trainables.models.checkpoints import save_weights
 from trainables.training.context import Context
-from trainables.training.loop import threads
-from trainables.utils.cache import build_once, code_version
+from trainables.utils.cache import build_once
 from trainables.utils.errors import NonFiniteError
 from trainables.utils.files import write_json
+from trainables.utils.hashing import code_version
 from trainables.utils.rng import mix_seed
+from trainables.utils.threads import torch_threads
 
 
 def extractor_folder(config: TrialConfig, dataset: Dataset, context: Context) -> Path:
@@ -36,7 +37,7 @@ def extractor_folder(config: TrialConfig, dataset: Dataset, context: Context) ->
     }
 
     def build(folder: Path) -> None:
-        with threads(1):
+        with torch_threads(1):
             network = _train_extractor(config, dataset, context)
         save_weights(network, folder / "weights.safetensors")
         rows = np.concatenate([dataset.rows(role, "test") for role in ("retain", "forget")])

@@ -25,11 +25,13 @@ from trainables.models.checkpoints import load_original, load_weights, save_weig
 from trainables.shared.keys import original_values, retrained_values
 from trainables.shipped import retraining, shipped_retrained, shipped_weights
 from trainables.training.context import Context
-from trainables.training.loop import Recipe, Running, threads, train
-from trainables.utils.cache import build_once, code_version, file_hash
+from trainables.training.loop import Recipe, Running, train
+from trainables.utils.cache import build_once, file_hash
 from trainables.utils.errors import CheckpointError
 from trainables.utils.files import write_json
+from trainables.utils.hashing import code_version
 from trainables.utils.rng import mix_seed
+from trainables.utils.threads import torch_threads
 
 _SCIENCE = (
     "trainables.models",
@@ -176,7 +178,7 @@ def pretrain(
     # by shares of the steps, the first ones longer where they do not come out even
     shares = np.cumsum([0, *(stage.share for stage in stages)])
     ends = -(-options.steps * shares // shares[-1])
-    with threads(options.threads):
+    with torch_threads(options.threads):
         for stage, steps in zip(stages, np.diff(ends).tolist(), strict=True):
             if steps:
                 draws = mix_seed(options.seed, "begin", stage.name)

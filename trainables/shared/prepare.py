@@ -30,9 +30,10 @@ from trainables.models import CompletionModel
 from trainables.shared.base_models import base_model, load_base, load_built, retrained_model
 from trainables.shared.tokens import CachedTokens, kept_tokens
 from trainables.training.context import Context
-from trainables.training.loop import threads
-from trainables.utils.cache import build_once, code_version
+from trainables.utils.cache import build_once
 from trainables.utils.files import write_json
+from trainables.utils.hashing import code_version
+from trainables.utils.threads import torch_threads
 
 _MEASURING = (
     "trainables.evaluation.evaluate",
@@ -171,7 +172,7 @@ def real_arrays(
     measuring = {"data": dataset.fingerprint, **_measuring(config, dataset, weights, context)}
 
     def build(folder: Path) -> None:
-        with threads(1):
+        with torch_threads(1):
             found = extract_real(extractor, dataset, config)
         _write_arrays(folder / "real.npz", found)
 
@@ -217,7 +218,7 @@ def measure_original(
     config: TrialConfig,
 ) -> tuple[dict[str, float], dict[str, Arrays]]:
     """Metrics of an original and of grey completions, and what was extracted from the former."""
-    with threads(1):
+    with torch_threads(1):
         metrics, original = evaluate(model, extractor, dataset, real, config)
         metrics |= measure_grey(model, extractor, dataset, real, config)
     return metrics, original

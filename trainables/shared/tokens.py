@@ -23,12 +23,12 @@ from trainables.data.retain_subset import training_rows
 from trainables.models.mage import MAGE
 from trainables.shared.base_models import load_base
 from trainables.training.context import Context
-from trainables.training.loop import threads
-from trainables.utils.cache import build_once, code_version
+from trainables.utils.cache import build_once
 from trainables.utils.errors import CheckpointError
-from trainables.utils.hashing import content_key
+from trainables.utils.hashing import code_version, content_key
 from trainables.utils.rng import RowGenerators, mix_seed
 from trainables.utils.text import one_line
+from trainables.utils.threads import torch_threads
 
 _AT_ONCE = 64  # images
 _MEASURED = 1024  # images that give the noise its mean and deviation
@@ -184,7 +184,7 @@ class _Keep:
             _write(folder / "tokens.arrow", np.concatenate(made))
 
         # one thread: whoever builds them, they are the same
-        with threads(1):
+        with torch_threads(1):
             folder = build_once(context.cache, "tokens", material, build)
         return _map(folder / "tokens.arrow", self.count)
 

@@ -50,8 +50,6 @@ def write_snapshot(folder: Path, snapshot: Snapshot, identity: Mapping[str, str]
     header = json.dumps(told, allow_nan=False)
     path = folder / SNAPSHOT
     metadata = {_HEADER: header, "sha256": _digest(header, tensors)}
-    for half in folder.glob(f".{SNAPSHOT}.*.part"):  # of attempts that were killed as they wrote
-        half.unlink()
     with replacing(path) as beside:
         safetensors.torch.save_file(tensors, beside, metadata=metadata)
 

@@ -1,4 +1,4 @@
-"""Sums over the processes that share a batch, so that no figure depends on their number."""
+"""Sums over the processes that share a batch, so that no result depends on their number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class World:
-    """This process's place. The default is one process alone.
+    """The processes that share a batch, as one of them sees them. The default is one alone.
 
     Attributes:
         rank: from 0 to `size - 1`.
@@ -22,14 +22,14 @@ class World:
     size: int = 1
 
     def sum(self, value: Tensor) -> Tensor:
-        """The sum of `value` over all processes, without gradient."""
+        """Returns the sum of `value` over all processes, without gradient."""
         total = value.detach().clone()
         if self.size > 1:
             torch.distributed.all_reduce(total)
         return total
 
     def mean_and_std(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation over every element in all processes, 0-d tensors."""
+        """Returns mean and standard deviation of all elements in all processes, 0-d tensors."""
         exact = value.detach().double()
         count = exact.new_tensor(float(exact.numel()))
         total, square, number = self.sum(torch.stack([exact.sum(), exact.square().sum(), count]))

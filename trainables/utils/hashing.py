@@ -1,8 +1,10 @@
-"""Hashes values that JSON can hold, and seals JSON files so that an alteration is noticed."""
+"""Hashes values, files and source code, and seals JSON so that an alteration is noticed."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,23 +14,29 @@ SEAL = "sha256"
 
 
 def content_key(material: Any) -> str:
-    """Twelve hexadecimal digits of the SHA-256 of canonical JSON."""
+    """Returns twelve hexadecimal digits of the SHA-256 of values that JSON can hold.
+
+    The order of keys does not matter.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
     text = json.dumps(material, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def digest(values: Any) -> str:
-    """SHA-256 in hexadecimal of values that JSON can hold; the order of keys does not matter."""
+    """Returns the SHA-256 of values that JSON can hold; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def seal(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values and their digest, under `SEAL`."""
+    """Returns the values together with their digest, under `SEAL`."""
     return {**values, SEAL: digest(values)}
 
 
 def unseal(values: Any) -> dict[str, Any]:
-    """The values that `seal` was given.
+    """Returns the values that `seal` was given.
 
     Raises:
         ValueError: they are no object, have no seal, or are not what was sealed.
@@ -42,7 +50,7 @@ def unseal(values: Any) -> dict[str, Any]:
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """The values of a file that was written with a seal.
+    """Returns the values of a JSON file that was sealed.
 
     Raises:
         OSError: it cannot be read.
@@ -52,3 +60,37 @@ def read_sealed(path: Path) -> dict[str, Any]:
         return unseal(json.loads(path.read_text("utf-8")))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def hash_bytes(path: Path) -> str:
+    """Returns the SHA-256 of a file's bytes in hexadecimal.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.cache
+def code_version(*names: str) -> str:
+    """Returns twelve hexadecimal digits of the source code of modules and packages.
+
+    Args:
+        names: dotted; a package counts with all modules below it.
+
+    Raises:
+        ModuleNotFoundError: there is no such module.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(f"no source for {name}")
+        origin = Path(spec.origin)
+        is_package = spec.submodule_search_locations is not None
+        files = sorted(origin.parent.rglob("*.py")) if is_package else [origin]
+        for file in files:
+            digest.update(f"{name}/{file.relative_to(origin.parent).as_posix()}\n".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]

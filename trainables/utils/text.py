@@ -6,12 +6,12 @@ import difflib
 
 
 def counted(number: int, noun: str) -> str:
-    """Such as `1 trial` and `3 trials`."""
+    """Returns a number with its noun, such as `1 trial` or `3 trials`."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def duration(seconds: float) -> str:
-    """Such as `42 s`, `3 min 05 s`, `2 h 10 min` or `12 days 04 h`."""
+    """Returns a time such as `42 s`, `3 min 05 s`, `2 h 10 min` or `12 days 04 h`."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -23,7 +23,7 @@ def duration(seconds: float) -> str:
 
 
 def close_names(name: str, known: list[str]) -> str:
-    """A hint such as ` (close: forget_alpha)`, empty where nothing is close."""
+    """Returns a hint such as ` (close: forget_alpha)`; empty where no known name is close."""
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     near += [k for k in known if k.rpartition(".")[2] == name.rpartition(".")[2] and k not in near]
     return f" (close: {', '.join(near[:3])})" if near else ""

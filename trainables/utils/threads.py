@@ -1,4 +1,4 @@
-"""Work that goes on beside the main thread."""
+"""A thread beside the main one, and how many threads torch computes on."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def every(seconds: float, work: Callable[[], None]) -> Iterator[None]:
-    """Does something now and then for the time of the block, from a thread of its own.
+    """Does some work again and again while the block runs, on a thread of its own.
 
     Args:
-        seconds: between one time and the next.
+        seconds: between the end of one time and the begin of the next.
         work: raises nothing.
     """
     over = threading.Event()
@@ -28,3 +28,16 @@ def every(seconds: float, work: Callable[[], None]) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+
+
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Runs torch on a fixed number of threads, which can change the last bit of a sum."""
+    import torch  # what plans and watches uses `every`, and starts quickly
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -26,7 +26,7 @@ from platform.storage.results import read_sweep, write_results
 from search_spaces import STUDIES
 from tests.helpers.command import SETTINGS, Captured, called, planned, refused
 from trainables.config.names import RESULT, SNAPSHOT
-from trainables.utils import object_store
+from trainables.utils import object_store, patience
 from trainables.utils.object_store import Mirror
 
 
@@ -95,7 +95,7 @@ def test_what_has_begun_is_brought_now_and_then(
     copy = Copy(plan)
     seen = Mirror(plan.storage, address)
     copy.step()
-    assert seen.folders() == []
+    assert seen.remote.folders() == []
     with copy.held():
         copy.begin()
         (plan.folder / "results.parquet").write_text("later")
@@ -221,8 +221,8 @@ def test_a_trial_that_cannot_be_brought_here_stays_outstanding(
         raise OSError("no route to host")
 
     monkeypatch.setattr(Mirror, "pull", gone)
-    monkeypatch.setattr(object_store, "_PATIENCE_S", 0.0)
-    monkeypatch.setattr(object_store, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(patience, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(patience, "_PAUSE_S", 0.0)
     run.ended(trial.key, None)
     assert "put_back" in told
     assert run.next() is None

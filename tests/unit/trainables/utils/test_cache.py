@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
-import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,7 @@ import pytest
 
 from tests.helpers.tiny import files
 from trainables.utils import cache
-from trainables.utils.cache import build_once, code_version, folder_of
+from trainables.utils.cache import build_once, folder_of
 from trainables.utils.errors import CheckpointError
 from trainables.utils.hashing import read_sealed
 
@@ -137,67 +134,3 @@ def test_other_work_has_another_folder(kind: str, material: dict[str, Any], tmp_
 
 
 # --- Code ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A package of two modules and one below, importable."""
-    folder = tmp_path / "sources" / "some_science"
-    (folder / "deep").mkdir(parents=True)
-    for name in ("__init__", "one", "two", "deep/__init__"):
-        (folder / f"{name}.py").write_text(f"NAME = {name!r}\n")
-    monkeypatch.syspath_prepend(folder.parent)
-    yield folder
-    code_version.cache_clear()
-
-
-def version(*names: str) -> str:
-    code_version.cache_clear()
-    importlib.invalidate_caches()
-    return code_version(*names)
-
-
-def test_a_version_is_that_of_the_sources(package: Path) -> None:
-    before = version("some_science")
-    assert version("some_science") == before
-    assert len(before) == 12
-    assert int(before, 16) >= 0
-    os.utime(package / "one.py", (1, 1))
-    (package / "notes.txt").write_text("not code")
-    assert version("some_science") == before
-
-
-@pytest.mark.parametrize("name", ["__init__.py", "one.py", "deep/__init__.py"])
-def test_a_change_in_any_source_is_another_version(package: Path, name: str) -> None:
-    before = version("some_science")
-    whole = (package / name).read_text()
-    (package / name).write_text(whole + "# a comment counts\n")
-    assert version("some_science") != before
-    (package / name).write_text(whole)
-    assert version("some_science") == before
-
-
-def test_a_file_added_moved_or_gone_is_another_version(package: Path) -> None:
-    seen = {version("some_science")}
-    (package / "three.py").write_text("NAME = 3\n")
-    seen.add(version("some_science"))
-    (package / "three.py").rename(package / "deep" / "three.py")
-    seen.add(version("some_science"))
-    (package / "two.py").unlink()
-    seen.add(version("some_science"))
-    assert len(seen) == 4
-
-
-def test_a_module_changes_with_its_own_source_alone(package: Path) -> None:
-    one, pair = version("some_science.one"), version("some_science.one", "some_science.two")
-    (package / "two.py").write_text("NAME = 'changed'\n")
-    assert version("some_science.one") == one
-    assert version("some_science.one", "some_science.two") != pair
-    assert version("some_science.two", "some_science.one") == version(
-        "some_science.one", "some_science.two"
-    )
-
-
-def test_an_unknown_module_is_named() -> None:
-    with pytest.raises(ModuleNotFoundError, match="no source for some_absent_science"):
-        version("some_absent_science")

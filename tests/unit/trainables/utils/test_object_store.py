@@ -14,10 +14,13 @@ import pytest
 from pyarrow.fs import FileSelector
 
 from tests.helpers.object_store import VARIABLES, ObjectStore
-from trainables.utils import object_store
+from trainables.utils import object_store, patience, remote_folder
+from trainables.utils.addresses import StorageError
 from trainables.utils.cache import build_once, folder_of
 from trainables.utils.errors import CheckpointError
-from trainables.utils.object_store import Mirror, StorageError, patiently, working_copy
+from trainables.utils.object_store import Mirror, working_copy
+from trainables.utils.patience import patiently
+from trainables.utils.remote_folder import RemoteFolder
 
 MATERIAL = {"steps": 4}
 
@@ -74,7 +77,7 @@ def test_files_arrive_on_another_node(one: Mirror, two: Mirror) -> None:
     one.push(one.local / "a", last="result.json")
     assert two.pull(two.local / "a", last="result.json")
     assert held(two.local / "a") == {"first": "1", "deep/second": "22", "result.json": "{}"}
-    assert one.folders() == ["a"]
+    assert one.remote.folders() == ["a"]
 
 
 def test_names_with_a_dot_and_halves_stay(one: Mirror, two: Mirror) -> None:
@@ -92,16 +95,17 @@ def test_what_is_in_step_is_not_sent_again(
     one.push(one.local / "a")
     two.pull(two.local / "a")
     moved: list[str] = []
-    send, fetch = Mirror._send_as, Mirror._fetch
+    upload = RemoteFolder.upload
     monkeypatch.setattr(
-        Mirror, "_send_as", lambda self, file, name: moved.append(name) or send(self, file, name)
+        RemoteFolder,
+        "upload",
+        lambda self, file, name: moved.append(name) or upload(self, file, name),
     )
     os.utime(one.local / "a" / "first", ns=(1, 1))
     one.push(one.local / "a")
     assert moved == ["a/first"]
     two.push(two.local / "a")
     assert moved[1:] in ([], ["a/first"])  # a store tells of whole seconds
-    monkeypatch.setattr(Mirror, "_fetch", fetch)
 
 
 def test_what_one_has_no_more_is_taken_away(one: Mirror, two: Mirror) -> None:
@@ -159,7 +163,7 @@ def test_a_file_that_is_cut_short_on_its_way_is_not_there(
         target.write(source.read(1))
         raise OSError("the network is down")
 
-    monkeypatch.setattr(object_store.shutil, "copyfileobj", cut)
+    monkeypatch.setattr(remote_folder.shutil, "copyfileobj", cut)
     with pytest.raises(OSError, match="network"):
         one.push(one.local / "a" / "deep" / "second")
     monkeypatch.undo()
@@ -174,12 +178,12 @@ def test_what_was_there_outlives_a_file_that_fails_on_its_way(
     one.push(one.local / "a")
     write(one.local / "a", {"first": "a later one"})
     with monkeypatch.context() as patch:
-        patch.setattr(object_store.shutil, "copyfileobj", refusing)
+        patch.setattr(remote_folder.shutil, "copyfileobj", refusing)
         with pytest.raises(OSError, match="network"):
             one.push(one.local / "a" / "first")
     two.pull(two.local / "a")
     assert held(two.local / "a")["first"] == "1"
-    at = one.filesystem.get_file_info(FileSelector(one.place_of(one.local / "a"), recursive=True))
+    at = one.remote.filesystem.get_file_info(FileSelector(one.remote.path("a"), recursive=True))
     assert not [each.path for each in at if each.base_name.startswith(".")]
 
 
@@ -227,8 +231,8 @@ def test_what_could_not_be_brought_is_brought_later(
     def never(folder: Path) -> None:
         raise AssertionError("built again")
 
-    monkeypatch.setattr(object_store, "_PATIENCE_S", 0.2)
-    monkeypatch.setattr(object_store, "_PAUSE_S", 0.1)
+    monkeypatch.setattr(patience, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(patience, "_PAUSE_S", 0.1)
     with monkeypatch.context() as patch:
         patch.setattr(Mirror, "publish", refusing)
         with pytest.raises(StorageError, match="the network is down"):
@@ -241,7 +245,7 @@ def test_what_could_not_be_brought_is_brought_later(
 def test_a_place_that_answers_again_was_waited_for(
     one: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_store, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(patience, "_PAUSE_S", 0.01)
     asked: list[Mirror] = []
 
     def seldom(copy: Mirror) -> str:
@@ -333,7 +337,7 @@ def test_the_working_copy_is_of_this_user_alone(
     assert copy.local.stat().st_mode & 0o077 == 0
     cache = Mirror.of(copy.local / "cache")
     assert cache is not None
-    cache.check()
+    cache.remote.check()
     copy.local.rename(tmp_path / "elsewhere")
     copy.local.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StorageError, match="is not this user's: set TMPDIR"):
@@ -374,7 +378,7 @@ def test_a_bucket_that_is_not_there_is_told_with_the_remedy(
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(StorageError, match=r"the bucket must exist.*AWS_ACCESS_KEY_ID") as refused:
-        Mirror(tmp_path, store.address("x").replace("//runs/", "//absent/")).check()
+        Mirror(tmp_path, store.address("x").replace("//runs/", "//absent/")).remote.check()
     assert "\n" not in str(refused.value)
 
 
