@@ -22,7 +22,7 @@ from PIL import Image
 from skimage import data
 
 from trainables.config import PAPER_SIZES, DataConfig, LoaderConfig
-from trainables.config.names import StoreName
+from trainables.config.data import StoreName
 from trainables.data import load
 from trainables.data.batches import Batches, Pool
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from trainables.config import DataConfig, NetworksConfig, TrialConfig
-from trainables.config.names import WEIGHTS_OPTIONS
+from trainables.config.evaluation import WEIGHTS_OPTIONS
 from trainables.data.splits import class_roles
 from trainables.utils.errors import DataError
 from trainables.utils.text import close_names

@@ -5,8 +5,10 @@ from trainables.config.data import (
     PAPER_SIZES,
     PUBLISHED,
     DataConfig,
+    LoaderConfig,
+    SourceName,
     TaskConfig,
-    parse_task,
+    TaskKind,
 )
 from trainables.config.evaluation import (
     EvaluationConfig,
@@ -14,7 +16,6 @@ from trainables.config.evaluation import (
     NetworksConfig,
     SamplingConfig,
 )
-from trainables.config.loading import LoaderConfig
 from trainables.config.names import (
     IMAGE_MULTIPLES,
     REFERENCES,
@@ -22,9 +23,6 @@ from trainables.config.names import (
     Formulation,
     MethodName,
     ModelName,
-    SamplerName,
-    SourceName,
-    TaskKind,
 )
 from trainables.config.training import OptimiserConfig, PretrainConfig, UnlearnConfig
 from trainables.config.trial import TrialConfig, retain_share, to_dict
@@ -46,14 +44,12 @@ __all__ = [
     "NetworksConfig",
     "OptimiserConfig",
     "PretrainConfig",
-    "SamplerName",
     "SamplingConfig",
     "SourceName",
     "TaskConfig",
     "TaskKind",
     "TrialConfig",
     "UnlearnConfig",
-    "parse_task",
     "retain_share",
     "to_dict",
 ]

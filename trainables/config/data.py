@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
-from trainables.config.names import ProxySource, SourceName, StoreName, TaskKind
 from trainables.config.validation import Checked
 from trainables.utils.errors import ConfigError
 
+SourceName = Literal["photos", "folder", "imagenet", "places365"]
+ProxySource = Literal["classes", "coco"]
+StoreName = Literal["files", "parquet"]
+TaskKind = Literal[
+    "centre", "random", "left", "right", "up", "down", "outpaint", "box", "brush", "hybrid"
+]
 COCO = "coco"  # its images are one class, of this name
 # data sets that are decoded as they are read, since their pixels fit into no one array
 PUBLISHED: tuple[SourceName, ...] = ("imagenet", "places365")
@@ -85,12 +90,12 @@ class DataConfig(Checked):
     views: int = 0
 
     def limit(self, role: str, split: str) -> str:
-        """Name of the field that caps a class of a role in a split."""
+        """Returns the name of the field that caps a class of a role in a split."""
         proxy = role == "proxy" and split == "train" and self.proxy_per_class
         return f"{'proxy' if proxy else split}_per_class"
 
     def most(self, role: str, split: str) -> int:
-        """Most images of a class of a role in a split."""
+        """Returns how many images a class of a role may have in a split."""
         value: int = getattr(self, self.limit(role, split))
         return value
 
@@ -127,6 +132,22 @@ class DataConfig(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoaderConfig(Checked):
+    """Processes that read and decode the images of coming steps; their number changes no result.
+
+    Attributes:
+        workers: processes; with 0 a step reads its own images.
+        prefetch: steps that each of them is ahead.
+    """
+
+    workers: int = 0
+    prefetch: int = 2
+
+    def _faults(self) -> list[tuple[bool, str]]:
+        return [*self._below(0, "workers"), *self._below(1, "prefetch")]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskConfig(Checked):
     """Which part of an image is removed.
 
@@ -143,7 +164,7 @@ class TaskConfig(Checked):
 
     @property
     def name(self) -> str:
-        """Such as `centre_0.5`."""
+        """Returns a name such as `centre_0.5`."""
         return f"{self.kind}_{self.ratio:g}"
 
     def _faults(self) -> list[tuple[bool, str]]:
@@ -151,7 +172,7 @@ class TaskConfig(Checked):
 
 
 def parse_task(text: str) -> TaskConfig:
-    """A task from `kind:ratio`, such as `centre:0.5`.
+    """Reads a task from `kind:ratio`, such as `centre:0.5`.
 
     Raises:
         ValueError: the text is no such pair.
@@ -164,7 +185,7 @@ def parse_task(text: str) -> TaskConfig:
 
 
 def task_faults(name: str, tasks: Iterable[str]) -> list[tuple[bool, str]]:
-    """A fault for each text that is no `kind:ratio`.
+    """Returns a fault for each text that is no `kind:ratio`, as `Checked` collects them.
 
     Args:
         name: of the field that holds them.

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Literal
 
-from trainables.config.names import FeaturesName, ProbabilitiesName, SamplerName
 from trainables.config.validation import Checked
+
+FeaturesName = Literal["domain", "inception"]
+ProbabilitiesName = Literal["domain", "inception", "places365"]
+# options that name a local file in place of the library's weights
+WEIGHTS_OPTIONS: dict[str, str] = {
+    "inception": "networks.inception_weights",
+    "places365": "networks.places_weights",
+    "clip": "networks.clip_weights",
+}
+SamplerName = Literal["default", "ancestral", "ddim"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +79,7 @@ class NetworksConfig(Checked):
         ]
 
     def parts(self) -> dict[str, str]:
-        """What each part of the measuring is made by: `domain`, `inception`, `places365`, `clip`.
+        """Returns the network of each part: `domain`, `inception`, `places365` or `clip`.
 
         The parts are `features`, `probabilities` and `embeddings`.
         """
@@ -81,7 +91,7 @@ class NetworksConfig(Checked):
         }
 
     def weights(self) -> dict[str, str]:
-        """The local file of each of the paper's networks that is used, empty where none is given.
+        """Returns the local file of each of the paper's networks in use; empty where none is given.
 
         Keys are of `inception`, `places365` and `clip`.
         """
@@ -94,7 +104,7 @@ class NetworksConfig(Checked):
         return {name: path for name, path in files.items() if name in used}
 
     def canonical(self) -> NetworksConfig:
-        """The same with the fields of networks that nothing is measured by at their defaults."""
+        """Returns this section with the fields of networks without a use at their defaults."""
         files = self.weights()
         if not files:
             return NetworksConfig()

@@ -1,4 +1,4 @@
-"""Names that a configuration may hold, and what belongs to each. Imports no torch."""
+"""Names of models and methods, and what belongs to each. The words of a section are beside it."""
 
 from __future__ import annotations
 
@@ -21,28 +21,9 @@ MethodName = Literal[
 ]
 # methods that take no unlearning steps: what the others are compared with
 REFERENCES: tuple[MethodName, ...] = ("original", "retrained")
-SourceName = Literal["photos", "folder", "imagenet", "places365"]
-ProxySource = Literal["classes", "coco"]
-StoreName = Literal["files", "parquet"]
 Formulation = Literal["paper", "released"]
 # fields that recorded sweeps hold under an earlier name
 RENAMED_FIELDS: dict[str, str] = {"variant": "formulation"}
-TaskKind = Literal[
-    "centre", "random", "left", "right", "up", "down", "outpaint", "box", "brush", "hybrid"
-]
-FeaturesName = Literal["domain", "inception"]
-ProbabilitiesName = Literal["domain", "inception", "places365"]
-# options that name a local file in place of the library's weights
-WEIGHTS_OPTIONS: dict[str, str] = {
-    "inception": "networks.inception_weights",
-    "places365": "networks.places_weights",
-    "clip": "networks.clip_weights",
-}
-PrecisionName = Literal["auto", "float32", "bf16"]
-SamplerName = Literal["default", "ancestral", "ddim"]
-ScheduleName = Literal["cosine", "constant"]
-
-
 # sides of images are whole multiples of these; a test holds them against the models
 IMAGE_MULTIPLES: dict[ModelName, int] = {
     "mae_tiny": 4,
@@ -54,6 +35,6 @@ IMAGE_MULTIPLES: dict[ModelName, int] = {
     "palette_tiny": 8,
     "palette_places2": 8,
 }
-# what a killed trial goes on from, in its folder
+# files in a trial's folder: by the one it counts as finished, from the other a killed one goes on
 RESULT = "result.json"
 SNAPSHOT = "snapshot.safetensors"

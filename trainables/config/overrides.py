@@ -1,4 +1,4 @@
-"""Configurations from plain values: dotted names, typed texts, every fault reported together."""
+"""Makes configurations from plain values with dotted names; all faults are told together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainables.utils.text import close_names
 
 
 def from_dict(values: Mapping[str, Any]) -> TrialConfig:
-    """The trial that `to_dict` wrote; an unknown name is refused.
+    """Returns the trial whose values `to_dict` gave; an unknown name is refused.
 
     Raises:
         ConfigError: an unknown field, a value of another type, or one outside its range.
@@ -24,7 +24,7 @@ def from_dict(values: Mapping[str, Any]) -> TrialConfig:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one mapping of dotted names."""
+    """Returns nested mappings as one mapping of dotted names."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -36,7 +36,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @functools.cache
 def field_types(cls: type = TrialConfig, prefix: str = "") -> Mapping[str, Any]:
-    """Every dotted field name of a configuration with its type."""
+    """Returns the type of every field of a configuration by its dotted name."""
     found: dict[str, Any] = {}
     for name, hint in get_type_hints(cls).items():
         if dataclasses.is_dataclass(hint):
@@ -53,7 +53,7 @@ def field_hint(name: str, known: list[str]) -> str:
 
 
 def parse_value(name: str, text: str) -> Any:
-    """The value of one field from its text, by the field's type; commas separate a tuple's items.
+    """Reads a field's value from a text by the field's type; commas separate a tuple's items.
 
     Raises:
         ConfigError: an unknown name (close ones listed) or a text that is not of the type.
@@ -65,7 +65,7 @@ def parse_value(name: str, text: str) -> Any:
 
 
 def parse_text(name: str, hint: Any, text: str) -> Any:
-    """The value of a type from its text.
+    """Reads a value of some type from a text.
 
     Args:
         name: what a message calls it.
@@ -94,7 +94,7 @@ def parse_text(name: str, hint: Any, text: str) -> Any:
 
 
 def apply_overrides(config: TrialConfig, overrides: Mapping[str, Any]) -> TrialConfig:
-    """A copy with the dotted fields replaced.
+    """Returns a copy with some fields replaced, which are named with dots.
 
     Raises:
         ConfigError: every unknown name, wrong type and value out of range, together.
@@ -134,8 +134,8 @@ def _typed(name: str, value: Any) -> Any:
     return value
 
 
-def _told_of(name: str, line: str) -> str:
-    """A fault of a section that is there twice, `task.`, under the name that it has here."""
+def _task_fault(name: str, line: str) -> str:
+    """Names a fault of a task, whose section is there twice, by the field that holds it."""
     kind = "task."
     return f"{name}.{line.removeprefix(kind)}" if line.startswith(kind) else line
 
@@ -152,7 +152,7 @@ def _replace(config: Any, values: Mapping[str, Any], prefix: str) -> Any:
                 try:
                     changes[each.name] = _replace(current, below, name + ".")
                 except ConfigError as error:
-                    problems += [_told_of(name, line) for line in error.problems]
+                    problems += [_task_fault(name, line) for line in error.problems]
         elif name in values:
             changes[each.name] = values[name]
     try:

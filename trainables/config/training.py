@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from trainables.config.data import task_faults
-from trainables.config.names import PrecisionName, ScheduleName
 from trainables.config.validation import Checked
+
+PrecisionName = Literal["auto", "float32", "bf16"]
+ScheduleName = Literal["cosine", "constant"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from trainables.config.data import (
     DataConfig,
+    LoaderConfig,
     TaskConfig,
     parse_task,
     task_faults,
@@ -24,7 +25,6 @@ from trainables.config.evaluation import (
     NetworksConfig,
     SamplingConfig,
 )
-from trainables.config.loading import LoaderConfig
 from trainables.config.names import (
     IMAGE_MULTIPLES,
     REFERENCES,
@@ -42,7 +42,7 @@ _PRETRAINING_TASKS: dict[str, tuple[str, ...]] = {"palette": ("hybrid:0.3", "cen
 
 
 def retain_share(source: str) -> float | None:
-    """Share of real rows among the retain rows of a batch.
+    """Returns the share of real rows among the retain rows of a batch.
 
     Args:
         source: `real`, `proxy`, `none`, a number in [0, 1] (the share of real images), or `R:P`
@@ -103,28 +103,9 @@ class TrialConfig(Checked):
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def _faults(self) -> list[tuple[bool, str]]:
-        try:
-            share: float | None = retain_share(self.retain_source)
-            known = True
-        except ValueError:
-            share, known = 0.0, False
         multiple = IMAGE_MULTIPLES.get(self.model, 1)  # an unknown model is told of elsewhere
         return [
-            (
-                not known,
-                f"retain_source={self.retain_source!r} is not real, proxy, none, "
-                "a share in [0, 1] or R:P",
-            ),
-            (
-                self.method == "retain_label" and share is None,
-                "retain_label maps forget rows onto retain rows: retain_source=none leaves it none",
-            ),
-            (
-                self.method == "retrained" and bool(self.checkpoint),
-                "method=retrained needs an original that is trained here, and checkpoint names "
-                "published weights: leave out that method, or give options of pretrain. in place "
-                "of checkpoint",
-            ),
+            *self._method_faults(),
             *task_faults("more_tests", self.more_tests),
             (self.forget_alpha < 0.0, f"forget_alpha={self.forget_alpha} is below 0"),
             (
@@ -145,23 +126,48 @@ class TrialConfig(Checked):
             ),
         ]
 
+    def _method_faults(self) -> list[tuple[bool, str]]:
+        """Returns what the method, its retain rows and the original need of each other."""
+        try:
+            share: float | None = retain_share(self.retain_source)
+            known = True
+        except ValueError:
+            share, known = 0.0, False
+        return [
+            (
+                not known,
+                f"retain_source={self.retain_source!r} is not real, proxy, none, "
+                "a share in [0, 1] or R:P",
+            ),
+            (
+                self.method == "retain_label" and share is None,
+                "retain_label maps forget rows onto retain rows: retain_source=none leaves it none",
+            ),
+            (
+                self.method == "retrained" and bool(self.checkpoint),
+                "method=retrained needs an original that is trained here, and checkpoint names "
+                "published weights: leave out that method, or give options of pretrain. in place "
+                "of checkpoint",
+            ),
+        ]
+
     def _draws_noise_tokens(self) -> bool:
-        """Whether its steps tokenise noise images."""
+        """Tells whether the method's steps tokenise noise images."""
         return self.model.startswith("mage_") and self.method == "ours"
 
     @property
     def unlearns(self) -> bool:
-        """Whether its method takes steps."""
+        """Tells whether the method takes unlearning steps."""
         return self.method not in REFERENCES
 
     def further_tests(self) -> tuple[TaskConfig, ...]:
-        """The tasks of `more_tests`, each once and without the test task."""
+        """Returns the tasks of `more_tests`, each once and without the test task."""
         found = {task.name: task for task in map(parse_task, self.more_tests)}
         found.pop(self.test_task.name, None)
         return tuple(found.values())
 
     def batch_rows(self) -> dict[str, int]:
-        """Rows of each role in every global batch of unlearning; none where nothing unlearns.
+        """Returns the rows of each role in a global batch of unlearning; empty for a reference.
 
         The number of forget rows and of retain rows does not depend on the retain source.
         """
@@ -174,7 +180,7 @@ class TrialConfig(Checked):
         return {role: count for role, count in rows.items() if count}
 
     def canonical(self) -> TrialConfig:
-        """This trial with the fields that cannot change its result at their defaults."""
+        """Returns this trial with the fields that cannot change its result at their defaults."""
         unlearn = dataclasses.replace(self.unlearn, save_every=0)
         if not self.model.startswith("mage_"):
             unlearn = dataclasses.replace(unlearn, token_cache=False)
@@ -205,17 +211,17 @@ class TrialConfig(Checked):
         )
 
     def pretraining_tasks(self) -> tuple[TaskConfig, ...]:
-        """What the original learns to complete, in turn step by step."""
+        """Returns the tasks that the original learns, in turn step by step."""
         family = self.model.partition("_")[0]
         usual = _PRETRAINING_TASKS.get(family, _USUAL_PRETRAINING)
         return tuple(map(parse_task, self.pretrain.tasks or usual))
 
     def key(self) -> str:
-        """Twelve hexadecimal digits: equal configurations, equal keys, on every machine."""
+        """Returns twelve hexadecimal digits: equal configurations, equal keys, on every machine."""
         return content_key(to_dict(self.canonical()))
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A configuration as nested plain values that JSON can hold."""
+    """Returns a configuration as nested plain values that JSON can hold."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return plain

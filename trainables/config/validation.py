@@ -1,4 +1,4 @@
-"""What every section of a configuration shares: its checks."""
+"""Checks the fields of a configuration's section against their types and ranges."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ class Checked:
             raise ConfigError(problems)
 
     def _section(self) -> str:
-        """What comes before a field's name on the command line, as far as the class tells."""
+        """Returns what precedes a field's name on the command line, as far as the class tells."""
         name = type(self).__name__.removesuffix("Config").lower()
         return "" if name == "trial" else f"{name}."
 
     def _faults(self) -> list[tuple[bool, str]]:
+        """Returns pairs of whether a field is wrong, and the line that says so."""
         return []
 
     def _below(self, least: int, *names: str) -> list[tuple[bool, str]]:
-        """A fault for each of these fields that is below the least it may be."""
+        """Returns a fault for each of these fields, which is one if it is below `least`."""
         return [
             (getattr(self, name) < least, f"{name}={getattr(self, name)} is below {least}")
             for name in names

@@ -23,7 +23,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor, nn
 
 from trainables.config import NetworksConfig
-from trainables.config.names import WEIGHTS_OPTIONS
+from trainables.config.evaluation import WEIGHTS_OPTIONS
 from trainables.evaluation.networks import ClipNetwork, InceptionNetwork, PlacesNetwork
 from trainables.models.checkpoints import load_network, read_state
 from trainables.utils.cache import file_hash
