@@ -16,7 +16,8 @@ from platform.cli.reporting import make_report
 from platform.cli.signals import INTERRUPTED, Grace
 from platform.cli.summary import commands, resume_command, summary, sync_command
 from platform.cli.timing import Phases, trial_times
-from platform.execution import reuse, trial_process
+from platform.execution import reuse
+from platform.execution.failures import is_disk_full
 from platform.plan import estimate, resources, weights
 from platform.plan.limits import Limits
 from platform.plan.plan import Plan, is_abandoned, write_plan
@@ -238,7 +239,7 @@ class _Session:
         except KeyboardInterrupt:
             status = "interrupted"
         except Exception as error:
-            if not trial_process.is_disk_full(error):
+            if not is_disk_full(error):
                 raise
             status, reason = "interrupted", "the disk is full: free some room"
         finally:
@@ -302,7 +303,7 @@ class _Session:
         try:
             write_results(self.plan.folder, rows)
         except OSError as error:
-            if not trial_process.is_disk_full(error):
+            if not is_disk_full(error):
                 raise
         return rows
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from platform.execution import heartbeat, reuse, trial_process
-from platform.execution.trial_process import Failure, Order
+from platform.execution import heartbeat, reuse
+from platform.execution.failures import CAUSES, Cause, Failure, diagnose
+from platform.execution.trial_process import TrialOrder, read_result
 from platform.plan import resources
-from platform.plan.limits import RETRIED, Limits
+from platform.plan.limits import Limits
 from platform.storage.replica import TAKEN_OVER, Copy, storage_address
 from trainables.config import to_dict
 from trainables.config.names import SNAPSHOT
@@ -159,11 +160,11 @@ class Scheduler:
             return True
         return not (self._ledger.ready() or self._ledger.waiting())
 
-    def order(self, trial: PlannedTrial) -> Order:
+    def order(self, trial: PlannedTrial) -> TrialOrder:
         """What the trial's process is told."""
         # of an attempt before, which may have been on another node
         heartbeat.forget_silence(self.plan.trial_folder(trial))
-        return Order(
+        return TrialOrder(
             key=trial.key,
             config=to_dict(trial.config),
             folder=self._told(self.plan.trial_folder(trial)),
@@ -220,18 +221,18 @@ class Scheduler:
         folder = self.plan.trial_folder(trial)
         if failure is not None and heartbeat.fell_silent(folder):
             silent = f"a process gave no sign of life for {heartbeat.LOST_AFTER_S:.0f} s"
-            failure = Failure(cause="worker lost", message=f"{silent} and was killed")
+            failure = Failure(cause=Cause.WORKER_LOST, message=f"{silent} and was killed")
         failure = failure or self._missed(folder)
         if failure is None:
             try:
-                result = trial_process.read_result(folder)
+                result = read_result(folder)
             except (OSError, ValueError) as error:
-                failure = Failure(cause="crash", message=f"no result: {error}")
+                failure = Failure(cause=Cause.CRASH, message=f"no result: {error}")
         if failure is not None:
             self._failed(trial, failure)
             return
         if not self._ledger.finish(trial, result):
-            self._tell_failed(trial, "non-finite", "the objective is not a finite number")
+            self._tell_failed(trial, Cause.NON_FINITE, "the objective is not a finite number")
             return
         reuse.enter(self.plan, trial, self._replica)
         for listener in self.sweep.listeners:
@@ -242,29 +243,30 @@ class Scheduler:
         try:
             self._replica.take_trial(folder, waits=not self.reason)
         except (UserError, OSError) as error:
-            return trial_process.diagnose(error)
+            return diagnose(error)
         return None
 
     def _failed(self, trial: PlannedTrial, failure: Failure) -> None:
-        """A failure that another attempt may mend leaves the trial outstanding."""
-        if failure.cause in ("disk", "storage"):
-            # every other trial would meet it too
+        """Leaves the trial outstanding, or ends it, as the cause of its failure has it."""
+        cause, message = failure.cause, failure.message
+        then = CAUSES[cause].then
+        if then == "stop":
             self._ledger.put_back(trial)
-            full = f"the disk is full ({failure.message}): free some room"
-            self.reason = full if failure.cause == "disk" else failure.message
+            full = f"the disk is full ({message}): free some room"
+            self.reason = full if cause is Cause.DISK else message
             for listener in self.sweep.listeners:
-                listener.put_back(trial, failure.cause, failure.message)
-        elif failure.cause in RETRIED and self._lost[trial.key] < self.sweep.limits.max_failures:
+                listener.put_back(trial, cause, message)
+        elif then == "retry" and self._lost[trial.key] < self.sweep.limits.max_failures:
             self._lost[trial.key] += 1
-            lost, most = self._lost[trial.key], self.sweep.limits.max_failures
             self._ledger.put_back(trial)
             self._begun.discard(trial.key)
+            lost, most = self._lost[trial.key], self.sweep.limits.max_failures
             for listener in self.sweep.listeners:
-                listener.retried(trial, failure.cause, failure.message, lost, most)
+                listener.retried(trial, cause, message, lost, most)
         else:
-            self._ledger.fail(trial, failure.cause, failure.message)
-            self._tell_failed(trial, failure.cause, failure.message)
+            self._ledger.fail(trial, cause, message)
+            self._tell_failed(trial, cause, message)
 
-    def _tell_failed(self, trial: PlannedTrial, cause: str, message: str) -> None:
+    def _tell_failed(self, trial: PlannedTrial, cause: Cause, message: str) -> None:
         for listener in self.sweep.listeners:
             listener.failed(trial, cause, message)

@@ -11,8 +11,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from platform.execution import cluster, shared_work, trial_process
+from platform.execution.failures import Cause, Failure, diagnose
 from platform.execution.scheduler import Outcome, Scheduler, SweepRun
-from platform.execution.trial_process import Failure, Order
+from platform.execution.trial_process import TrialOrder
 from platform.plan import resources
 
 if TYPE_CHECKING:
@@ -218,7 +219,9 @@ def _callback(run: Scheduler) -> Any:
         ) -> None:
             key = trial.config["order"]["key"]
             if "failure" in result:
-                self.failures[key] = Failure(cause=result["failure"], message=result["message"])
+                self.failures[key] = Failure(
+                    cause=Cause(result["failure"]), message=result["message"]
+                )
             elif "step" in result:
                 self.last[key] = _metrics(result)
                 run.reported(key, self.last[key])
@@ -244,8 +247,8 @@ def _why(trial: Any) -> Failure:
     """Why Tune gave a trial up: what its process died of, as far as Ray knows."""
     error = trial.get_pickled_error() or trial.get_error()
     if isinstance(error, BaseException):
-        return trial_process.diagnose(error)
-    return Failure(cause="worker lost", message="a process of the trial died")
+        return diagnose(error)
+    return Failure(cause=Cause.WORKER_LOST, message="a process of the trial died")
 
 
 def _metrics(result: dict[str, Any]) -> dict[str, float]:
@@ -258,15 +261,17 @@ def _metrics(result: dict[str, Any]) -> dict[str, float]:
 
 
 def _trial(config: dict[str, Any]) -> None:
-    """Runs on a worker: one trial. A failure is a result, so that the process serves the next."""
+    """Runs one trial, on a worker. A failure is a result, so that the process serves the next."""
     from ray import tune
 
-    order = Order(**config["order"])
-    callbacks = []
+    order = TrialOrder(**config["order"])
     if order.trainer:
         from ray.tune.integration.ray_train import TuneReportCallback
 
-        callbacks.append(TuneReportCallback())
-    failure = trial_process.execute(order, lambda metrics: tune.report(dict(metrics)), callbacks)
+        from platform.execution import ray_train
+
+        failure = ray_train.execute(order, [TuneReportCallback()])
+    else:
+        failure = trial_process.execute(order, lambda metrics: tune.report(dict(metrics)))
     if failure is not None:
-        tune.report({"failure": failure.cause, "message": failure.message})
+        tune.report({"failure": failure.cause.value, "message": failure.message})

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 
 _SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
-# what may go better another time: a lost machine, memory that another process took
-RETRIED = frozenset({"crash", "worker lost", "out of memory"})
-
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What ends a session before its sweep is over, and when a trial counts as failed.
 
     Attributes:
-        max_failures: attempts of a trial that may be lost to one of `RETRIED` and made again.
+        max_failures: lost attempts of a trial that are made again, where another may end well.
         time_budget_s: seconds from the session's start after which it stops; None for no end.
         trials: most trials that the session starts; None for all.
     """

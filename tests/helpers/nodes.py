@@ -23,7 +23,8 @@ import sys
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ray.util.state import list_actors
-from platform import cluster, launch
+from platform.execution import cluster, ray_train
+from platform.execution.trial_process import TrialOrder
 from trainables.config import TrialConfig, to_dict
 from trainables.config.overrides import apply_overrides
 
@@ -44,11 +45,11 @@ if name == "apart":
         holder = ray.remote(num_cpus=0.5)(Holder).options(scheduling_strategy=there).remote()
         ray.get(holder.holds.remote())
         holders.append(holder)
-order = launch.Order(
+order = TrialOrder(
     key=config.key(), config=to_dict(config), folder=folder, cache=cache, address=storage,
     trainer=True, workers=2,
 )
-failure = launch.execute(order, lambda metrics: None)
+failure = ray_train.execute(order)
 assert failure is None, failure
 job = ray.get_runtime_context().get_job_id()
 for actor in list_actors(address=dashboard, limit=1000):

@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from platform.execution import cluster, trial_process
+from platform.execution import cluster, ray_train, trial_process
+from platform.execution.trial_process import Report, TrialFiles, TrialOrder, read_result
 from tests.helpers.sweeps import descendants
 from trainables.config import TrialConfig, to_dict
 from trainables.config.names import SNAPSHOT
@@ -43,8 +44,8 @@ def config() -> TrialConfig:
     )
 
 
-def order(config: TrialConfig, root: Path, name: str, workers: int) -> trial_process.Order:
-    return trial_process.Order(
+def order(config: TrialConfig, root: Path, name: str, workers: int) -> TrialOrder:
+    return TrialOrder(
         key=config.key(),
         config=to_dict(config),
         folder=str(root / "trials" / name),
@@ -61,7 +62,7 @@ def test_two_workers_train_what_one_process_trains(config: TrialConfig, tmp_path
     assert trial_process.execute(one, lambda metrics: told.append(metrics["step"])) is None
     assert told == [5, 10]
     with cluster.local(2, 0):
-        assert trial_process.execute(two, told.append) is None
+        assert ray_train.execute(two) is None
     single = load_file(Path(one.folder) / "weights.safetensors")
     double = load_file(Path(two.folder) / "weights.safetensors")
     base = load_file(next((tmp_path / "cache").glob("base-*/weights.safetensors")))
@@ -70,7 +71,7 @@ def test_two_workers_train_what_one_process_trains(config: TrialConfig, tmp_path
     whole = torch.cat([single[n].flatten() for n in single]).norm()
     assert moved / whole > 1e-3
     assert apart / whole < 1e-5
-    first, second = (trial_process.read_result(Path(each.folder)) for each in (one, two))
+    first, second = (read_result(Path(each.folder)) for each in (one, two))
     assert first["metrics"].keys() == second["metrics"].keys()
     assert second["metrics"]["loss/total"] == pytest.approx(
         first["metrics"]["loss/total"], rel=1e-5
@@ -94,9 +95,9 @@ def test_workers_that_were_killed_end_where_unbroken_ones_do(
     kept = Path(broken.folder) / SNAPSHOT
     assert trial_process.execute(alone, lambda metrics: None) is None
     with cluster.local(2, 0):
-        assert trial_process.execute(whole, lambda metrics: None) is None
+        assert ray_train.execute(whole) is None
         with ThreadPoolExecutor(1) as executor:
-            ending = executor.submit(trial_process.execute, broken, lambda metrics: None)
+            ending = executor.submit(ray_train.execute, broken)
             while not kept.is_file() and not ending.done():
                 time.sleep(0.01)
             assert kill_workers() == 2
@@ -105,8 +106,8 @@ def test_workers_that_were_killed_end_where_unbroken_ones_do(
         # one that has just lost its peer may tell of that before Ray tells of either
         assert failure.cause in ("worker lost", "crash")
         assert kept.is_file()
-        assert trial_process.execute(broken, lambda metrics: None) is None
-    assert 0 < trial_process.read_result(Path(broken.folder))["resumed_from"] < 40
+        assert ray_train.execute(broken) is None
+    assert 0 < read_result(Path(broken.folder))["resumed_from"] < 40
     one, unbroken, resumed = (
         load_file(Path(each.folder) / "weights.safetensors") for each in (alone, whole, broken)
     )
@@ -153,31 +154,15 @@ def test_a_failure_is_named_and_its_trace_kept(config: TrialConfig, tmp_path: Pa
 def test_a_full_disk_leaves_no_half_files_and_the_snapshot(
     config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fill(
-        order: trial_process.Order, place: trial_process.Place, report: trial_process.Report
-    ) -> None:
+    def fill(order: TrialOrder, files: TrialFiles, report: Report) -> None:
         for name in (SNAPSHOT, "config.json"):
             Path(order.folder, name).write_text("{")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(trial_process, "_inline", fill)
+    monkeypatch.setattr(trial_process, "_train", fill)
     given = order(config, tmp_path, "full", 1)
     failure = trial_process.execute(given, lambda metrics: None)
     assert failure is not None
     assert failure.cause == "disk"
     left = {path.name for path in Path(given.folder).iterdir()}
     assert left == {SNAPSHOT, "error.txt"}
-
-
-def test_diagnosis_finds_the_cause_inside_what_ray_wraps() -> None:
-    class Wrapped(Exception):
-        cause = OSError(28, "No space left on device")
-
-    assert trial_process.diagnose(Wrapped()).cause == "disk"
-    full = RuntimeError("Error while serializing: I/O error: No space (os error 28)")
-    assert trial_process.diagnose(full).cause == "disk"
-    assert (
-        trial_process.diagnose(RuntimeError("(sqlite3) database or disk is full")).cause == "disk"
-    )
-    assert trial_process.diagnose(MemoryError()).cause == "out of memory"
-    assert trial_process.diagnose(ZeroDivisionError("x")).message == "ZeroDivisionError: x"

@@ -56,7 +56,7 @@ def watches(pid: int) -> list[int]:
         ["ps", "-A", "-ww", "-o", "pid=,args="], capture_output=True, text=True, check=True
     )
     rows = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
-    named = {int(row[0]) for row in rows if "warden.py" in row[-1]}
+    named = {int(row[0]) for row in rows if "watchdog.py" in row[-1]}
     return [process for process in descendants(pid) if process in named]
 
 
@@ -144,8 +144,8 @@ def test_a_full_disk_saves_no_silent_process(tmp_path: Path) -> None:
     nowhere = tmp_path / "absent"
     program = f"""
 import os, subprocess, sys, time
-from platform import warden
-watch = [sys.executable, "-I", "-S", warden.__file__, str(os.getpid()), "1.0", {str(nowhere)!r}]
+from platform.execution import watchdog
+watch = [sys.executable, "-I", "-S", watchdog.__file__, str(os.getpid()), "1.0", {str(nowhere)!r}]
 with subprocess.Popen([*watch[:-1], watch[-1] + "/silent"], stdin=subprocess.PIPE):
     time.sleep(120)
 """
