@@ -5,194 +5,34 @@ Exit status: 0 a sweep can run, 1 something it needs fails, 2 a mistake in the c
 
 from __future__ import annotations
 
-import argparse
-import importlib.metadata
-import importlib.util
-import re
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from collections.abc import Sequence
 
-import platform
-from platform.cli.request import Request, plan_request
-from platform.plan import resources
+from platform.cli.arguments import parse_doctor
+from platform.cli.diagnosis import findings
 from platform.plan.study_loader import find_study
-from platform.storage.environment import environment
-from trainables.utils.addresses import is_address
-from trainables.utils.errors import UserError
-from trainables.utils.text import one_line
-
-_ROOT = Path(__file__).resolve().parent.parent
-_LOCK = _ROOT / "requirements.lock"
-_LOCKED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)", re.MULTILINE)
-_GIB = 2**30
-_ROOM = 5 * _GIB
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What was found of one thing.
-
-    Attributes:
-        level: `fail` is what a sweep cannot run without, `note` what it runs differently with.
-        text: one line, with the remedy where there is one.
-    """
-
-    level: Literal["ok", "note", "fail"]
-    text: str
+from trainables.utils.errors import ConfigError
+from trainables.utils.exit_status import FAILED, FINISHED, exit_status
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m platform.doctor",
-        description="What this machine can run, and what a study lacks here.",
-        allow_abbrev=False,
-    )
-    request = Request()
-    parser.add_argument("study", nargs="?", help="whose data and weights are looked for")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--storage", default="runs", metavar="DIR")
-    parser.add_argument("--tracking-uri", metavar="URI")
-    parser.parse_args(argv, namespace=request)
-    try:
-        if request.study is not None:
-            find_study(request.study)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    arguments = sys.argv[1:] if argv is None else argv
+    return exit_status(lambda: _diagnose(arguments), debug="--debug" in arguments)
+
+
+def _diagnose(arguments: Sequence[str]) -> int:
+    request, faults = parse_doctor(arguments)
+    if faults:
+        raise ConfigError(faults)
+    if request.study is not None:
+        find_study(request.study)
     failed = False
     for finding in findings(request):
         failed |= finding.level == "fail"
         print(f"{finding.level:<4}  {finding.text}", flush=True)
     print("something above must be mended first" if failed else "a sweep can run here")
-    return int(failed)
-
-
-def findings(request: Request) -> Iterator[Finding]:
-    """One after the other, the quick ones first.
-
-    Args:
-        request: study, settings, storage and record, as a sweep takes them.
-    """
-    yield from _software()
-    yield from _machine()
-    if is_address(request.storage):
-        yield _answers("storage", "see docs/cluster.md", lambda: _storage(request))
-        if is_address(request.storage):  # it does not answer
-            request.storage = "runs"
-            yield Finding("note", "the rest is looked at without it")
-    yield _room(Path(request.storage))
-    yield from _study(request)
-    yield _answers("MLflow", "--tracking-uri is its address", lambda: _record(request))
-    yield _answers("Ray", "python -m platform.sweep --debug shows its log", _ray)
-
-
-def _software() -> Iterator[Finding]:
-    yield Finding("ok", f"Python {platform.python_version()}")
-    if not _LOCK.is_file():
-        yield Finding("note", "no requirements.lock beside the package: versions are not compared")
-        return
-    locked: dict[str, list[str]] = {}  # one a Python version, where they differ
-    for name, version in _LOCKED.findall(_LOCK.read_text("utf-8")):
-        locked.setdefault(name, []).append(version)
-    wrong = [
-        f"{name} {there} (locked {' or '.join(versions)})"
-        for name, versions in sorted(locked.items())
-        if (there := _version(name)) is not None and there not in versions
-    ]
-    if wrong:
-        yield Finding("note", f"not as locked, make setup mends it: {', '.join(wrong)[:300]}")
-    else:
-        yield Finding("ok", "every package has its locked version")
-    missing = [name for name in environment()["packages"] if _version(name) is None]
-    if missing:
-        yield Finding("fail", f"not installed: {', '.join(missing)} (make setup)")
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _machine() -> Iterator[Finding]:
-    has = resources.available()
-    yield Finding("ok", resources.describe(has))
-    listed = environment()["gpus"]
-    if not has.gpus:
-        hidden = f" ({len(listed)} hidden by CUDA_VISIBLE_DEVICES)" if listed else ""
-        yield Finding("note", f"no GPU{hidden}: the tiny models run, the published sizes take days")
-        return
-    for each in listed:
-        yield Finding("ok", ", ".join(each.values()))
-    import torch
-
-    if torch.cuda.device_count() < has.gpus:
-        yield Finding(
-            "fail",
-            f"torch {torch.__version__} sees {torch.cuda.device_count()} of {has.gpus} GPUs: is "
-            "its CUDA newer than the driver?",
-        )
-
-
-def _room(storage: Path) -> Finding:
-    free = resources.free_disk(storage)
-    told = f"{free / _GIB:.1f} GiB free for --storage {storage}"
-    return Finding("ok" if free > _ROOM else "note", told)
-
-
-def _study(request: Request) -> Iterator[Finding]:
-    """What a dry run would refuse: data, weights, resources, room, a storage to write to."""
-    try:
-        _, plan = plan_request(request, [])
-    except UserError as error:
-        for line in getattr(error, "problems", [str(error)]):
-            yield Finding("fail", line)
-    else:
-        yield Finding("ok", f"{plan.study}: {plan.total} trials; data and weights are there")
-
-
-def _answers(name: str, remedy: str, ask: Callable[[], str]) -> Finding:
-    began = time.monotonic()
-    try:
-        told = ask()
-    except UserError as error:
-        return Finding("fail", str(error))
-    except Exception as error:  # whatever a service, its driver or the network raise
-        return Finding("fail", f"{name}: {one_line(error)} ({remedy})")
-    return Finding("ok", f"{name} {told} ({time.monotonic() - began:.0f} s)")
-
-
-def _storage(request: Request) -> str:
-    from platform.storage import replica
-
-    asked, request.storage = request.storage, str(replica.find(request.storage))
-    return f"{asked} answers; this node's copy is {request.storage}"
-
-
-def _record(request: Request) -> str:
-    from platform.tracking import recorder
-
-    storage = Path(request.storage).resolve()
-    database = storage / "mlflow.db"
-    if request.tracking_uri is None and not database.exists():
-        if importlib.util.find_spec("mlflow") is None:
-            raise UserError("it is not installed")
-        return f"makes {database} at the first sweep"
-    uri = request.tracking_uri or f"sqlite:///{database}"
-    return f"answers, with {recorder.experiments(uri)} experiments"
-
-
-def _ray() -> str:
-    from platform.execution import cluster
-
-    with cluster.local(1, 0):
-        return f"starts, and a task on it answers in {cluster.probe():.1f} s"
+    return FAILED if failed else FINISHED
 
 
 if __name__ == "__main__":

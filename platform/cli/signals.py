@@ -1,4 +1,4 @@
-"""The end of a sweep that is told to stop, in the grace that it gets."""
+"""Ends a sweep that is told to stop, within the time that it is given."""
 
 from __future__ import annotations
 
@@ -7,48 +7,43 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import FrameType
 
-INTERRUPTED = 130
+from trainables.utils.exit_status import INTERRUPTED
+
 _GRACE_S = 15.0
 
 
-@dataclass
-class Grace:
-    """SIGTERM stops a sweep as Ctrl-C does; where that takes too long, it ends all the same.
+@contextlib.contextmanager
+def answering_sigterm(late: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Makes SIGTERM stop the block as Ctrl-C does; ends the process where that takes too long.
 
     SIGTERM to a whole process group takes Ray down first, and its driver waits for it in vain.
 
-    Attributes:
-        late: tells how the sweep stands, where it was not ended in time.
+    Args:
+        late: called before the process ends, where the block has not ended within the grace.
     """
 
-    late: Callable[[], None] = lambda: None
-
-    @contextlib.contextmanager
-    def of_sigterm(self) -> Iterator[None]:
-        """Answers SIGTERM for the time of the block."""
-        timer = threading.Timer(_GRACE_S, self._end)
-        timer.daemon = True
-
-        def interrupt(number: int, frame: FrameType | None) -> None:
-            if not timer.is_alive():
-                timer.start()
-            # a script's background processes ignore Ctrl-C
-            if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-                raise KeyboardInterrupt
-            signal.raise_signal(signal.SIGINT)
-
-        before = signal.signal(signal.SIGTERM, interrupt)
+    def end() -> None:
         try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
-            timer.cancel()
-
-    def _end(self) -> None:
-        try:
-            self.late()
+            late()
         finally:
             os._exit(INTERRUPTED)
+
+    timer = threading.Timer(_GRACE_S, end)
+    timer.daemon = True
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if not timer.is_alive():
+            timer.start()
+        # a script's background processes ignore Ctrl-C
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        timer.cancel()

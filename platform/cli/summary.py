@@ -1,34 +1,29 @@
-"""What a sweep's terminal output ends with: the table of variants, and where to look further."""
+"""Sums up a sweep on the terminal: the table of variants, and where the time of trials went."""
 
 from __future__ import annotations
 
-import os
-import shlex
-import shutil
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
+from platform.plan.plan import Plan
+from platform.search.trial_record import Entry
 from platform.storage.best_trial import is_feasible
-from platform.storage.replica import place
 from platform.storage.variants import Row, Variant, failures, metric_labels, variants
-from platform.tracking.tags import without_password
+from trainables.utils.text import counted, duration
 
-if TYPE_CHECKING:
-    from platform.plan.plan import Plan
-
-# in a job's environment: the address that it was submitted to, by which it is submitted again
-SUBMITTED_TO = "UNLEARN_SUBMITTED_TO"
 _HEADS = ("", "retain", "forget", "retain", "forget", "alpha", "rate", "pictures")
+_PARTS = {
+    "train_s": "unlearning",
+    "evaluation_s": "completing and measuring",
+    "artifacts_s": "pictures and weights",
+}
 
 
 def summary(plan: Plan, rows: Sequence[Row]) -> list[str]:
-    """The variants in a table: each at its defaults, and its best feasible trial.
+    """Returns a table of the variants: each at its defaults, and its best feasible trial.
 
     Args:
         plan: the sweep.
-        rows: of `results.parquet`.
+        rows: the rows of `results.parquet`.
     """
     shown = variants(rows, [group.label for group in plan.groups])
     if not any(variant.finished for variant in shown):
@@ -59,13 +54,13 @@ def summary(plan: Plan, rows: Sequence[Row]) -> list[str]:
 
 
 def _star(table: Sequence[Sequence[str]]) -> list[str]:
-    """What the star after a variant says, where there is one."""
+    """Explains the star after a variant, where there is one."""
     starred = any(row[0].endswith("*") for row in table)
     return ["", "* keeps too little of the retain set, on validation"] if starred else []
 
 
 def _grey(shown: Sequence[Variant]) -> list[str]:
-    """How far forgetting can be told: a completion that knows nothing, against the original."""
+    """Compares a completion that knows nothing with the original: how far forgetting can go."""
     originals = [variant for variant in shown if variant.is_original]
     found = [
         f"{row['grey/forget/fid'] / row['forget/fid']:.1f} times the original's forget"
@@ -112,86 +107,21 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
     ).rstrip()
 
 
-def commands(plan: Plan, tracking_uri: str, page: str) -> list[str]:
-    """The commands that look further into a sweep.
+def trial_times(entries: Iterable[Entry]) -> list[str]:
+    """Tells what the finished trials of each model spent their time on, a line a model."""
+    by_model: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.state == "finished":
+            by_model.setdefault(entry.trial.config.model, []).append(entry)
+    return [_time_of(model, finished) for model, finished in by_model.items()]
 
-    Args:
-        plan: the sweep.
-        tracking_uri: of the record, without a password.
-        page: of MLflow's user interface, from `#` on.
-    """
-    python = interpreter()
-    storage = place(plan)
-    where = "" if storage == "runs" else f" --storage {shlex.quote(storage)}"
-    analyses = {
-        "report": "one page on all of it; --publish puts it into the record",
-        "tables": "the paper's CSV files, Markdown, LaTeX",
-        "samples": "the variants side by side on the same images",
-        "tsne": "embeddings of forget and retain images",
-        "ablation": "forget_alpha against retain and forget distance",
+
+def _time_of(model: str, entries: list[Entry]) -> str:
+    whole = sum(entry.duration_s for entry in entries)
+    spent = {
+        text: sum(float(entry.result["timing"].get(part, 0.0)) for entry in entries)
+        for part, text in _PARTS.items()
     }
-    lines = [
-        f"Everything is in {storage}/{plan.name}/ (results.parquet: a row a trial). "
-        "To look further:"
-    ]
-    asked = [(f"{python} -m analysis.{n} {plan.name}{where}", text) for n, text in analyses.items()]
-    if not tracking_uri.startswith("http"):
-        uri = shlex.quote(_database(tracking_uri))
-        asked.append((f"{python} -m mlflow ui --backend-store-uri {uri}", "the record, served at"))
-    width = max(len(command) for command, _ in asked)
-    lines += [f"  {command:<{width}}  # {text}" for command, text in asked]
-    server = tracking_uri if tracking_uri.startswith("http") else "http://127.0.0.1:5000"
-    return [*lines, f"  {server.rstrip('/')}/{page}"]
-
-
-def _database(tracking_uri: str) -> str:
-    """Its address; a file by its path from the working folder."""
-    scheme = "sqlite:///"
-    if not tracking_uri.startswith(scheme):
-        return tracking_uri
-    return scheme + _relative(Path(tracking_uri.removeprefix(scheme)))
-
-
-def resume_command(plan: Plan, tracking_uri: str | None, address: str | None = None) -> str:
-    """How an interrupted sweep goes on; a password of the server's address is left to the user.
-
-    Args:
-        plan: the sweep.
-        tracking_uri: of an MLflow server; None for the storage's own.
-        address: of a Ray cluster, where it runs on one.
-    """
-    where = ["--address", address] if address else []
-    return _command(plan, tracking_uri, "--name", plan.name, "--resume", *where)
-
-
-def sync_command(plan: Plan, tracking_uri: str | None) -> str:
-    """How the record is brought up to date; as `resume_command`."""
-    return _command(plan, tracking_uri, "--sync", plan.name)
-
-
-def _command(plan: Plan, tracking_uri: str | None, *options: str) -> str:
-    dashboard = os.environ.get(SUBMITTED_TO)
-    if dashboard and "--address" in options:
-        options = (*options[: options.index("--address")], "--address", dashboard)
-        parts = ["python", "-m", "platform.submit", *options]
-    else:
-        parts = [interpreter(), "-m", "platform.sweep", *options]
-    if place(plan) != "runs":
-        parts += ["--storage", place(plan)]
-    if tracking_uri:
-        parts += ["--tracking-uri", without_password(tracking_uri)]
-    return shlex.join(parts)
-
-
-def interpreter() -> str:
-    """This Python as a user would type it."""
-    found = shutil.which("python")
-    if found and Path(found).parent == Path(sys.executable).parent:
-        return "python"
-    return _relative(Path(sys.executable))
-
-
-def _relative(path: Path) -> str:
-    """From the working folder where it lies below it."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+    shares = [f"{text} {seconds / max(whole, 1e-9):.0%}" for text, seconds in spent.items()]
+    mean = duration(whole / len(entries))
+    return f"  {model}: {counted(len(entries), 'trial')}, {mean} each ({', '.join(shares)})"

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from platform.cli.progress import Progress
-from platform.cli.timing import Phases
+from platform.cli.session import Phases
 from platform.execution import cluster
 from platform.execution import tune as runner
 from platform.execution.scheduler import Scheduler, SweepRun

@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 
 from platform import doctor
+from platform.cli import diagnosis
 from platform.execution import cluster
 from platform.plan import resources
 from platform.storage import environment
+from trainables.utils.errors import UserError
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Ray that starts at once; that it does start is the cluster tests' matter."""
-    monkeypatch.setattr(doctor, "_ray", lambda: "starts")
+    monkeypatch.setattr(diagnosis, "_ray", lambda: "starts")
 
 
 def found(
@@ -61,6 +63,43 @@ def test_a_study_that_is_none_is_a_mistake_in_the_call(capsys: pytest.CaptureFix
     assert printed.err.startswith("error: unknown study 'quikstart' (close: quickstart)")
 
 
+def test_an_option_that_is_none_is_a_mistake_in_the_call(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert doctor.main(["--storge", "here", "--set"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.splitlines() == [
+        "error: unknown option --storge (close: --storage, --set)",
+        "error: --set needs a value",
+    ]
+
+
+def test_a_storage_that_does_not_answer_fails_and_the_rest_is_looked_at(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(address: str) -> Path:
+        raise UserError(f"{address} does not answer")
+
+    monkeypatch.setattr(diagnosis.replica, "find", gone)
+    monkeypatch.chdir(tmp_path)
+    status, levels = found(capsys, "--storage", "s3://bucket/runs")
+    assert (status, levels["fail"]) == (1, ["s3://bucket/runs does not answer"])
+    assert "the rest is looked at without it" in levels["note"]
+    assert "quickstart: 33 trials; data and weights are there" in levels["ok"]
+
+
+def test_a_storage_that_answers_is_looked_at_here(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diagnosis.replica, "find", lambda address: tmp_path / "here")
+    status, levels = found(capsys, "--storage", "s3://bucket/runs")
+    assert status == 0
+    told = f"storage s3://bucket/runs answers; this node's copy is {tmp_path}/here (0 s)"
+    assert told in levels["ok"]
+    assert any(line.endswith(f"free for --storage {tmp_path}/here") for line in levels["ok"])
+
+
 def test_a_record_that_does_not_answer_fails(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -78,7 +117,7 @@ def test_a_ray_that_does_not_start_fails(
     def broken() -> str:
         raise RuntimeError("no port\nis free")
 
-    monkeypatch.setattr(doctor, "_ray", broken)
+    monkeypatch.setattr(diagnosis, "_ray", broken)
     status, levels = found(capsys, "--storage", tmp_path)
     assert status == 1
     assert levels["fail"][0].startswith("Ray: no port is free (")
@@ -89,7 +128,7 @@ def test_other_versions_than_the_locked_are_noted(
 ) -> None:
     lock = tmp_path / "requirements.lock"
     lock.write_text("numpy==0.1 \\\n    --hash=sha256:0\nnumpy==0.2 \\\nnothing==1.0 \\\n")
-    monkeypatch.setattr(doctor, "_LOCK", lock)
+    monkeypatch.setattr(diagnosis, "_LOCK", lock)
     status, levels = found(capsys, "--storage", tmp_path)
     assert status == 0
     assert any("numpy" in line and "(locked 0.1 or 0.2)" in line for line in levels["note"])
@@ -100,7 +139,9 @@ def test_gpus_are_named_with_their_memory(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed: list[dict[str, Any]] = [{"name": "NVIDIA X", "memory.total": "80 GiB"}]
-    monkeypatch.setattr(doctor, "environment", lambda: environment.environment() | {"gpus": listed})
+    monkeypatch.setattr(
+        diagnosis, "environment", lambda: environment.environment() | {"gpus": listed}
+    )
     _, levels = found(capsys, "--storage", tmp_path)
     assert any("1 hidden by CUDA_VISIBLE_DEVICES" in line for line in levels["note"])
     machine = resources.Machine(cpus=2, gpus=99, memory=0)

@@ -13,7 +13,7 @@ from platform.cli import run
 from platform.cli.request import LAUNCHERS
 from platform.plan import build
 from platform.plan.overrides import known_fields, parse_settings
-from platform.sweep import fault_lines, main
+from platform.sweep import main
 from search_spaces import STUDIES, SearchConfig
 from tests.helpers.command import Captured, called, planned, refused
 from trainables.utils.errors import UserError
@@ -160,12 +160,6 @@ def test_several_workers_are_run_by_ray_train(capsys: Captured, storage: Path) -
 
 
 # --- Exit status -----------------------------------------------------------------------------
-
-
-def test_at_most_four_lines_hold_every_fault() -> None:
-    assert fault_lines(["a", "b\n  c"]) == ["a", "b c"]
-    assert fault_lines(["a", "b", "c", "d"]) == ["a", "b", "c", "d"]
-    assert fault_lines(["a", "b", "c", "d", "e", "f"]) == ["a", "b", "c", "d; e; f"]
 
 
 def test_every_fault_of_a_call_is_told_together(capsys: Captured, storage: Path) -> None:

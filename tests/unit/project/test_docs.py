@@ -13,9 +13,9 @@ from typing import get_args
 
 import pytest
 
+from platform.cli.arguments import parse_sweep
 from platform.plan.overrides import known_fields, parse_settings
 from platform.plan.study_loader import find_study, is_file
-from platform.sweep import parse
 from search_spaces import STUDIES, SearchConfig, Study
 from tests.helpers import pages
 from tests.helpers.command import Captured, planned, refused
@@ -125,7 +125,7 @@ def assert_can_be_called(words: list[str]) -> None:
 
 
 def takes_sweep(arguments: list[str]) -> None:
-    options, faults = parse(known(arguments))
+    options, faults = parse_sweep(known(arguments))
     study = options.study or "quickstart"
     assert faults == [], arguments
     assert parse_settings(options.settings)[1] == [], arguments

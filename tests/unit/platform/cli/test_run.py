@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from platform.cli import run
-from platform.cli.request import Request, plan_request
+from platform.cli.request import Request
+from platform.cli.requested_plan import SweepCall, plan_request
 from platform.cli.run import InUseError, _sole_driver
-from platform.cli.signals import Grace
+from platform.cli.signals import answering_sigterm
 from platform.plan import weights
 from platform.plan.build import make_plan
 from platform.plan.plan import Plan, is_abandoned
@@ -40,14 +41,14 @@ def interrupts_by(handler: Any) -> Iterator[None]:
 @pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
 def test_sigterm_interrupts_also_where_a_script_made_ctrl_c_ignored(handler: Any) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with interrupts_by(handler), pytest.raises(KeyboardInterrupt), Grace().of_sigterm():
+    with interrupts_by(handler), pytest.raises(KeyboardInterrupt), answering_sigterm():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_sigterm_is_ctrl_c_to_whoever_handles_it() -> None:
     told: list[int] = []
-    with interrupts_by(lambda number, frame: told.append(number)), Grace().of_sigterm():
+    with interrupts_by(lambda number, frame: told.append(number)), answering_sigterm():
         signal.raise_signal(signal.SIGTERM)
     assert told == [signal.SIGINT]
 
@@ -55,11 +56,10 @@ def test_sigterm_is_ctrl_c_to_whoever_handles_it() -> None:
 def test_a_sweep_that_sigterm_does_not_end_in_time_ends_all_the_same() -> None:
     code = """
 import os, signal, time
-from platform import grace
-grace._GRACE_S = 0.3
-answer = grace.Grace(late=lambda: print("late", flush=True))
+from platform.cli import signals
+signals._GRACE_S = 0.3
 signal.signal(signal.SIGINT, lambda number, frame: None)  # as a driver that waits in vain
-with answer.of_sigterm():
+with signals.answering_sigterm(lambda: print("late", flush=True)):
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(30)
 """
@@ -87,8 +87,8 @@ def test_what_a_kill_before_the_plan_left_is_no_sweep(tmp_path: Path) -> None:
     for name in (".ledger.db", "ledger.db", "manifest.parquet", ".plan.json.7"):
         assert is_abandoned(folder)
         (folder / name).touch()
-    request = Request(set=[], storage=str(tmp_path), name="a")
-    assert plan_request(request, [])[1].name == "a"
+    request = Request(storage=str(tmp_path), name="a")
+    assert plan_request(request, []).plan.name == "a"
     (folder / "photo.jpg").touch()  # a user's own folder
     assert not is_abandoned(folder)
     with pytest.raises(ConfigError, match="--name a is in use"):
@@ -105,7 +105,7 @@ def test_weights_of_networks_are_looked_for_before_any_image_is_decoded(
     settings = ("networks.embeddings=ViT-B-32", "networks.clip_pretrained=mine")
     plan = make_plan(ONE_FAMILY, name="a", storage=tmp_path, settings=settings)
     with pytest.raises(CheckpointError, match="clip_pretrained=mine is no weights of ViT-B-32"):
-        run.run(plan)
+        run.run(SweepCall(plan=plan), sys.stdout)
     assert decoded == []
     assert not plan.folder.exists()
 
@@ -126,7 +126,7 @@ def test_a_published_original_is_refused_before_any_image_is_decoded(
         return make_plan(ONE_FAMILY, name=name, storage=tmp_path, settings=settings)
 
     with pytest.raises(CheckpointError, match=r"poor\.pth: cls_token holds NaN or infinity"):
-        run.run(plan("poor", poor))
+        run.run(SweepCall(plan=plan("poor", poor)), sys.stdout)
     assert decoded == []
     assert not plan("poor", poor).folder.exists()
     weights.check_all(plan("whole", whole))

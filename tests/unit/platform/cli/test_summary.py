@@ -1,23 +1,22 @@
-"""What the terminal ends with: the table of variants, and the commands to look further."""
+"""What sums a sweep up: the table of variants, and what the time of its trials went into."""
 
 from __future__ import annotations
 
 import dataclasses
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from platform.cli.summary import commands, interpreter, resume_command, summary
+from platform.cli.summary import summary, trial_times
+from platform.plan.build import make_plan
 from platform.plan.plan import Plan
+from platform.search.trial_record import Entry
 from platform.storage.results import State, result_row
+from search_spaces import STUDIES
 from tests.helpers.recorded import plan_of, result_of
 
 GREY = {"grey/retain/fid": 90.0, "grey/forget/fid": 75.0}
-PAGE = "#/experiments/1"
-SECRET = "http://ann:secret@host:5000"
 
 
 @pytest.fixture
@@ -145,62 +144,20 @@ def test_several_models_are_told_apart(plan: Plan) -> None:
     assert "other: Ours, proxy*" in table
 
 
-# --- Commands --------------------------------------------------------------------------------
+# --- Time ------------------------------------------------------------------------------------
 
 
-def test_the_commands_of_the_usual_storage_name_none(plan: Plan) -> None:
-    usual = dataclasses.replace(plan, storage=Path("runs"))
-    uri = f"sqlite:///{Path.cwd() / 'runs' / 'mlflow.db'}"
-    lines = commands(usual, uri, PAGE)
-    assert lines[0].startswith("Everything is in runs/quickstart/ ")
-    parts = [shlex.split(line, comments=True) for line in lines[1:7]]
-    names = ("report", "tables", "samples", "tsne", "ablation")
-    for name, words in zip(names, parts[:5], strict=True):
-        assert words == [*shlex.split(interpreter()), "-m", f"analysis.{name}", "quickstart"]
-    assert parts[5][1:] == ["-m", "mlflow", "ui", "--backend-store-uri", "sqlite:///runs/mlflow.db"]
-    assert lines[7].strip() == f"http://127.0.0.1:5000/{PAGE}"
-
-
-def test_another_storage_is_quoted(plan: Plan) -> None:
-    storage = Path("/data/my runs")
-    elsewhere = dataclasses.replace(plan, storage=storage)
-    lines = commands(elsewhere, f"sqlite:///{storage / 'mlflow.db'}", PAGE)
-    parts = [shlex.split(line, comments=True) for line in lines[1:7]]
-    assert all(words[-2:] == ["--storage", "/data/my runs"] for words in parts[:5])
-    assert parts[5][-1] == "sqlite:////data/my runs/mlflow.db"
-    assert shlex.split(resume_command(elsewhere, None))[1:] == [
-        *("-m", "platform.sweep", "--name", "quickstart", "--resume"),
-        *("--storage", "/data/my runs"),
+def test_trials_are_split_model_by_model() -> None:
+    plan = make_plan(STUDIES["quickstart"], name="a", storage=Path("runs"))
+    timing = {"train_s": 6.0, "evaluation_s": 3.0, "artifacts_s": 1.0}
+    entries = [
+        Entry(trial=trial, state="finished", result={"timing": timing}, duration_s=12.0)
+        for trial in plan.trials
+        if trial.config.model != "palette_tiny"
     ]
-
-
-@pytest.mark.parametrize("uri", ["http://host:5000", "https://host/mlflow/"])
-def test_a_server_is_shown_by_its_address(plan: Plan, uri: str) -> None:
-    lines = commands(plan, uri, PAGE)
-    assert not [line for line in lines if "mlflow ui" in line]
-    assert lines[-1].strip() == f"{uri.rstrip('/')}/{PAGE}"
-
-
-def test_a_database_of_the_users_own_is_opened_by_its_address(plan: Plan) -> None:
-    lines = commands(plan, "postgresql://***@host/lab", PAGE)
-    (line,) = [line for line in lines if "mlflow ui" in line]
-    assert shlex.split(line, comments=True)[-1] == "postgresql://***@host/lab"
-
-
-def test_no_password_is_shown_in_the_command_to_go_on(plan: Plan) -> None:
-    shown = resume_command(plan, SECRET)
-    assert "secret" not in shown
-    assert "ann" not in shown
-    assert "--tracking-uri" in shlex.split(shown)
-
-
-def test_the_interpreter_is_named_as_a_user_would(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
-    assert interpreter() == "python"
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.chdir(Path(sys.executable).parent)
-    assert interpreter() in (sys.executable, Path(sys.executable).name)
-    monkeypatch.chdir(tmp_path)
-    assert interpreter() == sys.executable
+    lost = Entry(trial=plan.trials[-1], state="failed", cause="crash")
+    shares = "(unlearning 50%, completing and measuring 25%, pictures and weights 8%)"
+    assert trial_times([*entries, lost]) == [
+        f"  mae_tiny: 19 trials, 12 s each {shares}",
+        f"  mage_tiny: 7 trials, 12 s each {shares}",
+    ]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from platform.cli.request import Request, _away_problems
-from platform.cli.summary import SUBMITTED_TO, resume_command
+from platform.cli.messages import SUBMITTED_TO, resume_command
+from platform.cli.requested_plan import _relative_paths
 from platform.execution import cluster
 from platform.execution.cluster import ClusterError
 from platform.plan.build import make_plan
@@ -88,8 +88,7 @@ def test_paths_on_a_cluster_are_absolute(capsys: Captured, tmp_path: Path) -> No
         config.data, source="folder", root="photos", split_file="/shared/roles.csv"
     )
     trial = dataclasses.replace(plan.trials[0], config=dataclasses.replace(config, data=data))
-    asked = Request(address="auto", storage=str(tmp_path))
-    assert _away_problems(asked, dataclasses.replace(plan, trials=(trial,))) == [
+    assert _relative_paths(dataclasses.replace(plan, trials=(trial,)), str(tmp_path)) == [
         "data.root=photos: on a cluster a path is absolute, and the same on every node"
     ]
 

@@ -1,4 +1,4 @@
-"""What a plan says of itself: its trials, its time and its room on the disk."""
+"""What a plan takes: its time and its room on the disk."""
 
 from __future__ import annotations
 
@@ -125,49 +125,3 @@ def test_a_disk_without_room_is_refused_with_both_sizes(tmp_path: Path) -> None:
     assert "free and the sweep may take 4,687,5" in line
     assert line.endswith(" GB: make room, or name another folder")
     assert not storage.exists()
-
-
-# --- In words --------------------------------------------------------------------------------
-
-
-def test_a_plan_is_described_as_new_or_resumed() -> None:
-    plan = planned()
-    assert estimate.describe(plan)[1] == "sweep a, new, in runs/a/"
-    assert estimate.describe(plan, resumed=True)[1] == "sweep a, resumed, in runs/a/"
-
-
-def test_columns_of_the_trials_are_aligned() -> None:
-    plan = planned("search.trials=1")
-    lines = estimate.describe(plan)[2:16]
-    places = [lines[0].index(head) for head in ("key", "model", "alpha", "steps", "retain rows")]
-    for line, trial in zip(lines[1:], plan.trials, strict=True):
-        assert line.startswith(trial.name)
-        assert line[places[0] :].startswith(trial.key)
-        assert line[places[1] :].startswith("mae_tiny")
-        if trial.config.method != "original":
-            assert float(line[places[2] :].split()[0]) == pytest.approx(
-                trial.config.forget_alpha, rel=0.01
-            )
-            assert line[places[4] :] == trial.config.retain_source
-
-
-def test_the_original_has_no_alpha_no_rate_and_no_steps() -> None:
-    (line,) = [line for line in estimate.describe(planned()) if line.startswith("original ")]
-    assert line.split()[2:] == ["mae_tiny"]
-
-
-def test_what_is_enumerated_and_searched_is_counted_apart() -> None:
-    lines = estimate.describe(planned("forget_alpha=0.1,0.5", "search.trials=2"))
-    assert "37 trials: 7 at their defaults, 6 enumerated, 24 searched" in lines
-    assert "searched: unlearn.lr 0.0003 to 0.003 (log), 2 trials a variant" in lines
-
-
-def test_a_plan_without_a_search_names_none() -> None:
-    lines = estimate.describe(planned("search.trials=0"))
-    assert "7 trials: 7 at their defaults" in lines
-    assert not [line for line in lines if line.startswith("searched")]
-
-
-def test_gpus_are_named_where_they_are_asked_for() -> None:
-    plan = dataclasses.replace(planned(), launch=LaunchConfig(gpus_per_trial=0.5))
-    assert "and 0.5 GPU(s), by Ray Train; " in "\n".join(estimate.describe(plan))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from platform.cli.request import Request, plan_request
+from platform.cli.request import Request
+from platform.cli.requested_plan import plan_request
 from platform.plan.limits import Limits, seconds
 from tests.helpers.command import Captured, refused, sweep
 
@@ -26,11 +27,10 @@ def test_no_span_of_time(text: str) -> None:
 
 
 def test_the_limits_of_a_call(tmp_path: Path) -> None:
-    given = Request(set=[], storage=str(tmp_path), max_failures="0", time_budget="2h", trials="3")
-    request, _ = plan_request(given, [])
-    assert request.limits == Limits(max_failures=0, time_budget_s=7200.0, trials=3)
-    request, _ = plan_request(Request(set=[], storage=str(tmp_path)), [])
-    assert request.limits == Limits(max_failures=2, time_budget_s=None, trials=None)
+    given = Request(storage=str(tmp_path), max_failures="0", time_budget="2h", trials="3")
+    assert plan_request(given, []).limits == Limits(max_failures=0, time_budget_s=7200.0, trials=3)
+    usual = Request(storage=str(tmp_path))
+    assert plan_request(usual, []).limits == Limits(max_failures=2, time_budget_s=None, trials=None)
 
 
 @pytest.mark.parametrize(
@@ -59,5 +59,5 @@ def test_retrying_and_syncing_go_on_with_a_sweep_that_is_there(
     (line,) = refused(capsys, "--sync", "first", "--name", "b", "--storage", tmp_path)
     assert line == "--sync first and --name b name two sweeps"
     for options in ({"retry_failed": True, "name": "first"}, {"sync": "first"}):
-        request, plan = plan_request(Request(set=[], storage=str(tmp_path), **options), [])
-        assert (request.resume, plan.name) == (True, "first")
+        call = plan_request(Request(storage=str(tmp_path), **options), [])
+        assert (call.request.resume, call.plan.name) == (True, "first")

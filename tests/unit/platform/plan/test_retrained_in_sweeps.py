@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from analysis import ablation, samples, tables
+from platform.cli.dry_run import describe
 from platform.cli.summary import summary
 from platform.execution import shared_work
 from platform.plan import estimate
@@ -41,7 +42,7 @@ def names(plan: Plan) -> list[str]:
 
 
 def lines_of(plan: Plan) -> list[str]:
-    return [line for line in estimate.describe(plan) if line.startswith("retrained: ")]
+    return [line for line in describe(plan) if line.startswith("retrained: ")]
 
 
 # --- The plan --------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from platform.cli.summary import resume_command
+from platform.cli.messages import resume_command
 from platform.execution.scheduler import Scheduler, SweepRun
 from platform.plan.build import make_plan
 from platform.plan.limits import Limits

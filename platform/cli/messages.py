@@ -1,0 +1,165 @@
+"""Says what a session of a sweep begins and ends with, and the commands that come next."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from platform.plan import resources
+from platform.storage.replica import place
+from platform.tracking.tags import without_password
+from trainables.utils.text import counted
+
+if TYPE_CHECKING:
+    from platform.cli.requested_plan import SweepCall
+    from platform.plan.plan import Plan
+
+# in a job's environment: the address that it was submitted to, by which it is submitted again
+SUBMITTED_TO = "UNLEARN_SUBMITTED_TO"
+
+
+def opening(call: SweepCall, counts: Mapping[str, int], *, total: int, reused: int) -> list[str]:
+    """Returns what a session begins with: the question, and how much there is to run, and where.
+
+    Args:
+        call: what is run.
+        counts: trials by their state.
+        total: trials of the sweep.
+        reused: trials that were taken over from other sweeps.
+    """
+    plan, machines = call.plan, call.machines
+    ended = counts["finished"] + counts["failed"] + counts["pruned"]
+    done = f", {ended} of them done before" if ended else ""
+    if reused:
+        done += f" ({reused} by other sweeps of {place(plan)}; --no-reuse runs them anew)"
+    where = f" on {resources.describe(*machines)}" if call.request.address is not None else ""
+    at_once = f"{resources.concurrency(plan, *machines)} at once"
+    return [
+        f"Sweep {plan.name}: {plan.question}",
+        f"{counted(total, 'trial')}{done}, {at_once}{where}, in {place(plan)}/{plan.name}/",
+    ]
+
+
+def record_lacks(call: SweepCall, events: int, shown_uri: str) -> list[str]:
+    """Tells how many events MLflow lacks, and how they are brought there; nothing where none.
+
+    Args:
+        call: what was run.
+        events: how many MLflow has not taken.
+        shown_uri: the address of the record, without a password.
+    """
+    if not events:
+        return []
+    return [
+        f"MLflow at {shown_uri} has not taken {counted(events, 'event')} of the record; "
+        f"everything is in {call.plan.folder}/, and this brings it up to date:",
+        f"  {sync_command(call.plan, call.request.tracking_uri)}",
+    ]
+
+
+def interrupted(call: SweepCall, reason: str, *, outstanding: int, total: int) -> list[str]:
+    """Tells why a sweep was stopped, and the command that goes on with it.
+
+    Args:
+        call: what was run.
+        reason: why, in a line; empty for a signal.
+        outstanding: trials that are left.
+        total: trials of the sweep.
+    """
+    why = f"Stopped: {reason}. " if reason else "Interrupted: "
+    request = call.request
+    return [
+        f"{why}{outstanding} of {counted(total, 'trial')} outstanding. To go on:",
+        f"  {resume_command(call.plan, request.tracking_uri, request.address)}",
+    ]
+
+
+def commands(plan: Plan, tracking_uri: str, page: str) -> list[str]:
+    """Returns the commands that look further into a sweep.
+
+    Args:
+        plan: the sweep.
+        tracking_uri: the address of the record, without a password.
+        page: the page of MLflow's user interface, from `#` on.
+    """
+    python = interpreter()
+    storage = place(plan)
+    where = "" if storage == "runs" else f" --storage {shlex.quote(storage)}"
+    analyses = {
+        "report": "one page on all of it; --publish puts it into the record",
+        "tables": "the paper's CSV files, Markdown, LaTeX",
+        "samples": "the variants side by side on the same images",
+        "tsne": "embeddings of forget and retain images",
+        "ablation": "forget_alpha against retain and forget distance",
+    }
+    lines = [
+        f"Everything is in {storage}/{plan.name}/ (results.parquet: a row a trial). "
+        "To look further:"
+    ]
+    asked = [(f"{python} -m analysis.{n} {plan.name}{where}", text) for n, text in analyses.items()]
+    if not tracking_uri.startswith("http"):
+        uri = shlex.quote(_database(tracking_uri))
+        asked.append((f"{python} -m mlflow ui --backend-store-uri {uri}", "the record, served at"))
+    width = max(len(command) for command, _ in asked)
+    lines += [f"  {command:<{width}}  # {text}" for command, text in asked]
+    server = tracking_uri if tracking_uri.startswith("http") else "http://127.0.0.1:5000"
+    return [*lines, f"  {server.rstrip('/')}/{page}"]
+
+
+def _database(tracking_uri: str) -> str:
+    """Returns the address of a database; of a file, by its path from the working folder."""
+    scheme = "sqlite:///"
+    if not tracking_uri.startswith(scheme):
+        return tracking_uri
+    return scheme + _relative(Path(tracking_uri.removeprefix(scheme)))
+
+
+def resume_command(plan: Plan, tracking_uri: str | None, address: str | None = None) -> str:
+    """Returns the command that goes on with an interrupted sweep.
+
+    Args:
+        plan: the sweep.
+        tracking_uri: the address of an MLflow server, of which a password is left out; None for
+            the storage's own record.
+        address: the address of a Ray cluster, where the sweep runs on one.
+    """
+    where = ["--address", address] if address else []
+    return _command(plan, tracking_uri, "--name", plan.name, "--resume", *where)
+
+
+def sync_command(plan: Plan, tracking_uri: str | None) -> str:
+    """Returns the command that brings the record up to date; see `resume_command`."""
+    return _command(plan, tracking_uri, "--sync", plan.name)
+
+
+def _command(plan: Plan, tracking_uri: str | None, *options: str) -> str:
+    dashboard = os.environ.get(SUBMITTED_TO)
+    if dashboard and "--address" in options:
+        options = (*options[: options.index("--address")], "--address", dashboard)
+        parts = ["python", "-m", "platform.submit", *options]
+    else:
+        parts = [interpreter(), "-m", "platform.sweep", *options]
+    if place(plan) != "runs":
+        parts += ["--storage", place(plan)]
+    if tracking_uri:
+        parts += ["--tracking-uri", without_password(tracking_uri)]
+    return shlex.join(parts)
+
+
+def interpreter() -> str:
+    """Returns this Python as a user would type it."""
+    found = shutil.which("python")
+    if found and Path(found).parent == Path(sys.executable).parent:
+        return "python"
+    return _relative(Path(sys.executable))
+
+
+def _relative(path: Path) -> str:
+    """Returns a path from the working folder, where it lies below that."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

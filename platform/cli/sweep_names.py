@@ -1,0 +1,105 @@
+"""Finds the storage of a call, and the names in it: sweeps that are there, names that are free."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from platform.plan.plan import is_abandoned, read_plan
+from platform.plan.study_loader import NAME, NAMES, is_file
+from platform.storage import replica
+from trainables.utils.addresses import is_address
+from trainables.utils.errors import UserError
+
+_RESERVED = ("cache", "mlartifacts", "mlflow.db")  # what the storage holds besides sweeps
+
+
+def find_storage(storage: str, faults: list[str]) -> str:
+    """Returns the folder of a storage; for an address, the folder of this node that mirrors it.
+
+    Args:
+        storage: a path, or an address such as `s3://BUCKET/runs`.
+        faults: a line is added where the storage cannot be reached or written to.
+    """
+    if is_address(storage):
+        try:
+            storage = str(replica.find(storage))
+        except UserError as error:
+            faults.append(str(error))
+            storage = "runs"  # so that all other faults are found too
+    faults += _storage_problems(Path(storage))
+    return storage
+
+
+def _storage_problems(storage: Path) -> list[str]:
+    whole = storage.absolute()
+    nearest = next(path for path in (whole, *whole.parents) if exists(path))
+    if not nearest.is_dir():
+        return [f"--storage {storage}: {nearest} is a file"]
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return [f"--storage {storage}: {nearest} is not writable"]
+    return []
+
+
+def name_problems(storage: Path, name: str) -> list[str]:
+    """Returns a line where a new sweep cannot have this name."""
+    if not NAME.fullmatch(name) or name in _RESERVED:
+        reserved = " or ".join(_RESERVED)
+        return [f"--name {name!r} is no name for a sweep: {NAMES}, and not {reserved}"]
+    if _is_in_use(storage / name):
+        return [
+            f"--name {name} is in use in {storage}: --resume goes on with it, "
+            f"and {free_name(storage, name)} is free"
+        ]
+    return []
+
+
+def free_name(storage: Path, name: str) -> str:
+    """Returns the name, with the first number behind it that makes it free: `a`, `a-2`, `a-3`."""
+    number, free = 1, name
+    while _is_in_use(storage / free):
+        number += 1
+        free = f"{name}-{number}"
+    return free
+
+
+def _is_in_use(path: Path) -> bool:
+    return exists(path) and not is_abandoned(path)
+
+
+def exists(path: Path) -> bool:
+    """Tells whether something is at a path, as far as this user may know."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def sweep_names(storage: Path) -> list[str]:
+    """Returns the names of the sweeps of a storage, sorted."""
+    return sorted(path.parent.name for path in storage.glob("*/plan.json"))
+
+
+def newest(storage: Path, study: str | None) -> str | None:
+    """Returns the sweep that was planned last; None where there is none.
+
+    Args:
+        storage: the folder of sweeps.
+        study: only sweeps of this study, by its name or file; None for those of all.
+    """
+    plans = sorted(storage.glob("*/plan.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in plans:
+        try:
+            recorded = read_plan(path.parent)
+        except UserError:
+            if study is None:  # the one that is meant, whatever ails it
+                return path.parent.name
+            continue
+        if study in (None, recorded.study) or study_file(study) == recorded.study_file != "":
+            return recorded.name
+    return None
+
+
+def study_file(study: str | None) -> str:
+    """Returns the absolute path of a study that is a file of the user; empty for other studies."""
+    return str(Path(study).absolute()) if study and is_file(study) else ""

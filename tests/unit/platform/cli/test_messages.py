@@ -1,0 +1,139 @@
+"""What a session says first and last: what there is to run, and the commands that come next."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from platform.cli.messages import (
+    commands,
+    interpreter,
+    interrupted,
+    opening,
+    record_lacks,
+    resume_command,
+)
+from platform.cli.request import Request
+from platform.cli.requested_plan import SweepCall
+from platform.plan.plan import LaunchConfig, Plan
+from platform.plan.resources import Machine
+from tests.helpers.recorded import plan_of
+
+PAGE = "#/experiments/1"
+SECRET = "http://ann:secret@host:5000"
+COUNTS = {"finished": 2, "failed": 1, "pruned": 0}
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    """A plan of eight trials."""
+    plan = plan_of(tmp_path)
+    return dataclasses.replace(plan, launch=LaunchConfig(max_concurrent=1))
+
+
+# --- First and last --------------------------------------------------------------------------
+
+
+def test_a_session_begins_with_what_there_is_to_run(plan: Plan) -> None:
+    none = dict.fromkeys(COUNTS, 0)
+    first, second = opening(SweepCall(plan=plan), none, total=8, reused=0)
+    assert first == f"Sweep quickstart: {plan.question}"
+    assert second == f"8 trials, 1 at once, in {plan.storage}/quickstart/"
+
+
+def test_a_session_that_goes_on_tells_what_was_done_before_and_by_whom(plan: Plan) -> None:
+    _, line = opening(SweepCall(plan=plan), COUNTS, total=8, reused=2)
+    assert line == (
+        f"8 trials, 3 of them done before (2 by other sweeps of {plan.storage}; --no-reuse runs "
+        f"them anew), 1 at once, in {plan.storage}/quickstart/"
+    )
+
+
+def test_a_cluster_is_named_where_the_trials_run_on_one(plan: Plan) -> None:
+    machines = (Machine(cpus=4, gpus=0, memory=2**33),) * 2
+    call = SweepCall(plan=plan, request=Request(address="auto"), machines=machines)
+    _, line = opening(call, COUNTS, total=8, reused=0)
+    assert ", 1 at once on 8 CPU(s), 0 GPU(s), 16.0 GiB memory on 2 nodes, in " in line
+
+
+def test_what_the_record_lacks_is_told_with_its_remedy(plan: Plan) -> None:
+    call = SweepCall(plan=plan, request=Request(tracking_uri=SECRET))
+    assert record_lacks(call, 0, "http://host") == []
+    first, command = record_lacks(call, 1, "http://host")
+    assert first.startswith("MLflow at http://host has not taken 1 event of the record; ")
+    assert shlex.split(command)[1:5] == ["-m", "platform.sweep", "--sync", "quickstart"]
+    assert "secret" not in command
+
+
+def test_what_stopped_a_sweep_is_told_with_how_it_goes_on(plan: Plan) -> None:
+    call = SweepCall(plan=plan, request=Request(address="10.0.0.1:6379"))
+    first, command = interrupted(call, "", outstanding=3, total=8)
+    assert first == "Interrupted: 3 of 8 trials outstanding. To go on:"
+    assert command.strip() == resume_command(plan, None, "10.0.0.1:6379")
+    first, _ = interrupted(call, "the disk is full", outstanding=1, total=1)
+    assert first == "Stopped: the disk is full. 1 of 1 trial outstanding. To go on:"
+
+
+# --- Commands --------------------------------------------------------------------------------
+
+
+def test_the_commands_of_the_usual_storage_name_none(plan: Plan) -> None:
+    usual = dataclasses.replace(plan, storage=Path("runs"))
+    uri = f"sqlite:///{Path.cwd() / 'runs' / 'mlflow.db'}"
+    lines = commands(usual, uri, PAGE)
+    assert lines[0].startswith("Everything is in runs/quickstart/ ")
+    parts = [shlex.split(line, comments=True) for line in lines[1:7]]
+    names = ("report", "tables", "samples", "tsne", "ablation")
+    for name, words in zip(names, parts[:5], strict=True):
+        assert words == [*shlex.split(interpreter()), "-m", f"analysis.{name}", "quickstart"]
+    assert parts[5][1:] == ["-m", "mlflow", "ui", "--backend-store-uri", "sqlite:///runs/mlflow.db"]
+    assert lines[7].strip() == f"http://127.0.0.1:5000/{PAGE}"
+
+
+def test_another_storage_is_quoted(plan: Plan) -> None:
+    storage = Path("/data/my runs")
+    elsewhere = dataclasses.replace(plan, storage=storage)
+    lines = commands(elsewhere, f"sqlite:///{storage / 'mlflow.db'}", PAGE)
+    parts = [shlex.split(line, comments=True) for line in lines[1:7]]
+    assert all(words[-2:] == ["--storage", "/data/my runs"] for words in parts[:5])
+    assert parts[5][-1] == "sqlite:////data/my runs/mlflow.db"
+    assert shlex.split(resume_command(elsewhere, None))[1:] == [
+        *("-m", "platform.sweep", "--name", "quickstart", "--resume"),
+        *("--storage", "/data/my runs"),
+    ]
+
+
+@pytest.mark.parametrize("uri", ["http://host:5000", "https://host/mlflow/"])
+def test_a_server_is_shown_by_its_address(plan: Plan, uri: str) -> None:
+    lines = commands(plan, uri, PAGE)
+    assert not [line for line in lines if "mlflow ui" in line]
+    assert lines[-1].strip() == f"{uri.rstrip('/')}/{PAGE}"
+
+
+def test_a_database_of_the_users_own_is_opened_by_its_address(plan: Plan) -> None:
+    lines = commands(plan, "postgresql://***@host/lab", PAGE)
+    (line,) = [line for line in lines if "mlflow ui" in line]
+    assert shlex.split(line, comments=True)[-1] == "postgresql://***@host/lab"
+
+
+def test_no_password_is_shown_in_the_command_to_go_on(plan: Plan) -> None:
+    shown = resume_command(plan, SECRET)
+    assert "secret" not in shown
+    assert "ann" not in shown
+    assert "--tracking-uri" in shlex.split(shown)
+
+
+def test_the_interpreter_is_named_as_a_user_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    assert interpreter() == "python"
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.chdir(Path(sys.executable).parent)
+    assert interpreter() in (sys.executable, Path(sys.executable).name)
+    monkeypatch.chdir(tmp_path)
+    assert interpreter() == sys.executable
