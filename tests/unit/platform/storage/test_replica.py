@@ -433,8 +433,9 @@ def test_the_doctor_looks_behind_an_address(
     address: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from platform import doctor
+    from platform.cli import diagnosis
 
-    monkeypatch.setattr(doctor, "_ray", lambda: "starts")
+    monkeypatch.setattr(diagnosis, "_ray", lambda: "starts")
     assert doctor.main(["--storage", address]) == 0
     assert f"storage {address} answers" in capsys.readouterr().out
     assert doctor.main(["--storage", "s3:///"]) == 1
