@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +15,6 @@ from platform.tracking.recorder import (
     RecordError,
     Row,
     Sweep,
-    UserError,
     Variant,
     fetched,
     give,
@@ -24,7 +22,7 @@ from platform.tracking.recorder import (
     variants,
 )
 from trainables.evaluation.figures import save_figure
-from trainables.utils.text import one_line
+from trainables.utils.exit_status import FINISHED, exit_status
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -121,28 +119,20 @@ def run(
         options = parser.parse_args(argv)
     except SystemExit as stop:  # argparse has printed the help or the fault
         return int(stop.code or 0)
-    try:
-        sweep = read_sweep(fetched(options.storage, options.name), options.name)
-        out = options.out or sweep.folder / "analysis"
-        out.mkdir(parents=True, exist_ok=True)
-        best = getattr(options, "best", False)
-        request = Request(sweep=sweep, out=out, best=best, options=vars(options))
-        for path in work(request):
-            sys.stdout.write(f"{path}\n")
-        give(out)
-    except Exception as error:
-        return _told(error, debug=options.debug)
-    return 0
+    return exit_status(lambda: _write(work, options), debug=options.debug, mistakes=(OSError,))
 
 
-def _told(error: Exception, *, debug: bool) -> int:
-    """One line on an error, and the exit status that it means."""
-    if debug:
-        traceback.print_exc()
-    mistake = isinstance(error, UserError | OSError)
-    said = str(error) if mistake else f"{type(error).__name__}: {error} (--debug shows where)"
-    sys.stderr.write(f"error: {one_line(said, None)}\n")
-    return 2 if mistake else 1
+def _write(work: Callable[[Request], Iterable[Path]], options: argparse.Namespace) -> int:
+    """Reads the sweep, does the work and prints the paths it wrote; returns the exit status."""
+    sweep = read_sweep(fetched(options.storage, options.name), options.name)
+    out = options.out or sweep.folder / "analysis"
+    out.mkdir(parents=True, exist_ok=True)
+    best = getattr(options, "best", False)
+    request = Request(sweep=sweep, out=out, best=best, options=vars(options))
+    for path in work(request):
+        sys.stdout.write(f"{path}\n")
+    give(out)
+    return FINISHED
 
 
 def _parser(program: str, description: str, *, offers_best: bool) -> argparse.ArgumentParser:

@@ -23,7 +23,7 @@ def exit_status(
     *,
     debug: bool = False,
     interrupted: str = "interrupted",
-    mistakes: tuple[type[Exception], ...] = (UserError,),
+    mistakes: tuple[type[Exception], ...] = (),
 ) -> int:
     """Runs a command and shows what it raises on standard error, without a traceback.
 
@@ -31,7 +31,7 @@ def exit_status(
         command: does the work and returns its own exit status.
         debug: show the traceback before the lines.
         interrupted: the line for a command that Ctrl-C ends.
-        mistakes: the errors that the user can mend.
+        mistakes: further errors that the user can mend, besides `UserError`.
 
     Returns:
         The command's own status; 1 for a fault of the program, 2 for a mistake of the user, 130 for
@@ -49,7 +49,7 @@ def exit_status(
     except Exception as error:
         if debug:
             traceback.print_exc()
-        mistake = isinstance(error, mistakes)
+        mistake = isinstance(error, (UserError, *mistakes))
         shown = f"{type(error).__name__}: {error} (--debug shows where)"
         for line in fault_lines(getattr(error, "problems", [str(error) if mistake else shown])):
             sys.stderr.write(f"error: {line}\n")

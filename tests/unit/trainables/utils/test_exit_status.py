@@ -36,7 +36,7 @@ def test_a_command_that_ends_gives_its_own_status() -> None:
 
 
 def test_what_counts_as_a_mistake_may_be_wider(capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_status(raising(OSError("full")), mistakes=(UserError, OSError)) == 2
+    assert exit_status(raising(OSError("full")), mistakes=(OSError,)) == 2
     assert capsys.readouterr().err == "error: full\n"
 
 
