@@ -14,7 +14,7 @@ from platform.plan.overrides import Settings, family_of
 from search_spaces.study import Study
 from trainables.config import DataConfig, TrialConfig, to_dict
 from trainables.config.overrides import apply_overrides, field_types, flatten
-from trainables.data.splits import problems
+from trainables.data.splits import data_faults
 from trainables.shipped import RECIPES, shipped_weights
 from trainables.utils.errors import ConfigError
 from trainables.utils.hashing import content_key
@@ -63,7 +63,7 @@ def enumerate_rows(study: Study, asked: Settings, seed: int) -> tuple[list[Row],
     ]
     faults += [line for part in parts for line in part.faults]
     data = {key: each for part in parts for key, each in part.data.items()}
-    faults += [line for each in data.values() for line in problems(each)]
+    faults += [line for each in data.values() for line in data_faults(each)]
     taken: set[str] = set()
     many = len(models) > 1
     return [row for part in parts for row in part.rows(many, taken)], faults

@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
 from pathlib import Path
 
 from trainables.config import DataConfig, SourceName
 from trainables.data.dataset import Dataset
 
-
-def _photos(config: DataConfig, cache: Path) -> Dataset:
-    from trainables.data import photos
-
-    return photos.load(config, cache)
-
-
-def _folder(config: DataConfig, cache: Path) -> Dataset:
-    from trainables.data import folder
-
-    return folder.load(config, cache)
-
-
-def _published(config: DataConfig, cache: Path) -> Dataset:
-    from trainables.data import published
-
-    return published.load(config, cache)
-
-
-SOURCES: dict[SourceName, Callable[[DataConfig, Path], Dataset]] = {
-    "photos": _photos,
-    "folder": _folder,
-    "imagenet": _published,
-    "places365": _published,
+# the module of this package whose `load` knows a source; imported where it is used, since
+# planning imports this package and must not wait for torch
+SOURCES: dict[SourceName, str] = {
+    "photos": "photos",
+    "folder": "folder",
+    "imagenet": "published",
+    "places365": "published",
 }
 
 
 def load(config: DataConfig, cache: Path) -> Dataset:
-    """The data set of a configuration.
+    """Returns the data set of a configuration.
+
+    Args:
+        config: names the source, its images and their roles.
+        cache: where the data set is kept once it is built.
 
     Raises:
         DataError: data that is missing, or that holds what it must not.
     """
-    return SOURCES[config.source](config, cache)
+    module = importlib.import_module(f"{__name__}.{SOURCES[config.source]}")
+    dataset: Dataset = module.load(config, cache)
+    return dataset
 
 
 __all__ = ["SOURCES", "Dataset", "load"]

@@ -28,9 +28,9 @@ from trainables.config import (
     TrialConfig,
 )
 from trainables.config.overrides import apply_overrides, parse_value
-from trainables.data.dataset import ROLES, SPLITS, Dataset
+from trainables.data.dataset import Dataset
 from trainables.data.layouts import EXPECTED, guess_source, open_tree, paper_split
-from trainables.data.splits import class_folders, problems
+from trainables.data.splits import ROLES, SPLITS, class_folders, data_faults
 from trainables.utils.addresses import is_address
 from trainables.utils.errors import ConfigError, DataError, UserError
 from trainables.utils.object_store import working_copy
@@ -45,7 +45,7 @@ _WIDTHS = {"the small network": ExtractorConfig().dim, "Inception": 2048}
 
 
 class _Progress:
-    """Tells now and then how far it is, on standard error."""
+    """Reports on standard error, every few seconds, how many images were decoded."""
 
     def __init__(self) -> None:
         self._start = self._told = time.monotonic()
@@ -60,13 +60,13 @@ class _Progress:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; exit status 0 where the data can be used, 2 where not."""
+    """Runs the command; returns 0 where the data can be used, 2 where not."""
     options = _parser().parse_args(arguments)
     logging.getLogger("trainables").addHandler(logging.NullHandler())  # told below, in full
     try:
         source = _source(options.root, options.source)
         config = _config(source, options)
-        found = [] if source == COCO else problems(config)
+        found = [] if source == COCO else data_faults(config)
         sys.stdout.write("".join(f"{line}\n" for line in _there(source, config)))
         if found:
             raise ConfigError(found)
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _storage(asked: str) -> Path:
-    """The folder of sweeps; behind an address, this node's, whose cache is brought there."""
+    """Returns the folder of sweeps; for an address, this node's copy, whose cache is uploaded."""
     return working_copy(asked).local if is_address(asked) else Path(asked)
 
 
@@ -121,7 +121,7 @@ def _source(root: Path, given: str | None) -> str:
 
 
 def _config(source: str, options: argparse.Namespace) -> DataConfig:
-    """The configuration that a sweep would have."""
+    """Returns the data configuration that a sweep would have."""
     root = str(options.root.absolute())
     # COCO alone is looked at as the proxy of the paper's ImageNet
     of = "imagenet" if source == COCO else source
@@ -147,7 +147,7 @@ def _config(source: str, options: argparse.Namespace) -> DataConfig:
 
 
 def _there(source: str, config: DataConfig) -> list[str]:
-    """What the directory holds, as far as its names tell."""
+    """Describes what the directory holds, as far as its names tell."""
     lines = [f"{source} in {config.proxy_root if source == COCO else config.root}"]
     with contextlib.suppress(DataError):
         if config.source in PUBLISHED and source != COCO:
@@ -182,7 +182,7 @@ def _write_manifest(dataset: Dataset, path: Path) -> None:
 
 
 def _report(dataset: Dataset, source: str, config: DataConfig) -> list[str]:
-    """Counts by role, what falls short, what is left out."""
+    """Describes the data set: counts by role, what falls short, what is left out."""
     rows = dataset.manifest.to_pylist()
     counts = dataset.counts()
     lines = [f"{'role':<8}{'classes':>9}" + "".join(f"{split:>9}" for split in SPLITS)]
@@ -208,7 +208,7 @@ def _report(dataset: Dataset, source: str, config: DataConfig) -> list[str]:
 
 
 def _measurable(counts: Mapping[tuple[str, str], int]) -> list[str]:
-    """A line where the measured images are too few to be measured, or to be measured well."""
+    """Returns a line where there are too few images to be measured, or to be measured well."""
     measured = {(r, s): counts[r, s] for s in ("val", "test") for r in ("retain", "forget")}
     (role, split), least = min(measured.items(), key=lambda each: each[1])
     splits = EvaluationConfig().is_splits

@@ -1,23 +1,28 @@
-"""Views of images, for a training that would else know its few images by heart."""
+"""Draws augmented views of training images: random crops, or turned and toned ones."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from trainables.data.dataset import Dataset
 from trainables.utils.rng import mix_seed
 
+# the published trainings' share of the area, and width to height
+_AREA, _ASPECT = (0.2, 1.0), (3 / 4, 4 / 3)
+_TRIES = 10
 _TONE = 0.25  # standard deviation of the logarithm of a channel's gamma
 
 
 @dataclass(frozen=True)
 class TurnedViews:
-    """Images in one of eight turns and reflections, each channel by a gamma of its own.
+    """Shows images in one of eight turns and reflections, each channel by a gamma of its own.
 
     A `trainables.data.batches.Source`. A view is a function of the seed, the image and how often it
     was seen. A gamma keeps black and white where they are, so that nothing is clipped.
@@ -31,7 +36,7 @@ class TurnedViews:
     seed: int
 
     def read(self, rows: NDArray[np.int64], views: NDArray[np.int64]) -> Tensor:
-        """Images as bytes `(B, H, W, 3)`.
+        """Returns images as bytes `(B, H, W, 3)`.
 
         Args:
             rows: of the manifest, `(B,)`.
@@ -45,7 +50,7 @@ class TurnedViews:
         return torch.from_numpy(np.stack(seen))
 
     def expand(self, compact: Tensor) -> Tensor:
-        """Images `(B, 3, H, W)` float32 in [0, 1]."""
+        """Turns what `read` gave into images `(B, 3, H, W)` float32 in [0, 1]."""
         return self.dataset.expand(compact)
 
     def _view(self, image: NDArray[np.uint8], chance: np.random.Generator) -> NDArray[np.uint8]:
@@ -57,3 +62,32 @@ class TurnedViews:
         tables = np.rint(255.0 * (np.arange(256.0)[:, None] / 255.0) ** gamma).astype(np.uint8)
         toned: NDArray[np.uint8] = tables[turned, np.arange(3)]
         return toned
+
+
+def random_crop(image: Image.Image, side: int, chance: np.random.Generator) -> NDArray[np.uint8]:
+    """Returns a random part of an image, `(side, side, 3)`, as often as not mirrored.
+
+    The part has 20 % to 100 % of the area, 3:4 to 4:3 of width to height, and is resized; an image
+    too long for any such part gives its middle.
+    """
+    box = _random_box(image.width, image.height, chance)
+    view = image.resize((side, side), Image.Resampling.BICUBIC, box=box)
+    if chance.random() < 0.5:
+        view = ImageOps.mirror(view)
+    return np.asarray(view, dtype=np.uint8)
+
+
+def _random_box(
+    width: int, height: int, chance: np.random.Generator
+) -> tuple[float, float, float, float]:
+    for _ in range(_TRIES):
+        area = width * height * chance.uniform(*_AREA)
+        aspect = math.exp(chance.uniform(math.log(_ASPECT[0]), math.log(_ASPECT[1])))
+        across, down = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < across <= width and 0 < down <= height:
+            left = int(chance.integers(width - across + 1))
+            top = int(chance.integers(height - down + 1))
+            return left, top, left + across, top + down
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side

@@ -44,11 +44,11 @@ class Pool:
     name: str
 
     def draw(self, seed: int, step: int) -> np.ndarray:
-        """The `count` rows of a step, `(count,)` int64."""
+        """Draws the `count` rows of a step, `(count,)` int64."""
         return self.draw_views(seed, step)[0]
 
     def draw_views(self, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """The rows of a step and how often each was drawn before, two of `(count,)` int64."""
+        """Draws a step's rows; returns them and how often each came before, `(count,)` int64."""
         places = np.arange(step * self.count, (step + 1) * self.count)
         epochs = places // len(self.rows)
         chosen = np.empty(self.count, dtype=np.int64)
@@ -61,13 +61,13 @@ class Pool:
 
 
 class Source(Protocol):
-    """What batches are read from; the two steps are apart, as the first may run in a worker."""
+    """What batches are read from, in two steps, since the first may run in a worker."""
 
     def read(self, rows: NDArray[np.int64], views: NDArray[np.int64]) -> Tensor:
-        """Compact content of rows `(B,)`, in views counted from 0 `(B,)`."""
+        """Returns the compact content of rows `(B,)`, in views counted from 0 `(B,)`."""
 
     def expand(self, compact: Tensor) -> Tensor:
-        """`Batch.content` of what `read` gave."""
+        """Turns what `read` gave into a `Batch.content`."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,11 @@ class Batches:
             raise ConfigError(problems)
 
     def at(self, step: int) -> Batch:
-        """This process's rows of the global batch of a step."""
+        """Returns this process's rows of the global batch of a step."""
         return self._batch(self._read(step))
 
     def steps(self, start: int, stop: int) -> Generator[Batch, None, None]:
-        """`at` each step from `start` to before `stop`, read ahead as `loader` says.
+        """Yields the batch of each step from `start` to before `stop`, read ahead as `loader` says.
 
         Closing it ends the loader's workers.
         """
@@ -110,7 +110,7 @@ class Batches:
             yield from map(self._batch, compact)
 
     def _read(self, step: int) -> Tensor:
-        """Compact content: it has a way to go from a worker."""
+        """Reads the rows of a step, compact, since they may have to cross from a worker."""
         rows, views = [], []
         for pool, mine in self._shares():
             drawn, seen = pool.draw_views(self.seed, step)
@@ -129,7 +129,7 @@ class Batches:
         return Batch(self.source.expand(compact), torch.tensor(forget), places)
 
     def _shares(self) -> Iterator[tuple[Pool, slice]]:
-        """Each pool with this process's part of its rows."""
+        """Yields each pool with this process's part of its rows."""
         for pool in self.pools:
             share = pool.count // self.world.size
             yield pool, slice(self.world.rank * share, (self.world.rank + 1) * share)

@@ -1,4 +1,4 @@
-"""A data set as every source leaves it: a manifest and its pixels, shared by all trials."""
+"""A data set as every source leaves it: a manifest and pixels, shared by all trials."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,16 +17,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from trainables.config import DataConfig
+from trainables.data.splits import ROLES, SPLITS
 from trainables.utils.errors import DataError
 from trainables.utils.files import write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.data.encoded import StoredImages
+    from trainables.data.image_stores import StoredImages
 
-ROLES = ("forget", "retain", "proxy")
-SPLITS = ("train", "val", "test")
 SCHEMA = pa.schema([(name, pa.string()) for name in ("path", "class", "role", "split")]).append(
     pa.field("content_hash", pa.string())
 )
@@ -62,14 +61,14 @@ class Dataset:
     refused: tuple[Refused, ...] = ()
 
     def rows(self, role: str, split: str) -> NDArray[np.int64]:
-        """Manifest rows of a role (`all` for every one) and split, sorted."""
+        """Returns the manifest rows of a role (`all` for every role) and a split, sorted."""
         chosen = self._columns["split"] == split
         if role != "all":
             chosen &= self._columns["role"] == role
         return np.nonzero(chosen)[0]
 
     def images(self, rows: NDArray[np.int64]) -> Tensor:
-        """Images `(B, 3, H, W)` float32 in [0, 1].
+        """Returns images `(B, 3, H, W)` float32 in [0, 1].
 
         Raises:
             DataError: a file has become unusable since the data set was built.
@@ -77,7 +76,7 @@ class Dataset:
         return as_images(self.read(rows))
 
     def read(self, rows: NDArray[np.int64], views: NDArray[np.int64] | None = None) -> Tensor:
-        """Images as bytes `(B, H, W, 3)`, as they cross from a loader's process.
+        """Returns images as bytes `(B, H, W, 3)`, as they cross from a loader's process.
 
         Args:
             rows: of the manifest, `(B,)`.
@@ -94,17 +93,17 @@ class Dataset:
         return torch.from_numpy(self.pixels.augmented(rows, views))
 
     def expand(self, compact: Tensor) -> Tensor:
-        """What `read` gave as images `(B, 3, H, W)` float32 in [0, 1]."""
+        """Turns what `read` gave into images `(B, 3, H, W)` float32 in [0, 1]."""
         return as_images(compact)
 
     def labels(self, rows: NDArray[np.int64]) -> Tensor:
-        """Class of each row `(B,)` int64, an index into `classes`."""
+        """Returns the class of each row, `(B,)` int64, an index into `classes`."""
         import torch
 
         return torch.from_numpy(self._labels[rows])
 
     def counts(self) -> dict[tuple[str, str], int]:
-        """Images by (role, split)."""
+        """Returns the number of images by (role, split)."""
         return {(role, split): len(self.rows(role, split)) for role in ROLES for split in SPLITS}
 
     @functools.cached_property
@@ -121,12 +120,12 @@ class Dataset:
 
 
 def as_images(pixels: Tensor) -> Tensor:
-    """Bytes `(B, H, W, 3)` as images `(B, 3, H, W)` float32 in [0, 1]."""
+    """Turns bytes `(B, H, W, 3)` into images `(B, 3, H, W)` float32 in [0, 1]."""
     return pixels.permute(0, 3, 1, 2).float() / 255.0
 
 
 def fingerprint(manifest: pa.Table) -> str:
-    """Twelve hexadecimal digits of a manifest's rows, in their order."""
+    """Returns twelve hexadecimal digits of a manifest's rows, in their order."""
     digest = hashlib.sha256()
     for row in manifest.to_pylist():
         digest.update(json.dumps(row, sort_keys=True).encode())
@@ -134,13 +133,57 @@ def fingerprint(manifest: pa.Table) -> str:
 
 
 def hash_pixels(pixels: NDArray[np.uint8]) -> str:
-    """Sixteen hexadecimal digits of an image's shape and bytes."""
+    """Returns sixteen hexadecimal digits of an image's shape and bytes."""
     digest = hashlib.sha256(repr(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels).tobytes())
     return digest.hexdigest()[:16]
 
 
-def tell_refused(dataset: Dataset, config: DataConfig, folder: Path) -> None:
+def manifest_row(path: str, name: str, role: str, split: str, content_hash: str) -> dict[str, str]:
+    """Returns an image's row of the manifest.
+
+    Args:
+        path: relative to the data root, with `/`.
+        name: of the class.
+        role: of the class.
+        split: of the image.
+        content_hash: of its pixels, from `hash_pixels`.
+    """
+    values = (path, name, role, split, content_hash)
+    return dict(zip(SCHEMA.names, values, strict=True))
+
+
+def require_images(
+    name: str,
+    root: str | Path,
+    counts: Mapping[str, int],
+    listed: int,
+    refused: Sequence[Refused],
+    remedy: str = "",
+) -> None:
+    """Refuses a class that has no usable image in one of its splits.
+
+    Args:
+        name: of the class.
+        root: of the data.
+        counts: usable images by split.
+        listed: files of the class.
+        refused: those among them that cannot be used.
+        remedy: ends the message.
+
+    Raises:
+        DataError: a split has none.
+    """
+    empty = [split for split, count in counts.items() if not count]
+    if empty:
+        unusable = f" ({len(refused)} unusable: {name_refused(refused)})" if refused else ""
+        raise DataError(
+            f"class {name!r} of {root} has no usable {' or '.join(empty)} image among its "
+            f"{listed} files{remedy}{unusable}"
+        )
+
+
+def warn_of_refused(dataset: Dataset, config: DataConfig, folder: Path) -> None:
     """Warns of files that are left out.
 
     Raises:
@@ -160,18 +203,18 @@ def tell_refused(dataset: Dataset, config: DataConfig, folder: Path) -> None:
 
 
 def name_refused(refused: Sequence[Refused]) -> str:
-    """The first few with their reasons."""
+    """Returns the first few files that are left out, with their reasons."""
     return "; ".join(f"{each.path}: {each.reason}" for each in refused[:_NAMED])
 
 
-def save(
+def save_dataset(
     folder: Path,
     rows: Sequence[dict[str, Any]],
     pixels: NDArray[np.uint8] | None,
     classes: Iterable[str],
     refused: Iterable[Refused] = (),
 ) -> None:
-    """Writes what `read` reads: `manifest.parquet`, `dataset.json` and, if given, `pixels.npy`."""
+    """Writes `manifest.parquet`, `dataset.json` and, if given, `pixels.npy`."""
     pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), folder / "manifest.parquet")
     if pixels is not None:
         np.save(folder / "pixels.npy", pixels)
@@ -179,8 +222,13 @@ def save(
     write_json(folder / "dataset.json", {"classes": list(classes), "refused": listed})
 
 
-def read(folder: Path, pixels: StoredImages | None = None) -> Dataset:
-    """A data set that `save` wrote, its pixels memory-mapped unless they are read otherwise."""
+def read_dataset(folder: Path, pixels: StoredImages | None = None) -> Dataset:
+    """Returns a data set that `save_dataset` wrote.
+
+    Args:
+        folder: of the files.
+        pixels: reads the images; by default `pixels.npy` is memory-mapped.
+    """
     manifest = pq.read_table(folder / "manifest.parquet")
     described = json.loads((folder / "dataset.json").read_text())
     return Dataset(

@@ -1,4 +1,4 @@
-"""Image files as square RGB pixels: upright, resized, centred or, to train, cropped at random."""
+"""Decodes image files to upright RGB pixels, resized and centred; encodes them as JPEG."""
 
 from __future__ import annotations
 
@@ -29,19 +29,16 @@ _DECODING = (
     ArithmeticError,
     struct.error,
 )
-# of the training views: the published trainings' share of the area and width to height
-_AREA, _ASPECT = (0.2, 1.0), (3 / 4, 4 / 3)
-_TRIES = 10
 # finer than the eye: a store changes what the models see as little as it can
 _JPEG = {"quality": 95, "subsampling": "4:4:4"}
 
 
 class UnusableError(Exception):
-    """Why a file is left out."""
+    """A file cannot be used, and this is why."""
 
 
 def open_image(path: Path, image_size: int) -> NDArray[np.uint8]:
-    """An image as `(image_size, image_size, 3)` bytes: upright, RGB, short side resized, centred.
+    """Reads an image as `(image_size, image_size, 3)` bytes: upright, RGB, resized, centred.
 
     Alpha is laid over white; 16-bit values are scaled to 8 bits.
 
@@ -55,7 +52,7 @@ def open_image(path: Path, image_size: int) -> NDArray[np.uint8]:
 
 @contextlib.contextmanager
 def pillow_warnings() -> Iterator[None]:
-    """Where `decode` is called: the filters are the process's, so one thread enters for all."""
+    """Sets the warnings that `decode` relies on, for the whole process: one thread enters."""
     with warnings.catch_warnings():
         # a decompression bomb is refused, not warned of
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -65,7 +62,7 @@ def pillow_warnings() -> Iterator[None]:
 
 
 def decode(source: Path | bytes, *, smallest: int = 1) -> Image.Image:
-    """A JPEG or PNG image, upright and RGB; called inside `pillow_warnings`.
+    """Decodes a JPEG or PNG image, upright and RGB; called inside `pillow_warnings`.
 
     Args:
         source: a file, or its content.
@@ -96,48 +93,20 @@ def _refusing(source: Path | bytes) -> Iterator[None]:
         raise UnusableError("too many pixels to decode safely") from None
     except _DECODING as error:
         if isinstance(error, OSError) and error.errno:
-            told = f"{source!s}: {error.strerror}; make it readable or remove it"
-            raise DataError(told) from None
+            raise DataError(
+                f"{source!s}: {error.strerror}; make it readable or remove it"
+            ) from None
         raise UnusableError(f"corrupt or truncated ({one_line(error)})") from None
 
 
 def centred(image: Image.Image, side: int) -> NDArray[np.uint8]:
-    """The middle square `(side, side, 3)`, after the short side is resized to `side`."""
+    """Resizes the short side to `side` and returns the middle square, `(side, side, 3)`."""
     fitted = ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS)
     return np.asarray(fitted, dtype=np.uint8)
 
 
-def random_view(image: Image.Image, side: int, chance: np.random.Generator) -> NDArray[np.uint8]:
-    """A random part `(side, side, 3)`, as often as not mirrored.
-
-    The part has 20 % to 100 % of the area, 3:4 to 4:3 of width to height, and is resized; an image
-    too long for any such part gives its middle.
-    """
-    box = _random_box(image.width, image.height, chance)
-    view = image.resize((side, side), Image.Resampling.BICUBIC, box=box)
-    if chance.random() < 0.5:
-        view = ImageOps.mirror(view)
-    return np.asarray(view, dtype=np.uint8)
-
-
-def _random_box(
-    width: int, height: int, chance: np.random.Generator
-) -> tuple[float, float, float, float]:
-    for _ in range(_TRIES):
-        area = width * height * chance.uniform(*_AREA)
-        aspect = math.exp(chance.uniform(math.log(_ASPECT[0]), math.log(_ASPECT[1])))
-        across, down = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if 0 < across <= width and 0 < down <= height:
-            left = int(chance.integers(width - across + 1))
-            top = int(chance.integers(height - down + 1))
-            return left, top, left + across, top + down
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    return left, top, left + side, top + side
-
-
 def encode(image: Image.Image, short_side: int) -> bytes:
-    """A JPEG of an image, its short side brought down to `short_side` where it is longer."""
+    """Returns a JPEG of an image, whose short side is reduced to `short_side` where longer."""
     scale = short_side / min(image.size)
     if scale < 1.0:
         size = (round(image.width * scale), round(image.height * scale))

@@ -14,20 +14,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.config import DataConfig, to_dict
-from trainables.data import dataset as stored
-from trainables.data.dataset import SPLITS, Dataset, Refused
+from trainables.data.dataset import (
+    Dataset,
+    Refused,
+    hash_pixels,
+    manifest_row,
+    read_dataset,
+    require_images,
+    save_dataset,
+    warn_of_refused,
+)
 from trainables.data.decoding import UnusableError, open_image
-from trainables.data.splits import folder_roles, split_of
+from trainables.data.layouts import IMAGE_SUFFIXES
+from trainables.data.splits import SPLITS, folder_roles, split_of
 from trainables.utils.cache import build_once
-from trainables.utils.errors import DataError
 from trainables.utils.hashing import code_version
 
-_SUFFIXES = {".jpg", ".jpeg", ".png"}
+_REMEDY = "; add images, take another data.seed, or leave the class out"
+# what changes neither which images there are nor their pixels
 _ELSEWHERE = ("root", "strict", "split_file")
 
 
 def load(config: DataConfig, cache: Path) -> Dataset:
-    """The images of a tree, decoded once for as long as it does not change.
+    """Returns the images of a directory, decoded once for as long as it does not change.
 
     Raises:
         DataError: a missing root or class, a class without usable images, a file that the system
@@ -48,17 +57,17 @@ def load(config: DataConfig, cache: Path) -> Dataset:
         "code": code_version("trainables.data", "trainables.utils.rng"),
     }
     folder = build_once(cache, "data", material, lambda path: _build(config, roles, files, path))
-    dataset = stored.read(folder)
-    stored.tell_refused(dataset, config, folder)
+    dataset = read_dataset(folder)
+    warn_of_refused(dataset, config, folder)
     return dataset
 
 
 def _listing(root: Path, name: str) -> list[str]:
-    """Image files of a class, relative to the root with `/`, sorted."""
+    """Lists the image files of a class, relative to the root with `/`, sorted."""
     return sorted(
         path.relative_to(root).as_posix()
         for path in (root / name).rglob("*")
-        if path.suffix.lower() in _SUFFIXES and path.is_file()
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
     )
 
 
@@ -75,6 +84,7 @@ def _build(
     refused: list[Refused] = []
     for name, role in roles.items():
         taken = dict.fromkeys(SPLITS, 0)
+        before = len(refused)
         for _, split, path in sorted(_ordered(files[name], config)):
             if taken[split] >= config.most(role, split):
                 continue
@@ -85,44 +95,19 @@ def _build(
                 continue
             taken[split] += 1
             images.append(pixels)
-            rows.append(
-                {
-                    "path": path,
-                    "class": name,
-                    "role": role,
-                    "split": split,
-                    "content_hash": stored.hash_pixels(pixels),
-                }
-            )
-        _require(name, role, taken, len(files[name]), refused, config)
-    stored.save(folder, rows, np.stack(images), roles, sorted(refused, key=lambda each: each.path))
+            rows.append(manifest_row(path, name, role, split, hash_pixels(pixels)))
+        # proxy images are trained on and never measured
+        needed = {"train": taken["train"]} if role == "proxy" else taken
+        require_images(name, config.root, needed, len(files[name]), refused[before:], _REMEDY)
+    refused.sort(key=lambda each: each.path)
+    save_dataset(folder, rows, np.stack(images), roles, refused)
 
 
 def _ordered(paths: list[str], config: DataConfig) -> list[tuple[str, str, str]]:
-    """(order, split, path): a cap takes the first by hash, whatever else is there."""
+    """Returns (order, split, path): a cap takes the first by hash, whatever else is there."""
     return [
         (order, split, path) for path in paths for split, order in [split_of(path, config.seed)]
     ]
-
-
-def _require(
-    name: str,
-    role: str,
-    taken: dict[str, int],
-    listed: int,
-    refused: list[Refused],
-    config: DataConfig,
-) -> None:
-    # proxy images are trained on and never measured
-    needed = ("train",) if role == "proxy" else SPLITS
-    empty = [split for split in needed if not taken[split]]
-    if empty:
-        bad = [each for each in refused if each.path.startswith(f"{name}/")]
-        raise DataError(
-            f"class {name!r} of {config.root} has no usable {' or '.join(empty)} image "
-            f"among its {listed} files; add images, take another data.seed, or leave the class out"
-            + (f" ({len(bad)} unusable: {stored.name_refused(bad)})" if bad else "")
-        )
 
 
 def _open_inside(root: Path, path: str, image_size: int) -> NDArray[np.uint8]:

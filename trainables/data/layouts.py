@@ -1,6 +1,7 @@
-"""Where the images of the published data sets lie, and what is told where they do not.
+"""Finds the images of the published data sets on a disk, or says what is missing.
 
-Needs no torch, and opens no image: directories are listed, and the two label files of Places-365.
+Needs no torch, and opens no image: it lists directories, and reads the two label files of
+Places-365.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ EXPECTED: dict[str, str] = {
     "places365_val.txt and categories_places365.txt",
     "coco": "train2017/*.jpg or images/train2017/*.jpg",
 }
-_SUFFIXES = (".jpg", ".jpeg", ".png")
+# of the files that `trainables.data.decoding` decodes
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _WNID = re.compile(r"n\d{8}")
 _PLACES_TRAIN = ("train_256", "data_256", "data_256_standard", "train_large", "data_large", "train")
 _PLACES_VAL = ("val_256", "val_large", "val")
@@ -56,18 +58,18 @@ class Tree:
     labelled: Mapping[str, tuple[str, ...]] | None = None
 
     def training_images(self, name: str) -> list[str]:
-        """Paths of a class's images relative to the root, with `/`, sorted."""
+        """Lists a class's training images relative to the root, with `/`, sorted."""
         return _relative(self.root, self.train[name], image_names(self.train[name]))
 
     def test_images(self, name: str) -> list[str]:
-        """Paths of a class's validation images relative to the root, with `/`, sorted."""
+        """Lists a class's validation images relative to the root, with `/`, sorted."""
         folder = self.test[name]
         names = image_names(folder) if self.labelled is None else self.labelled[name]
         return _relative(self.root, folder, names)
 
 
 def open_tree(source: SourceName, root: Path) -> Tree:
-    """The tree of a published data set.
+    """Finds the class folders of a published data set.
 
     Raises:
         DataError: no such directory, or one of another layout.
@@ -79,13 +81,13 @@ def open_tree(source: SourceName, root: Path) -> Tree:
 
 @functools.cache
 def paper_split(source: SourceName) -> Mapping[str, str]:
-    """Role of each class of the paper's split: 100 + 100 of ImageNet's, all of Places'."""
+    """Returns the role of each class in the paper: 100 + 100 of ImageNet's, all of Places'."""
     text = Path(__file__).with_name(f"{source}_split.json").read_text()
     return {name: role for role, names in json.loads(text).items() for name in names}
 
 
 def missing_classes(source: SourceName, tree: Tree, roles: Mapping[str, str]) -> list[str]:
-    """Classes without a folder, a line for each role and split that lacks some."""
+    """Returns a line for each role and split that has classes without a folder."""
     lines = []
     for role in dict.fromkeys(roles.values()):
         names = [name for name, each in roles.items() if each == role]
@@ -103,19 +105,19 @@ def missing_classes(source: SourceName, tree: Tree, roles: Mapping[str, str]) ->
 
 
 def require_directory(path: Path, field: str) -> None:
-    """Raises a DataError where there is none."""
+    """Raises a DataError where there is no such directory."""
     if not path.is_dir():
         raise DataError(f"{field}={path}: no such directory")
 
 
 def image_names(folder: Path) -> list[str]:
-    """Names of the image files right in a folder, sorted."""
+    """Lists the names of the image files right in a folder, sorted."""
     with os.scandir(folder) as entries:
-        return sorted(each.name for each in entries if each.name.lower().endswith(_SUFFIXES))
+        return sorted(each.name for each in entries if each.name.lower().endswith(IMAGE_SUFFIXES))
 
 
 def coco_images(root: Path) -> list[str]:
-    """Paths of COCO's training images relative to the root, with `/`, sorted.
+    """Lists COCO's training images relative to the root, with `/`, sorted.
 
     Raises:
         DataError: no such directory, or one without them.
@@ -131,7 +133,7 @@ def coco_images(root: Path) -> list[str]:
 
 
 def guess_source(root: Path) -> str | None:
-    """The source whose layout a directory has: its name, `coco`, or None."""
+    """Returns the source whose layout a directory has: its name, `coco`, or None."""
     if any((root / place).is_dir() for place in _COCO):
         return "coco"
     if _wnids(root / "train") or _wnids(root / "val"):
@@ -201,7 +203,7 @@ def _places365(root: Path) -> Tree:
 
 
 def _place_folders(folder: Path) -> dict[str, Path]:
-    """Class folders, whichever way the archive nests them: `d/desert/sand`, `desert-sand`."""
+    """Finds class folders as any archive nests them: `d/desert/sand`, `desert-sand`."""
     if not folder.is_dir():
         return {}
     found = {}
@@ -215,12 +217,12 @@ def _place_folders(folder: Path) -> dict[str, Path]:
 
 
 def place_name(text: str) -> str:
-    """The name of a Places class: `desert/sand` of `/d/desert/sand`."""
+    """Returns the name of a Places class: `desert/sand` for `/d/desert/sand`."""
     return re.sub(r"^/[a-z]/", "", text)
 
 
 def _labelled(root: Path, folder: Path) -> dict[str, tuple[str, ...]]:
-    """File names by class, of those that the flat folder holds."""
+    """Returns the file names of each class, as far as the flat folder holds them."""
     categories, labels = (
         _read_list(root, folder, name) for name in ("categories_places365.txt", "places365_val.txt")
     )
@@ -241,7 +243,7 @@ def _find_list(root: Path, folder: Path, name: str) -> Path | None:
 
 
 def _read_list(root: Path, folder: Path, name: str) -> list[tuple[str, int]]:
-    """Lines `TEXT NUMBER` of a list of Places."""
+    """Reads the lines `TEXT NUMBER` of one of Places' lists."""
     path = _find_list(root, folder, name)
     if path is None:
         raise DataError(

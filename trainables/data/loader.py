@@ -1,4 +1,4 @@
-"""Processes that read and decode the images of coming steps.
+"""Reads and decodes the images of coming steps in processes of their own.
 
 What a step gets is a function of the step alone, so their number changes nothing but the time.
 """
@@ -44,7 +44,7 @@ class _Steps(Dataset[T | _Failed], Generic[T]):
 def fetched(
     fetch: Callable[[int], T], start: int, stop: int, config: LoaderConfig
 ) -> Generator[T, None, None]:
-    """What `fetch` gives for each step from `start` to before `stop`, in order.
+    """Yields what `fetch` returns for each step from `start` to before `stop`, in order.
 
     Closing the iterator ends the workers; so does a fault.
 

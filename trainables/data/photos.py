@@ -21,8 +21,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainables.config import DataConfig, to_dict
-from trainables.data import dataset as stored
-from trainables.data.dataset import Dataset
+from trainables.data.dataset import (
+    Dataset,
+    hash_pixels,
+    manifest_row,
+    read_dataset,
+    save_dataset,
+)
 from trainables.data.splits import photograph_roles
 from trainables.utils.cache import build_once
 from trainables.utils.errors import DataError
@@ -69,7 +74,7 @@ FILES: dict[str, Photograph] = {
 
 
 def load(config: DataConfig, cache: Path) -> Dataset:
-    """The crops of a configuration, made once."""
+    """Returns the crops of a configuration, which are made once."""
     roles = photograph_roles(config)
     material = {
         "config": {k: v for k, v in to_dict(config).items() if k != "split_file"},
@@ -78,7 +83,7 @@ def load(config: DataConfig, cache: Path) -> Dataset:
         "code": code_version("trainables.data", "trainables.utils.rng"),
     }
     folder = build_once(cache, "data", material, lambda path: _build(config, roles, path))
-    return stored.read(folder)
+    return read_dataset(folder)
 
 
 def _build(config: DataConfig, roles: dict[str, str], folder: Path) -> None:
@@ -90,20 +95,13 @@ def _build(config: DataConfig, roles: dict[str, str], folder: Path) -> None:
             for y, x in corners:
                 crop = pixels[y : y + config.image_size, x : x + config.image_size]
                 crops.append(crop)
-                rows.append(
-                    {
-                        "path": f"{Path(FILES[name].file).name}@{y},{x}",
-                        "class": name,
-                        "role": role,
-                        "split": split,
-                        "content_hash": stored.hash_pixels(crop),
-                    }
-                )
-    stored.save(folder, rows, np.stack(crops), roles)
+                path = f"{Path(FILES[name].file).name}@{y},{x}"
+                rows.append(manifest_row(path, name, role, split, hash_pixels(crop)))
+    save_dataset(folder, rows, np.stack(crops), roles)
 
 
 def open_photograph(name: str, image_size: int) -> NDArray[np.uint8]:
-    """A photograph `(H, W, 3)`, resized, stretched and toned.
+    """Returns a photograph `(H, W, 3)`, resized, stretched and toned.
 
     Raises:
         DataError: the installed wheel does not hold it.
@@ -135,7 +133,7 @@ def open_photograph(name: str, image_size: int) -> NDArray[np.uint8]:
 def _corners(
     name: str, role: str, shape: tuple[int, ...], config: DataConfig
 ) -> dict[str, list[tuple[int, int]]]:
-    """Distinct top left corners of the crops of each split."""
+    """Draws distinct top left corners of the crops of each split."""
     height, width = shape[:2]
     first, second = round(width * _TRAIN_UNTIL), round(width * _VAL_UNTIL)
     strips = {

@@ -19,17 +19,25 @@ from pathlib import Path
 from typing import Any
 
 from trainables.config import COCO, DataConfig, to_dict
-from trainables.data import dataset as stored_sets
-from trainables.data.dataset import Dataset, Refused
+from trainables.data.dataset import (
+    Dataset,
+    Refused,
+    hash_pixels,
+    manifest_row,
+    read_dataset,
+    require_images,
+    save_dataset,
+    warn_of_refused,
+)
 from trainables.data.decoding import UnusableError, centred, decode, encode, pillow_warnings
-from trainables.data.encoded import Files, ParquetJpegs, ParquetWriter, StoredImages
+from trainables.data.image_stores import FileStore, ParquetStore, ParquetWriter, StoredImages
 from trainables.data.layouts import coco_images, open_tree
 from trainables.data.splits import published_roles
 from trainables.utils.cache import build_once
 from trainables.utils.errors import DataError
 from trainables.utils.hashing import code_version, content_key
 
-Told = Callable[[int, int], None]
+ReportImages = Callable[[int, int], None]
 
 # what changes neither which images there are nor their pixels
 _ELSEWHERE = ("root", "proxy_root", "split_file", "strict", "augment", "views")
@@ -56,27 +64,27 @@ class Draw:
     wanted: tuple[tuple[str, int], ...]
 
     def first(self) -> tuple[str, ...]:
-        """The paths that are taken if all are usable."""
+        """Returns the paths that are taken if all are usable."""
         return self.paths[: sum(count for _, count in self.wanted)]
 
 
-def load(config: DataConfig, cache: Path, told: Told | None = None) -> Dataset:
-    """The images of a published data set that a configuration asks for.
+def load(config: DataConfig, cache: Path, report: ReportImages | None = None) -> Dataset:
+    """Returns the images of a published data set that a configuration asks for.
 
     Args:
         config: its source is `imagenet` or `places365`.
         cache: where the manifest and a Parquet store are kept, by content.
-        told: called as (images looked at, images to look at) while the data set is built.
+        report: called as (images looked at, images to look at) while the data set is built.
 
     Raises:
         DataError: a directory, class or label file that is missing, a class without usable images,
             or, under `data.strict`, any image that cannot be used.
     """
-    return load_draws(draws(config), config, cache, told)[0]
+    return load_draws(draws(config), config, cache, report)[0]
 
 
 def draws(config: DataConfig) -> list[Draw]:
-    """What is taken of each class, in the order of the labels."""
+    """Returns what is taken of each class, in the order of the labels."""
     tree = open_tree(config.source, Path(config.root))
     roles = published_roles(config, tree)
     taken = []
@@ -99,7 +107,7 @@ def draws(config: DataConfig) -> list[Draw]:
 
 
 def coco_draw(config: DataConfig, forget_classes: int) -> Draw:
-    """COCO's training images, as many as asked for, or as the forget classes may have."""
+    """Returns what is taken of COCO: as many as asked for, or as the forget classes may have."""
     root = Path(config.proxy_root)
     count = config.proxy_per_class or config.most("forget", "train") * forget_classes
     paths = _ordered(config, COCO, coco_images(root))
@@ -107,7 +115,7 @@ def coco_draw(config: DataConfig, forget_classes: int) -> Draw:
 
 
 def _ordered(config: DataConfig, name: str, paths: list[str]) -> tuple[str, ...]:
-    """By a hash of the seed and each path: a file that is added or lost moves no other."""
+    """Sorts by a hash of the seed and each path: a file that is added or lost moves no other."""
 
     def place(path: str) -> bytes:
         return hashlib.sha256(f"{config.seed}:{name}:{path}".encode()).digest()
@@ -116,26 +124,26 @@ def _ordered(config: DataConfig, name: str, paths: list[str]) -> tuple[str, ...]
 
 
 def load_draws(
-    taken: list[Draw], config: DataConfig, cache: Path, told: Told | None = None
+    taken: list[Draw], config: DataConfig, cache: Path, report: ReportImages | None = None
 ) -> tuple[Dataset, Path]:
-    """The data set of some draws and the folder of its manifest; see `load`."""
+    """Returns the data set of some draws and the folder of its manifest; see `load`."""
     material = {
         "config": {k: v for k, v in to_dict(config).items() if k not in _ELSEWHERE},
         "draws": [[each.name, each.role, each.wanted, *_stamps(each)] for each in taken],
         "code": code_version("trainables.data", "trainables.utils.rng"),
     }
     folder = build_once(
-        cache, "data", material, lambda path: _build(taken, config, path, told or _silent)
+        cache, "data", material, lambda path: _build(taken, config, path, report or _silent)
     )
-    read = stored_sets.read(folder, StoredImages(Files(()), config.image_size))
-    stored_sets.tell_refused(read, config, folder)
+    read = read_dataset(folder, StoredImages(FileStore(()), config.image_size))
+    warn_of_refused(read, config, folder)
     names = zip(read.manifest["class"].to_pylist(), read.manifest["path"].to_pylist(), strict=True)
     roots = {each.name: each.root for each in taken}
     parquet = config.store == "parquet"
     images = StoredImages(
-        ParquetJpegs(folder, len(read.manifest))
+        ParquetStore(folder, len(read.manifest))
         if parquet
-        else Files([roots[name] / path for name, path in names]),
+        else FileStore([roots[name] / path for name, path in names]),
         config.image_size,
         config.seed if config.augment else None,
         config.views,
@@ -150,7 +158,7 @@ def _silent(done: int, total: int) -> None:
 
 
 def _stamps(draw: Draw) -> tuple[str, str]:
-    """Hashes of all its names, and of size and time of the files that it comes to first."""
+    """Hashes all names of a draw, and size and time of the files that it comes to first."""
     with ThreadPoolExecutor(_threads()) as pool:
         found = list(pool.map(lambda path: _stamp(draw.root / path), draw.first()))
     return _digest(draw.paths), _digest(found)
@@ -172,7 +180,7 @@ def _threads() -> int:
     return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4, 32)
 
 
-def _build(taken: list[Draw], config: DataConfig, folder: Path, told: Told) -> None:
+def _build(taken: list[Draw], config: DataConfig, folder: Path, report: ReportImages) -> None:
     rows: list[dict[str, Any]] = []
     refused: list[Refused] = []
     total = sum(len(each.first()) for each in taken)
@@ -185,6 +193,7 @@ def _build(taken: list[Draw], config: DataConfig, folder: Path, told: Told) -> N
         for draw in taken:
             counted = {split: 0 for split, _ in draw.wanted}
             looked = _looked_at(draw, config, pool)
+            before = len(refused)
             for split, most in draw.wanted:
                 while counted[split] < most and (found := next(looked, None)) is not None:
                     path, content, reason = found
@@ -192,14 +201,15 @@ def _build(taken: list[Draw], config: DataConfig, folder: Path, told: Told) -> N
                         refused.append(Refused(path, reason))
                         continue
                     counted[split] += 1
-                    rows.append(_row(draw, split, path, content))
+                    digest = content.content_hash
+                    rows.append(manifest_row(path, draw.name, draw.role, split, digest))
                     if writer is not None:
                         writer.add(path, content.jpeg)
-                    told(len(rows), total)
-            _require(draw, counted, refused)
+                    report(len(rows), total)
+            require_images(draw.name, draw.root, counted, len(draw.paths), refused[before:])
     classes = dict.fromkeys(each.name for each in taken)
     refused.sort(key=lambda each: each.path)
-    stored_sets.save(folder, rows, None, classes, refused)
+    save_dataset(folder, rows, None, classes, refused)
 
 
 @dataclass(frozen=True)
@@ -214,7 +224,7 @@ _Looked = tuple[str, _Content, str]
 
 
 def _looked_at(draw: Draw, config: DataConfig, pool: ThreadPoolExecutor) -> Iterator[_Looked]:
-    """(path, content, why it is unusable) of its images in their order, some ahead of their use."""
+    """Yields (path, content, why it is unusable) of a draw's images in order, some read ahead."""
     # no further than needed: the files behind a cap are not opened
     first = len(draw.first())
     places = [*range(0, first, _AHEAD), *range(first, len(draw.paths) + 1)]
@@ -229,28 +239,7 @@ def _look(root: Path, path: str, config: DataConfig) -> _Looked:
         if config.store == "parquet":
             jpeg = encode(image, config.store_side or config.image_size)
             image = decode(jpeg)
-        found = stored_sets.hash_pixels(centred(image, config.image_size))
+        found = hash_pixels(centred(image, config.image_size))
     except UnusableError as error:
         return path, _Content(), str(error)
     return path, _Content(found, jpeg), ""
-
-
-def _row(draw: Draw, split: str, path: str, content: _Content) -> dict[str, Any]:
-    return {
-        "path": path,
-        "class": draw.name,
-        "role": draw.role,
-        "split": split,
-        "content_hash": content.content_hash,
-    }
-
-
-def _require(draw: Draw, counted: dict[str, int], refused: list[Refused]) -> None:
-    empty = [split for split, count in counted.items() if not count]
-    if empty:
-        bad = [each for each in refused if each.path in set(draw.paths)]
-        raise DataError(
-            f"class {draw.name!r} of {draw.root} has no usable {' or '.join(empty)} image among "
-            f"its {len(draw.paths)} files"
-            + (f" ({len(bad)} unusable: {stored_sets.name_refused(bad)})" if bad else "")
-        )

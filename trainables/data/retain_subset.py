@@ -1,4 +1,4 @@
-"""How many distinct retain images unlearning may see, at a fixed number of forget images."""
+"""Takes the subset of the retain images that unlearning may see, in ratio to the forget ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainables.utils.rng import mix_seed
 
 
 def training_rows(config: TrialConfig, dataset: Dataset) -> dict[str, NDArray[np.int64]]:
-    """Manifest rows of the training images of each role that a batch holds.
+    """Returns the manifest rows of the training images of each role that a batch holds.
 
     The images of a smaller ratio are among those of a larger one.
 

@@ -20,6 +20,7 @@ from trainables.utils.errors import DataError
 from trainables.utils.text import close_names
 
 ROLES = ("forget", "retain", "proxy")
+SPLITS = ("train", "val", "test")
 _TRAIN, _VAL = 0.70, 0.85
 
 # the embedded photographs and the role each plays unless the user says otherwise: what is forgotten
@@ -31,8 +32,8 @@ PHOTOGRAPHS: dict[str, str] = {
 }
 
 
-def problems(config: DataConfig) -> list[str]:
-    """What is wrong with a data configuration, a line each, found without decoding an image."""
+def data_faults(config: DataConfig) -> list[str]:
+    """Returns what is wrong with a data configuration, a line each; decodes no image."""
     try:
         if config.source == "photos":
             return _role_problems(_named(config), PHOTOGRAPHS) if _chosen(config) else []
@@ -44,7 +45,7 @@ def problems(config: DataConfig) -> list[str]:
 
 
 def class_roles(config: DataConfig) -> dict[str, str]:
-    """The role of each class that a configuration uses.
+    """Returns the role of each class that a configuration uses.
 
     Raises:
         DataError: a missing root, an unknown class, one in two roles, a faulty split file.
@@ -57,7 +58,7 @@ def class_roles(config: DataConfig) -> dict[str, str]:
 
 
 def measured_classes(config: DataConfig) -> int:
-    """How many forget and retain classes are asked for, whether or not they are there.
+    """Counts the forget and retain classes that are asked for, whether or not they exist.
 
     Raises:
         DataError: a faulty split file.
@@ -69,7 +70,7 @@ def measured_classes(config: DataConfig) -> int:
 
 
 def photograph_roles(config: DataConfig) -> dict[str, str]:
-    """The role of each photograph that a configuration uses.
+    """Returns the role of each photograph that a configuration uses.
 
     Raises:
         DataError: an unknown photograph, or one in two roles.
@@ -80,7 +81,7 @@ def photograph_roles(config: DataConfig) -> dict[str, str]:
 
 
 def folder_roles(config: DataConfig) -> dict[str, str]:
-    """The role of each class folder that a configuration uses.
+    """Returns the role of each class folder that a configuration uses.
 
     Raises:
         DataError: a missing root, an unknown class, one in two roles, a faulty split file.
@@ -89,7 +90,7 @@ def folder_roles(config: DataConfig) -> dict[str, str]:
 
 
 def published_roles(config: DataConfig, tree: Tree) -> dict[str, str]:
-    """The role of each class of a published data set, the paper's unless the user says otherwise.
+    """Returns the role of each class of a published data set, the paper's by default.
 
     COCO in the proxy's place is one class.
 
@@ -105,7 +106,7 @@ def published_roles(config: DataConfig, tree: Tree) -> dict[str, str]:
 
 
 def class_folders(root: Path) -> list[str]:
-    """Names of the class sub-folders of a data root, sorted.
+    """Lists the class sub-folders of a data root, sorted.
 
     Raises:
         DataError: no such directory, or none with sub-folders.
@@ -119,7 +120,7 @@ def class_folders(root: Path) -> list[str]:
 
 
 def split_of(path: str, seed: int) -> tuple[str, str]:
-    """The split of an image and its place in the order by which classes are capped.
+    """Returns the split of an image, and its place in the order by which classes are capped.
 
     Args:
         path: relative to the data root, with `/`; the other images play no part.
@@ -136,7 +137,7 @@ def _chosen(config: DataConfig) -> bool:
 
 
 def _named(config: DataConfig) -> list[tuple[str, str]]:
-    """(class, role) as the user gave them."""
+    """Returns pairs (class, role) as the user gave them."""
     if config.split_file:
         pairs = _read_split_file(Path(config.split_file))
     else:

@@ -21,7 +21,7 @@ from PIL import Image
 from tests.helpers.trees import REFUSED, encoded, noise, plant
 from trainables.config import DataConfig
 from trainables.data import Dataset, folder, load, splits
-from trainables.data.dataset import SPLITS
+from trainables.data.splits import SPLITS
 from trainables.utils.errors import DataError
 
 SIDE = 16
@@ -279,7 +279,7 @@ def test_another_size_is_another_data_set(tree: Path, tmp_path: Path) -> None:
 
 def refusals(given: DataConfig, tmp_path: Path) -> list[str]:
     """What planning finds; the build refuses too."""
-    found = splits.problems(given)
+    found = splits.data_faults(given)
     assert found
     with pytest.raises(DataError):
         load(given, tmp_path / "cache")
@@ -298,7 +298,7 @@ def test_a_missing_and_an_empty_root_are_named(tmp_path: Path) -> None:
 
 
 def test_no_roles_at_all_lists_the_classes(tree: Path, tmp_path: Path) -> None:
-    [line] = splits.problems(config(tree, forget=(), retain=()))
+    [line] = splits.data_faults(config(tree, forget=(), retain=()))
     assert line.startswith("data.source=folder needs data.forget and data.retain")
     assert line.endswith("cats, dogs")
     with pytest.raises(DataError, match=r"data\.forget: no class named"):
@@ -346,7 +346,7 @@ def test_a_split_file_gives_the_roles(mark: str, end: str, tree: Path, tmp_path:
     plant(tree, ["birds"])
     text = end.join(["class,role", "dogs,forget", "", "cats , retain", "birds,proxy", ""])
     given = split_file(tmp_path, mark + text)
-    assert splits.problems(given) == []
+    assert splits.data_faults(given) == []
     dataset = load(given, tmp_path / "cache")
     assert dataset.classes == ("dogs", "cats", "birds")
     roles = {(row["class"], row["role"]) for row in dataset.manifest.to_pylist()}
@@ -394,7 +394,7 @@ def test_finding_mistakes_imports_no_torch(tree: Path) -> None:
         "from trainables.config import DataConfig\n"
         "from trainables.data import splits\n"
         f"given = DataConfig(source='folder', root={str(tree)!r}, forget=('cat',))\n"
-        "assert len(splits.problems(given)) == 2, splits.problems(given)\n"
+        "assert len(splits.data_faults(given)) == 2, splits.data_faults(given)\n"
         "heavy = {'torch', 'timm', 'PIL', 'sklearn', 'skimage', 'matplotlib', 'ray'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

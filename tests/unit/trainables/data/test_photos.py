@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from trainables.config import DataConfig, TrialConfig
 from trainables.data import Dataset, load, photos, splits
-from trainables.data.dataset import ROLES, SPLITS, fingerprint, hash_pixels
+from trainables.data.dataset import fingerprint, hash_pixels
+from trainables.data.splits import ROLES, SPLITS
 from trainables.utils.errors import DataError
 
 FEW = {"train_per_class": 12, "val_per_class": 4, "test_per_class": 4}
@@ -237,7 +238,7 @@ def test_more_crops_than_there_are_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_photograph_lists_close_names(tmp_path: Path) -> None:
     config = DataConfig(forget=("coffe",), retain=("zzz",))
-    found = splits.problems(config)
+    found = splits.data_faults(config)
     assert len(found) == 2
     assert "data.forget: unknown class 'coffe' (close: coffee" in found[0]
     assert "data.retain: unknown class 'zzz' (there are: astronaut" in found[1]
@@ -246,9 +247,9 @@ def test_an_unknown_photograph_lists_close_names(tmp_path: Path) -> None:
 
 
 def test_roles_without_forget_or_retain_are_refused(tmp_path: Path) -> None:
-    assert splits.problems(DataConfig()) == []
+    assert splits.data_faults(DataConfig()) == []
     config = DataConfig(proxy=("moon",))
-    assert splits.problems(config) == [
+    assert splits.data_faults(config) == [
         "data.forget: no class named",
         "data.retain: no class named",
     ]

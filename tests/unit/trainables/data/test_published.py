@@ -19,7 +19,7 @@ from trainables.data import Dataset, load, splits
 from trainables.data.__main__ import _measurable, main
 from trainables.data.batches import Batches, Pool
 from trainables.data.decoding import open_image
-from trainables.data.encoded import Files, ParquetJpegs, StoredImages
+from trainables.data.image_stores import FileStore, ParquetStore, StoredImages
 from trainables.data.layouts import paper_split
 from trainables.data.retain_subset import training_rows
 from trainables.shipped import shipped_weights
@@ -116,7 +116,7 @@ def test_what_is_validated_on_does_not_depend_on_how_much_is_trained_on(
 
 def test_the_other_classes_are_the_papers_proxy(imagenet: Path) -> None:
     given = DataConfig(source="imagenet", root=str(imagenet))
-    lines = splits.problems(given)
+    lines = splits.data_faults(given)
     assert len(lines) == 4  # two roles, train and val: this tree has three of the 200 classes
     assert "no folder of 98 of the 100 forget classes among the training images" in lines[0]
     assert "image-net.org" in lines[0]
@@ -126,7 +126,7 @@ def test_the_other_classes_are_the_papers_proxy(imagenet: Path) -> None:
 def test_places_in_each_of_its_layouts(nested: bool, flat_val: bool, tmp_path: Path) -> None:
     root = trees.places(tmp_path / "places", nested=nested, flat_val=flat_val)
     given = of_places(root, retain=("/d/desert/sand", "barn"))
-    assert splits.problems(given) == []
+    assert splits.data_faults(given) == []
     dataset = load(given, tmp_path / "cache")
     assert dataset.classes == ("airfield", "desert/sand", "barn", "wet_bar")
     sand = [row for row in dataset.manifest.to_pylist() if row["class"] == "desert/sand"]
@@ -209,15 +209,16 @@ def test_the_parquet_store_gives_what_its_files_would(
     plain = load(of_imagenet(imagenet), cache)
     dataset = load(of_imagenet(imagenet, store="parquet", store_side=24), cache)
     assert dataset.counts() == plain.counts()
-    assert isinstance(dataset.pixels.encoded, ParquetJpegs)
+    assert isinstance(dataset.pixels.store, ParquetStore)
     files = []
     for row in range(len(dataset.pixels)):
         files.append(tmp_path / f"{row}.jpg")
-        files[-1].write_bytes(dataset.pixels.encoded.source(row))
+        files[-1].write_bytes(dataset.pixels.store.source(row))
     rows = np.random.default_rng(0).permutation(len(files))
     for augment in (None, 3):
         first, second = (
-            StoredImages(encoded, 16, augment) for encoded in (dataset.pixels.encoded, Files(files))
+            StoredImages(encoded, 16, augment)
+            for encoded in (dataset.pixels.store, FileStore(files))
         )
         assert np.array_equal(first.augmented(rows, rows), second.augmented(rows, rows))
     difference = dataset.pixels[rows].astype(int) - plain.pixels[rows]

@@ -1,4 +1,4 @@
-"""Images that are decoded when they are read: from their files, or from a Parquet store."""
+"""Images that are decoded when they are read, from their own files or from Parquet files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainables.data.decoding import (
-    UnusableError,
-    centred,
-    decode,
-    pillow_warnings,
-    random_view,
-)
+from trainables.data.augmentation import random_crop
+from trainables.data.decoding import UnusableError, centred, decode, pillow_warnings
 from trainables.utils.errors import DataError
 from trainables.utils.rng import mix_seed
 from trainables.utils.text import one_line
@@ -30,21 +25,21 @@ _GROUP, _SHARD = 4, 4096
 _SCHEMA = pa.schema([("path", pa.string()), ("jpeg", pa.binary())])
 
 
-class Encoded(Protocol):
-    """Encoded images by manifest row."""
+class Store(Protocol):
+    """Holds encoded images by manifest row."""
 
     def __len__(self) -> int: ...
 
     def source(self, row: int) -> Path | bytes:
-        """A file, or its content."""
+        """Returns an image's file, or its content."""
 
     def name(self, row: int) -> str:
-        """What a message calls it."""
+        """Returns what a message calls an image."""
 
 
 @dataclass(frozen=True)
-class Files:
-    """Images in files of their own."""
+class FileStore:
+    """Finds images in files of their own."""
 
     paths: Sequence[Path]
 
@@ -52,16 +47,16 @@ class Files:
         return len(self.paths)
 
     def source(self, row: int) -> Path:
-        """The file of a manifest row."""
+        """Returns the file of a manifest row."""
         return self.paths[row]
 
     def name(self, row: int) -> str:
-        """Its path."""
+        """Returns the path of a manifest row's file."""
         return str(self.paths[row])
 
 
-class ParquetJpegs:
-    """JPEGs in the Parquet files of a folder, which `ParquetWriter` wrote, read a few at a time.
+class ParquetStore:
+    """Reads JPEGs from the Parquet files that `ParquetWriter` wrote, a few at a time.
 
     Args:
         folder: of the store.
@@ -81,11 +76,11 @@ class ParquetJpegs:
         return self._rows
 
     def source(self, row: int) -> bytes:
-        """The JPEG of a manifest row."""
+        """Returns the JPEG of a manifest row."""
         return bytes(self._column(row, "jpeg"))
 
     def name(self, row: int) -> str:
-        """The path of the file that it was made of, in the store."""
+        """Returns the store, and the path of the file that the JPEG was made of."""
         return f"{self._folder}: {self._column(row, 'path')}"
 
     def _column(self, row: int, name: str) -> Any:
@@ -132,7 +127,7 @@ class ParquetWriter:
             self._writer.close()
 
     def add(self, path: str, jpeg: bytes) -> None:
-        """The next image.
+        """Adds the next image.
 
         Args:
             path: of the file that it was made of.
@@ -167,30 +162,30 @@ def _shard(folder: Path, number: int) -> Path:
 
 @dataclass(frozen=True)
 class StoredImages:
-    """Square images by manifest rows, decoded when they are asked for.
+    """Square images by manifest rows, decoded from a store when they are asked for.
 
     Attributes:
-        encoded: where they are.
+        store: holds them encoded.
         image_size: side in pixels.
         seed: keys the augmented views; None where nothing is augmented.
         views: distinct views of an image, in turn; 0 is any number.
     """
 
-    encoded: Encoded
+    store: Store
     image_size: int
     seed: int | None = None
     views: int = 0
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Of all images together, `(N, H, W, 3)`."""
-        return len(self.encoded), self.image_size, self.image_size, 3
+        """The shape of all images together, `(N, H, W, 3)`."""
+        return len(self.store), self.image_size, self.image_size, 3
 
     def __len__(self) -> int:
-        return len(self.encoded)
+        return len(self.store)
 
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The middles of these images, `(B, H, W, 3)`.
+        """Returns the middles of some images, `(B, H, W, 3)`.
 
         Raises:
             DataError: a file has become unusable since the data set was built.
@@ -200,7 +195,7 @@ class StoredImages:
         return np.stack(middles) if middles else np.empty((0, *self.shape[1:]), np.uint8)
 
     def augmented(self, rows: NDArray[np.int64], views: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Views `(B, H, W, 3)` of these images; the middles where nothing is augmented.
+        """Returns views `(B, H, W, 3)` of some images; the middles where nothing is augmented.
 
         A view is a function of seed, row and its number, whichever process draws it.
 
@@ -214,14 +209,14 @@ class StoredImages:
             for row, view in zip(rows.tolist(), views.tolist(), strict=True):
                 number = view % self.views if self.views else view
                 chance = np.random.default_rng(mix_seed(self.seed, "view", row, number))
-                drawn.append(random_view(self._image(row), self.image_size, chance))
+                drawn.append(random_crop(self._image(row), self.image_size, chance))
         return np.stack(drawn)
 
     def _image(self, row: int) -> Image.Image:
         try:
-            return decode(self.encoded.source(row))
+            return decode(self.store.source(row))
         except UnusableError as error:
             raise DataError(
-                f"{self.encoded.name(row)}: {error}; it was usable when the data set was built: "
+                f"{self.store.name(row)}: {error}; it was usable when the data set was built: "
                 "mend it, or let `python -m trainables.data check` draw another in its place"
             ) from None
