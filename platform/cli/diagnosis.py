@@ -165,7 +165,7 @@ def _record(request: Request) -> str:
 
 
 def _ray() -> str:
-    from platform.execution import cluster
+    from platform.execution import cluster, nodes
 
     with cluster.local(1, 0):
-        return f"starts, and a task on it answers in {cluster.probe():.1f} s"
+        return f"starts, and a task on it answers in {nodes.probe():.1f} s"

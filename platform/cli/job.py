@@ -189,7 +189,7 @@ def _tell(stream: TextIO, lines: Sequence[str]) -> None:
 def _submitted(client: JobSubmissionClient, submission: Submission, folder: Path) -> str:
     """Submits the job and returns its name; a head that has just started is asked for a minute."""
     variables = {
-        **cluster.OF_WORKERS,
+        **cluster.WORKER_ENVIRONMENT,
         "RAY_JOB_STOP_WAIT_TIME_S": _STOP_S,
         SUBMITTED_TO: submission.address,
     }

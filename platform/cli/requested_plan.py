@@ -83,11 +83,11 @@ def _settled(request: Request, faults: list[str]) -> Request:
 def _machines(request: Request, faults: list[str]) -> tuple[Machine, ...]:
     """Returns what trials run on: this machine, or the nodes of a cluster, which is joined."""
     if request.address is not None and request.sync is None and not faults:
-        from platform.execution import cluster
+        from platform.execution import cluster, nodes
 
         try:
             cluster.join(request.address, debug=request.debug)
-            return cluster.machines()
+            return nodes.machines()
         except UserError as error:
             faults.append(str(error))
     return (resources.available(),)

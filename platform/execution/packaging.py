@@ -1,4 +1,4 @@
-"""The files that a cluster needs to run this program: its packages, and nothing beside them."""
+"""Packs the files that a cluster needs to run this program: its packages, and little beside."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _BESIDE = ("_platform_bridge.py", "_platform_bridge.pth", "pyproject.toml", "req
 
 @contextlib.contextmanager
 def packed(study_file: Path | None = None) -> Iterator[Path]:
-    """A folder with what a node needs where it has the dependencies alone; removed afterwards.
+    """Yields a folder with all that a node needs beside the dependencies; removes it afterwards.
 
     Args:
-        study_file: the user's own study, which lies at the top of the folder.
+        study_file: the user's own study, copied to the top of the folder; None for none.
     """
-    with tempfile.TemporaryDirectory(prefix="unlearn-") as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory(prefix="unlearn-") as temporary:
+        folder = Path(temporary)
         for name in _PACKAGES:
-            shutil.copytree(ROOT / name, folder / name, ignore=_left_out)
+            shutil.copytree(ROOT / name, folder / name, ignore=_leave_out)
         for name in _BESIDE:
             if (ROOT / name).is_file():
                 shutil.copyfile(ROOT / name, folder / name)
@@ -37,6 +37,6 @@ def packed(study_file: Path | None = None) -> Iterator[Path]:
         yield folder
 
 
-def _left_out(folder: str, names: list[str]) -> set[str]:
-    """What Python, an editor or a system keeps beside the files of a package."""
+def _leave_out(folder: str, names: list[str]) -> set[str]:
+    """Returns what Python, an editor or a system keeps beside the files of a package."""
     return {name for name in names if name.startswith(".") or name == "__pycache__"}

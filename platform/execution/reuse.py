@@ -1,8 +1,8 @@
-"""Trials that another sweep of the same storage has run: taken over, not run again.
+"""Takes over trials that another sweep of the same storage has run, instead of running them again.
 
-Every finished trial is entered under its key in the storage's cache. What is taken over must agree
-in all that can change a figure: the trial, its images, its original, the code, torch, the device,
-and how many processes and threads shared the work.
+Every finished trial is entered under its key in the storage's cache. A trial that is taken over
+agrees in all that can change a figure: its configuration, its images, its original, the code,
+torch, the device, and how many processes and threads shared the work.
 """
 
 from __future__ import annotations
@@ -11,50 +11,53 @@ import contextlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from platform.execution.trial_process import read_result
-from platform.plan.plan import Plan, PlannedTrial
-from platform.search.ledger import Ledger
 from platform.storage import manifest
-from platform.storage.replica import Copy
 from trainables.config.names import RESULT
-from trainables.data import Dataset
 from trainables.utils.addresses import StorageError
 from trainables.utils.files import replacing, write_json
 from trainables.utils.hashing import read_sealed, seal
 
-MARK = "reused.json"  # in the folder of a trial that was taken over: whose it was
+if TYPE_CHECKING:
+    from platform.plan.plan import Plan, PlannedTrial
+    from platform.search.ledger import Ledger
+    from platform.storage.replica import Copy
+    from trainables.data import Dataset
+
+# in the folder of a trial that was taken over: which sweep has run it
+MARK = "reused.json"
 
 
-def enter(plan: Plan, trial: PlannedTrial, copy: Copy) -> None:
+def enter(plan: Plan, trial: PlannedTrial, replica: Copy) -> None:
     """Makes a finished trial known to the other sweeps of its storage."""
-    place = plan.trial_folder(trial).relative_to(plan.storage)
+    folder = plan.trial_folder(trial).relative_to(plan.storage)
     path = _entry(plan, trial.key)
     with contextlib.suppress(OSError):  # without it the trial is run again, no more
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, seal({"folder": place.as_posix()}))
-        copy.give_entry(path)
+        write_json(path, seal({"folder": folder.as_posix()}))
+        replica.give_entry(path)
 
 
 def take_over(
-    plan: Plan, ledger: Ledger, datasets: Mapping[str, Dataset], copy: Copy
+    plan: Plan, ledger: Ledger, datasets: Mapping[str, Dataset], replica: Copy
 ) -> list[PlannedTrial]:
-    """Ends outstanding trials by what other sweeps of the storage found, files and all.
+    """Ends outstanding trials by the results of equal ones, and copies their files.
 
     Args:
         plan: the sweep.
-        ledger: its own.
-        datasets: of its trials, by `images.load_all`.
-        copy: of the sweep, where its storage has an address.
+        ledger: of the sweep.
+        datasets: of its trials, by `manifest.key_of`.
+        replica: the sweep's files behind the address of its storage, where that has one.
 
     Returns:
         The trials that were taken over.
     """
     taken: list[PlannedTrial] = []
-    with contextlib.suppress(StorageError):  # whoever needs the place next tells of it
-        copy.take_entries()
-        _take_all(plan, ledger, datasets, copy, taken)
+    with contextlib.suppress(StorageError):  # whoever needs the address next tells of it
+        replica.take_entries()
+        _take_all(plan, ledger, datasets, replica, taken)
     return taken
 
 
@@ -62,19 +65,22 @@ def _take_all(
     plan: Plan,
     ledger: Ledger,
     datasets: Mapping[str, Dataset],
-    copy: Copy,
+    replica: Copy,
     taken: list[PlannedTrial],
 ) -> None:
-    """As `take_over`; the trials are added to `taken`."""
+    """Adds the trials that it takes over to `taken`, until it finds no more.
+
+    A trial that is taken over may make the sweep propose others, which may have been run as well.
+    """
     while fresh := [t for t in ledger.queued() if _entry(plan, t.key).is_file()]:
         before = len(taken)
         for trial in fresh:
-            found = _found(plan, trial, datasets[manifest.key_of(trial.config.data)], copy)
+            found = _found(plan, trial, datasets[manifest.key_of(trial.config.data)], replica)
             if found is None:
                 continue
             with contextlib.suppress(OSError, ValueError):  # that sweep is being removed
                 _copy(found, plan.trial_folder(trial), plan.storage)
-                copy.give_trial(plan.trial_folder(trial))
+                replica.give_trial(plan.trial_folder(trial))
                 result = read_result(plan.trial_folder(trial))
                 ledger.take_in(trial, result)
                 taken.append(trial)
@@ -86,11 +92,11 @@ def _entry(plan: Plan, key: str) -> Path:
     return plan.cache / "trials" / f"{key}.json"
 
 
-def _found(plan: Plan, trial: PlannedTrial, dataset: Dataset, copy: Copy) -> Path | None:
-    """The folder of an equal trial, whole, that another sweep has run."""
+def _found(plan: Plan, trial: PlannedTrial, dataset: Dataset, replica: Copy) -> Path | None:
+    """Returns the folder of an equal trial that another sweep has finished; None without one."""
     try:
         folder = plan.storage / str(read_sealed(_entry(plan, trial.key))["folder"])
-        copy.take_trial(folder)
+        replica.take_trial(folder)
         result = read_result(folder)
     except (OSError, ValueError, KeyError):  # that sweep was removed, or is not whole
         return None
@@ -99,6 +105,7 @@ def _found(plan: Plan, trial: PlannedTrial, dataset: Dataset, copy: Copy) -> Pat
 
 
 def _identity(plan: Plan, trial: PlannedTrial, dataset: Dataset) -> Mapping[str, Any]:
+    """Returns all that can change a figure of a trial, as its result would hold it."""
     import torch
 
     from trainables.training.context import Context
@@ -114,10 +121,9 @@ def _identity(plan: Plan, trial: PlannedTrial, dataset: Dataset) -> Mapping[str,
 
 
 def _copy(source: Path, target: Path, storage: Path) -> None:
-    """The files of a finished trial, and whose they were; the result, by which it counts, last."""
+    """Copies a finished trial; its result, by which it counts, comes last."""
     target.mkdir(parents=True, exist_ok=True)
-    first = source / MARK  # what was taken over before came from elsewhere
-    if not first.is_file():
+    if not (source / MARK).is_file():  # else the source was taken over itself, and says from whom
         write_json(target / MARK, {"from": source.relative_to(storage).as_posix()})
     names = sorted(path.name for path in source.iterdir() if path.is_file())
     for name in [*(each for each in names if each != RESULT), RESULT]:

@@ -82,11 +82,11 @@ class SweepRun:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
+    """Says how a session ended.
 
     Attributes:
-        interrupted: with trials outstanding.
-        reason: why, in a line, where it was not a signal.
+        interrupted: whether trials are outstanding.
+        reason: why, in a line; empty where a signal interrupted it.
     """
 
     interrupted: bool
@@ -102,7 +102,6 @@ class Scheduler:
     Attributes:
         plan: the sweep.
         running: the trials under way, by key.
-        halted: keys of those that are being stopped early.
         reason: why this session starts no more trials, in a line; empty while it does.
     """
 
@@ -110,7 +109,7 @@ class Scheduler:
         self.sweep = sweep
         self.plan = sweep.plan
         self.running: dict[str, PlannedTrial] = {}
-        self.halted: set[str] = set()
+        self._halted: set[str] = set()
         self.reason = ""
         self._ledger = sweep.ledger
         self._replica = sweep.replica
@@ -119,12 +118,12 @@ class Scheduler:
         self._lost: Counter[str] = Counter()
 
     def seconds_left(self) -> float | None:
-        """Of the session's time budget; None without one."""
+        """Returns the seconds left of the session's time budget; None without one."""
         budget = self.sweep.limits.time_budget_s
         return None if budget is None else max(0.1, budget - self.sweep.elapsed_s())
 
     def outcome(self) -> Outcome:
-        """How the session stands once nothing of it runs any more."""
+        """Ends the session, of which nothing runs any more, and returns how it ended."""
         interrupted = bool(self.running)
         self._ledger.interrupt()
         if self._time_is_up():
@@ -143,7 +142,7 @@ class Scheduler:
         return self.sweep.limits.trials is not None and len(self._begun) >= self.sweep.limits.trials
 
     def next(self) -> PlannedTrial | None:
-        """The next trial to start; None where nothing can start now, see `over`."""
+        """Returns the next trial to start; None where nothing can start now, see `over`."""
         if self.over():
             return None
         trial = self._ledger.next()
@@ -153,7 +152,7 @@ class Scheduler:
         return trial
 
     def over(self) -> bool:
-        """Whether this session starts no more trials."""
+        """Reports whether this session starts no more trials."""
         if self._replica.taken_over:
             self.reason = self.reason or TAKEN_OVER
         if self.reason or self._trials_are_up():
@@ -161,40 +160,43 @@ class Scheduler:
         return not (self._ledger.ready() or self._ledger.waiting())
 
     def order(self, trial: PlannedTrial) -> TrialOrder:
-        """What the trial's process is told."""
-        # of an attempt before, which may have been on another node
+        """Returns what the trial's process needs to run it."""
+        # an earlier attempt may have left a mark, and this one run on another node
         heartbeat.forget_silence(self.plan.trial_folder(trial))
         return TrialOrder(
             key=trial.key,
             config=to_dict(trial.config),
-            folder=self._told(self.plan.trial_folder(trial)),
-            cache=self._told(self.plan.cache),
+            folder=self._path(self.plan.trial_folder(trial)),
+            cache=self._path(self.plan.cache),
             address=self._address,
             trainer=resources.uses_trainer(self.plan.launch),
             workers=self.plan.launch.workers,
             gpus=self.plan.launch.gpus_per_trial,
         )
 
-    def _told(self, path: Path) -> str:
-        """As each node finds it."""
-        at = path.relative_to(self.plan.storage) if self._address else path.absolute()
-        return str(at)
+    def _path(self, path: Path) -> str:
+        """Returns a path as each node finds it: below the storage where that has an address."""
+        return str(path.relative_to(self.plan.storage) if self._address else path.absolute())
 
     def started(self, key: str) -> None:
-        """A process began the trial."""
+        """Takes in that a process began the trial."""
         self._ledger.began(self.running[key])
         for listener in self.sweep.listeners:
             listener.started(self.running[key])
 
     def reported(self, key: str, metrics: dict[str, float]) -> None:
-        """An evaluation arrived."""
+        """Takes in a report of the trial."""
         for listener in self.sweep.listeners:
             listener.reported(self.running[key], metrics)
 
+    def halt(self, key: str) -> None:
+        """Takes in that the trial is being stopped early: once it ends, it counts as pruned."""
+        self._halted.add(key)
+
     def _pruned(self, key: str, metrics: dict[str, float]) -> None:
-        """The trial was stopped early; its files stay, but for what it would go on from."""
+        """Ends a trial that was stopped early; its files stay, but for what it would go on from."""
         trial = self.running.pop(key)
-        self.halted.discard(key)
+        self._halted.discard(key)
         (self.plan.trial_folder(trial) / SNAPSHOT).unlink(missing_ok=True)
         self._replica.forget_snapshot(trial)
         self._ledger.prune(trial, metrics)
@@ -204,14 +206,14 @@ class Scheduler:
     def ended(
         self, key: str, failure: Failure | None, last: dict[str, float] | None = None
     ) -> None:
-        """The trial's process is done: its result file or its failure decides what is recorded.
+        """Takes in the end of the trial's process, by its result file or its failure.
 
         Args:
             key: the trial's.
             failure: why it failed; None where it did not.
-            last: what it reported last.
+            last: its last report, where there is one.
         """
-        if key in self.halted and last:
+        if key in self._halted and last:
             self._pruned(key, last)
         else:
             self._ended(key, failure)
@@ -222,7 +224,7 @@ class Scheduler:
         if failure is not None and heartbeat.fell_silent(folder):
             silent = f"a process gave no sign of life for {heartbeat.LOST_AFTER_S:.0f} s"
             failure = Failure(cause=Cause.WORKER_LOST, message=f"{silent} and was killed")
-        failure = failure or self._missed(folder)
+        failure = failure or self._fetch(folder)
         if failure is None:
             try:
                 result = read_result(folder)
@@ -238,8 +240,8 @@ class Scheduler:
         for listener in self.sweep.listeners:
             listener.finished(trial, result)
 
-    def _missed(self, folder: Path) -> Failure | None:
-        """Why a trial's files, which are whole there, could not be brought here."""
+    def _fetch(self, folder: Path) -> Failure | None:
+        """Copies a trial's files to this machine; returns why they cannot be, where they cannot."""
         try:
             self._replica.take_trial(folder, waits=not self.reason)
         except (UserError, OSError) as error:

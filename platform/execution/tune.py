@@ -1,8 +1,10 @@
-"""Plan -> Ray Tune -> results: Tune runs what the ledger says is next."""
+"""Runs the trials that the scheduler hands out by Ray Tune. The only importer of ray.tune.
+
+Functions import Ray, not the module: Ray reads its environment then, which `cluster` sets before.
+"""
 
 from __future__ import annotations
 
-import logging
 import shutil
 import time
 import warnings
@@ -10,18 +12,19 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from platform.execution import cluster, shared_work, trial_process
+from platform.execution import cluster, nodes, ray_internals, trial_process
 from platform.execution.failures import Cause, Failure, diagnose
 from platform.execution.scheduler import Outcome, Scheduler, SweepRun
 from platform.execution.trial_process import TrialOrder
 from platform.plan import resources
 
 if TYPE_CHECKING:
-    from platform.plan.plan import Plan
+    from ray.tune.schedulers import AsyncHyperBandScheduler
 
-_LOOK_S = 5.0
-# of trials that fail they print Ray's own traceback, where the progress has a line
-_TELLING_OF_TRIALS = ("ray.tune.execution.tune_controller", "ray.tune.tune")
+    from platform.plan.plan import Plan
+    from trainables.config import UnlearnConfig
+
+_NODES_ASKED_EVERY_S = 5.0
 
 
 def run(sweep: SweepRun) -> Outcome:
@@ -34,53 +37,58 @@ def run(sweep: SweepRun) -> Outcome:
     have = resources.available()
     local = cluster.local(have.cpus, have.gpus, debug=sweep.debug)
     with cluster.joined() if sweep.address else local:
+        from platform.execution import shared_work
+
         if sweep.address:
-            cluster.check_storage(plan.storage.absolute())
+            nodes.check_storage(plan.storage.absolute())
         sweep.begin_phase("of work that trials share")
         shared_work.build(plan, sweep.tell_shared_work)
         sweep.begin_phase("of trials")
         if not sweep.debug:
-            for name in _TELLING_OF_TRIALS:
-                logging.getLogger(name).setLevel(logging.CRITICAL)
-        return _fit(Scheduler(sweep), _of_cluster(plan) if sweep.address else _of_machine(plan))
+            ray_internals.silence(*ray_internals.TRIAL_LOGGERS)
+        room = _room_on_cluster(plan) if sweep.address else _room_on_machine(plan)
+        return _fit(Scheduler(sweep), room)
 
 
-def _of_machine(plan: Plan) -> Callable[[], int]:
-    """How many trials may be under way on this machine."""
+def _room_on_machine(plan: Plan) -> Callable[[], int]:
+    """Returns a function that says how many trials may be under way on this machine."""
     most = resources.concurrency(plan)
     return lambda: most
 
 
-def _of_cluster(plan: Plan) -> Callable[[], int]:
-    """How many trials may be under way or wait for a node, asked anew as nodes come and go."""
+def _room_on_cluster(plan: Plan) -> Callable[[], int]:
+    """Returns a function that says how many trials may be under way, or wait for a node.
+
+    The cluster is asked anew as nodes come and go.
+    """
     # one that waits is what an autoscaler adds a node for; workers that wait would hold CPUs
     waiting = 0 if resources.uses_trainer(plan.launch) else 1
-    looked, most = 0.0, 0
+    asked, most = 0.0, 0
 
     def room() -> int:
-        nonlocal looked, most
-        if most == 0 or time.monotonic() - looked > _LOOK_S:
-            looked = time.monotonic()
-            fit = resources.concurrency(plan, *cluster.machines()) + waiting
+        nonlocal asked, most
+        if most == 0 or time.monotonic() - asked > _NODES_ASKED_EVERY_S:
+            asked = time.monotonic()
+            fit = resources.concurrency(plan, *nodes.machines()) + waiting
             most = min(fit, plan.launch.max_concurrent or fit)
         return most
 
     return room
 
 
-def _fit(run: Scheduler, room: Callable[[], int]) -> Outcome:
-    """One Tune experiment over what is outstanding, until that is nothing or a signal arrives."""
+def _fit(scheduler: Scheduler, room: Callable[[], int]) -> Outcome:
+    """Runs one Tune experiment until no trial is outstanding, or a signal arrives."""
     from ray import tune
 
-    # of a full disk the ledger and the trials tell; what Tune would save is never read
-    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
+    ray_internals.silence(ray_internals.SNAPSHOT_LOGGER)
+    folder = scheduler.plan.folder
     tuner = tune.Tuner(
-        tune.with_resources(_trial, _resources(run)),
+        tune.with_resources(_trial, _resources(scheduler.plan)),
         tune_config=tune.TuneConfig(
-            search_alg=_searcher(run, room),
-            scheduler=_scheduler(run),
+            search_alg=_searcher(scheduler, room),
+            scheduler=_early_stopping(scheduler),
             num_samples=-1,
-            time_budget_s=run.seconds_left(),
+            time_budget_s=scheduler.seconds_left(),
             # a fresh process imports torch for seconds; a trial leaves nothing behind in one
             reuse_actors=True,
             trial_name_creator=_trial_name,
@@ -88,8 +96,8 @@ def _fit(run: Scheduler, room: Callable[[], int]) -> Outcome:
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(run.plan.folder.absolute()),
-            callbacks=[_callback(run)],
+            storage_path=str(folder.absolute()),
+            callbacks=[_callback(scheduler)],
             verbose=0,
         ),
     )
@@ -98,161 +106,168 @@ def _fit(run: Scheduler, room: Callable[[], int]) -> Outcome:
         tuner.fit()
     # the ledger and the trials' folders hold all that counts; nothing is ever resumed from this
     for name in ("tune", "train"):
-        shutil.rmtree(run.plan.folder / name, ignore_errors=True)
-    run.sweep.replica.forget_trainers()
-    return run.outcome()
+        shutil.rmtree(folder / name, ignore_errors=True)
+    scheduler.sweep.replica.forget_trainers()
+    return scheduler.outcome()
 
 
-def _resources(run: Scheduler) -> Any:
+def _resources(plan: Plan) -> Any:
     from ray import tune
 
-    if resources.uses_trainer(run.plan.launch):
+    if resources.uses_trainer(plan.launch):
         return tune.PlacementGroupFactory([{"CPU": resources.TRAINER_CPUS}])
-    return tune.PlacementGroupFactory([{"CPU": 1, "GPU": run.plan.launch.gpus_per_trial}])
+    return tune.PlacementGroupFactory([{"CPU": 1, "GPU": plan.launch.gpus_per_trial}])
 
 
 def _trial_name(trial: Any) -> str:
     return f"{trial.config['name']}-{trial.trial_id}"
 
 
-def _searcher(run: Scheduler, room: Callable[[], int]) -> Any:
-    """A Tune searcher that hands out what the ledger has outstanding, where there is room."""
+def _key(trial: Any) -> str:
+    """Returns our key of one of Tune's trials."""
+    return str(trial.config["order"]["key"])
+
+
+def _searcher(scheduler: Scheduler, room: Callable[[], int]) -> Any:
+    """Returns a Tune searcher that suggests the scheduler's next trial where there is room."""
     from ray.tune.search import Searcher
 
-    class LedgerSearcher(Searcher):
-        """One searcher over the ledger's Optuna studies, one a variant."""
+    class SchedulerSearcher(Searcher):
+        """Suggests what the scheduler hands out."""
 
         def suggest(self, trial_id: str) -> Any:  # Ray's own annotation leaves FINISHED out
-            trial = run.next() if len(run.running) < room() else None
+            trial = scheduler.next() if len(scheduler.running) < room() else None
             if trial is None:
                 # a trial under way may be lost, and then be run again
-                return Searcher.FINISHED if run.over() and not run.running else None
-            return {"name": trial.name, "order": asdict(run.order(trial))}
+                over = scheduler.over() and not scheduler.running
+                return Searcher.FINISHED if over else None
+            return {"name": trial.name, "order": asdict(scheduler.order(trial))}
 
         def on_trial_complete(
             self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
         ) -> None:
-            """The callback tells the ledger, with what it read from the trial's folder."""
+            """Does nothing: the callback tells the scheduler."""
 
         def save(self, checkpoint_path: str) -> None:
-            """Nothing: the ledger is on disk already, and Tune's snapshots are not resumed from."""
+            """Does nothing: the ledger is on disk, and Tune's snapshots are not resumed from."""
 
         def restore(self, checkpoint_path: str) -> None:
-            """Nothing, as `save`."""
+            """Does nothing, as `save`."""
 
         def __reduce__(self) -> tuple[Any, ...]:
             return Searcher, ()
 
-    return LedgerSearcher()
+    return SchedulerSearcher()
 
 
-def _scheduler(run: Scheduler) -> Any:
-    """Stops search trials that lie behind those of their own group; None where all run whole."""
-    if not run.plan.search.asha:
+def _early_stopping(scheduler: Scheduler) -> Any:
+    """Returns what stops search trials that lie behind their group; None where all run whole."""
+    if not scheduler.plan.search.asha:
         return None
-    from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
+    from ray.tune.schedulers import FIFOScheduler
 
     from platform.search.trial_record import score
 
-    class Halving(FIFOScheduler):
-        """Ray's ASHA for each group by itself: variants are not measured against each other."""
+    class GroupHalving(FIFOScheduler):
+        """Runs Ray's ASHA in each group by itself: variants are not measured by each other."""
 
         def __init__(self) -> None:
             super().__init__()  # type: ignore[no-untyped-call]
-            self._of_group: dict[str, AsyncHyperBandScheduler] = {}
+            self._by_group: dict[str, AsyncHyperBandScheduler] = {}
+            self._added: set[str] = set()
 
         def set_search_properties(self, metric: Any, mode: Any, **spec: Any) -> bool:
-            """Takes none: each group's scheduler knows its own."""
+            """Takes none: each group's ASHA knows its own."""
             return True
 
         def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
-            planned = run.running.get(trial.config["order"]["key"])
+            planned = scheduler.running.get(_key(trial))
             if planned is None or planned.kind != "search" or "step" not in result:
                 return str(FIFOScheduler.CONTINUE)
             unlearn = planned.config.unlearn
-            if planned.group_name not in self._of_group:
-                self._of_group[planned.group_name] = AsyncHyperBandScheduler(
-                    time_attr="step",
-                    metric="score",
-                    mode="max",
-                    grace_period=unlearn.eval_every,
-                    max_t=max(unlearn.steps, unlearn.eval_every + 1),
-                    reduction_factor=2,
-                    stop_last_trials=False,
-                )
-            asha = self._of_group[planned.group_name]
-            if trial.trial_id not in asha._trial_info:
+            asha = self._by_group.setdefault(planned.group_name, _asha(unlearn))
+            if trial.trial_id not in self._added:
+                self._added.add(trial.trial_id)
                 asha.on_trial_add(controller, trial)
-            told = {"step": result["step"], "score": score(result)}
-            verdict = str(asha.on_trial_result(controller, trial, told))
+            figures = {"step": result["step"], "score": score(result)}
+            verdict = str(asha.on_trial_result(controller, trial, figures))
             # what has trained to its end is worth its pictures
             if verdict != FIFOScheduler.STOP or result["step"] >= unlearn.steps:
                 return str(FIFOScheduler.CONTINUE)
-            run.halted.add(planned.key)
+            scheduler.halt(planned.key)
             return verdict
 
         def __reduce__(self) -> tuple[Any, ...]:
             return FIFOScheduler, ()
 
-    return Halving()
+    return GroupHalving()
 
 
-def _callback(run: Scheduler) -> Any:
-    """Tells the ledger, the record and the progress of what Tune sees."""
+def _asha(unlearn: UnlearnConfig) -> AsyncHyperBandScheduler:
+    from ray.tune.schedulers import AsyncHyperBandScheduler
+
+    return AsyncHyperBandScheduler(
+        time_attr="step",
+        metric="score",
+        mode="max",
+        grace_period=unlearn.eval_every,
+        max_t=max(unlearn.steps, unlearn.eval_every + 1),
+        reduction_factor=2,
+        stop_last_trials=False,
+    )
+
+
+def _callback(scheduler: Scheduler) -> Any:
+    """Returns a Tune callback that tells the scheduler what happens to each trial."""
     from ray import tune
 
-    class Watch(tune.Callback):
-        """The driver's side of every trial."""
-
-        failures: dict[str, Failure]
-        last: dict[str, dict[str, float]]
+    class SchedulerCallback(tune.Callback):
+        """Tells the scheduler, in the driver."""
 
         def __init__(self) -> None:
-            self.failures = {}
-            self.last = {}
+            self._failures: dict[str, Failure] = {}
+            self._last: dict[str, dict[str, float]] = {}
 
         def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            run.started(trial.config["order"]["key"])
+            scheduler.started(_key(trial))
 
         def on_trial_result(
             self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
         ) -> None:
-            key = trial.config["order"]["key"]
+            key = _key(trial)
             if "failure" in result:
-                self.failures[key] = Failure(
-                    cause=Cause(result["failure"]), message=result["message"]
-                )
+                cause = Cause(result["failure"])
+                self._failures[key] = Failure(cause=cause, message=result["message"])
             elif "step" in result:
-                self.last[key] = _metrics(result)
-                run.reported(key, self.last[key])
+                self._last[key] = _metrics(result)
+                scheduler.reported(key, self._last[key])
 
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            key = trial.config["order"]["key"]
-            failure, last = self.failures.pop(key, None), self.last.pop(key, {})
-            run.ended(key, failure, last)
+            key = _key(trial)
+            scheduler.ended(key, self._failures.pop(key, None), self._last.pop(key, {}))
 
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            key = trial.config["order"]["key"]
-            for told in (self.failures, self.last):
+            key = _key(trial)
+            for told in (self._failures, self._last):
                 told.pop(key, None)
-            run.ended(key, _why(trial))
+            scheduler.ended(key, _why(trial))
 
         def __reduce__(self) -> tuple[Any, ...]:
             return tune.Callback, ()
 
-    return Watch()
+    return SchedulerCallback()
 
 
 def _why(trial: Any) -> Failure:
-    """Why Tune gave a trial up: what its process died of, as far as Ray knows."""
-    error = trial.get_pickled_error() or trial.get_error()
-    if isinstance(error, BaseException):
+    """Returns why Tune gave a trial up, as far as Ray knows what its process died of."""
+    error = ray_internals.error_of(trial)
+    if error is not None:
         return diagnose(error)
     return Failure(cause=Cause.WORKER_LOST, message="a process of the trial died")
 
 
 def _metrics(result: dict[str, Any]) -> dict[str, float]:
-    """Ours, among what Tune adds to each result."""
+    """Returns our own figures, without what Tune adds to each result."""
     return {
         name: value
         for name, value in result.items()

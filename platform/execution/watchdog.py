@@ -1,7 +1,7 @@
-"""Watches the process that started it: one that gives no sign of life is killed.
+"""Watches the process that started it, and kills it once it gives no sign of life.
 
-Run as a file of its own, by `platform.execution.heartbeat`: it imports nothing of the project and
-starts at once. Its arguments are the process's number, seconds, and a file to leave when it kills.
+`platform.execution.heartbeat` runs it as a file of its own: it imports nothing of the project, and
+so starts at once. Its arguments are those of `watch`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import sys
 _TICK_S = 1.0
 
 
-def watch(process: int, lost_after_s: float, left: str, signs: int = 0) -> None:
-    """Reads signs of life until they end, or are missed for too long.
+def watch(process: int, lost_after_s: float, mark: str, signs: int = 0) -> None:
+    """Reads signs of life until they end, or have not come for too long.
 
     Args:
-        process: its parent's number.
+        process: the number of the parent process.
         lost_after_s: seconds without a sign after which the parent is killed.
-        left: the path of a file that is made before it is killed.
-        signs: the file descriptor that each sign of life is a byte on; its end ends the watch.
+        mark: the path of a file that is made before the parent is killed.
+        signs: the file descriptor on which each sign of life is a byte; its end ends the watch.
     """
     silent_s = 0.0
     while silent_s < lost_after_s:
@@ -34,8 +34,8 @@ def watch(process: int, lost_after_s: float, left: str, signs: int = 0) -> None:
         else:
             silent_s += _TICK_S
     if os.getppid() == process:
-        with contextlib.suppress(OSError):  # a full disk saves nobody
-            os.close(os.open(left, os.O_CREAT | os.O_WRONLY, 0o644))
+        with contextlib.suppress(OSError):  # a full disk does not save the parent
+            os.close(os.open(mark, os.O_CREAT | os.O_WRONLY, 0o644))
         os.kill(process, signal.SIGKILL)
 
 

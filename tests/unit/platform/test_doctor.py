@@ -9,7 +9,7 @@ import pytest
 
 from platform import doctor
 from platform.cli import diagnosis
-from platform.execution import cluster
+from platform.execution import cluster, nodes
 from platform.plan import resources
 from platform.storage import environment
 from trainables.utils.errors import UserError
@@ -156,4 +156,4 @@ def test_gpus_are_named_with_their_memory(
 @pytest.mark.slow
 def test_ray_answers() -> None:
     with cluster.local(1, 0):
-        assert cluster.probe() < 60
+        assert nodes.probe() < 60

@@ -138,9 +138,9 @@ def test_it_is_shared_work_beside_the_original(
 ) -> None:
     monkeypatch.setattr(shared_work.ray, "get_gpu_ids", list)
     config = tiny(method="retrained", pretrain__threads=1)
-    assert any({"base", "retrained"} <= set(together) for together in shared_work._ORDER)
+    assert any({"base", "retrained"} <= set(together) for together in shared_work._GROUPS)
     told: Queue[tuple[str, int, int]] = Queue()
-    shared_work._build_stage("retrained", to_dict(config), str(tmp_path), "", told)
+    shared_work._build_kind("retrained", to_dict(config), str(tmp_path), "", told)
     assert len([path for path in tmp_path.glob("retrained-*") if path.is_dir()]) == 1
     assert list(told.queue)[-1] == ("pretraining mae_tiny without the forget classes", 5, 5)
 
