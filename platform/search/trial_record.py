@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -162,17 +162,34 @@ def from_optuna(frozen: FrozenTrial, known: Mapping[str, PlannedTrial]) -> Entry
         KeyError, TypeError, ValueError: it is none of them, or not as `to_optuna` wrote it.
     """
     attributes = frozen.user_attrs
+    measured = frozen.state == TrialState.COMPLETE
     entry = Entry(
         trial=known[attributes["key"]],
         state=_stated(frozen),
-        result=attributes.get("result", {}),
-        cause=attributes.get("cause", ""),
-        message=attributes.get("message", ""),
+        result=attributes["result"] if measured else {},
+        cause="" if measured else attributes["cause"],
+        message="" if measured else attributes["message"],
         duration_s=float(attributes["duration_s"]),
     )
-    if frozen.state == TrialState.COMPLETE:
-        _ = entry.rank  # raises where a figure is missing
+    if measured:
+        _check_figures(entry, frozen.values)
     return entry
+
+
+def _check_figures(entry: Entry, values: Sequence[float]) -> None:
+    """Refuses a measured trial whose result is not its own, not whole, or not what Optuna holds.
+
+    The seal is a digest and no signature: whoever alters an entry can seal it anew.
+
+    Raises:
+        KeyError, TypeError, ValueError: the result lacks a part, or disagrees.
+    """
+    parts = ("metrics", "timing") if entry.state == "finished" else ("metrics",)
+    whole = all(isinstance(entry.result[part], Mapping) for part in parts)
+    own = entry.result["trial_key"] == entry.trial.key
+    # the objective is the last of the values, whatever the goal; NaN equals nothing
+    if not (whole and own and values[-1] == entry.objective and math.isfinite(entry.violation)):
+        raise ValueError(f"the result of trial {entry.trial.name} is not what it was measured by")
 
 
 def _stated(frozen: FrozenTrial) -> State:

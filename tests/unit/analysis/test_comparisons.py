@@ -1,15 +1,17 @@
 """Points and their seeds, references and contests, and what is chosen and concluded from them."""
 
 import json
+import math
 
 import pytest
 
+from analysis import importance
 from analysis.comparison import against_ours, by_seed, main_table
 from analysis.pareto import front_table
 from analysis.selection import choices, chosen
 from analysis.trial_configs import flatten
 from analysis.verdict import verdict
-from tests.helpers.rows import NAMED, ORIGINAL, contests_of, failed, row, seeded
+from tests.helpers.rows import NAMED, ORIGINAL, contests_of, failed, row, seeded, sweep_of
 
 REFERENCE = row("original", ORIGINAL, ORIGINAL)
 
@@ -202,6 +204,24 @@ def test_without_a_retrained_model_there_is_no_gap():
     assert any("No retrained reference was run" in note for note in table.notes)
 
 
+def test_each_column_shows_its_own_metric_of_the_test_images():
+    names = [
+        *(("fd", "fid"), ("kid", "kid_mean"), ("is", "is_mean"), ("cosine", "clip")),
+        ("is_split_std", "is_std"),
+    ]
+    metrics = [f"{role}/{name}" for role in ("retain", "forget") for _, name in names]
+    others = [*(f"val/{name}" for name in metrics), "retain/kid_std", "forget/kid_std"]
+    values = {name: 10.0 + at for at, name in enumerate(metrics)}
+    ours = row("ours", 1.0, 1.0) | values | dict.fromkeys(others, 10.5)
+    (contest,) = contests_of([REFERENCE | dict.fromkeys(others, 10.5), ours])
+    told = {each["variant"]: each for each in main_table(contest, NAMED).rows}["Ours"]
+    for role in ("retain", "forget"):
+        for column, name in names:
+            found = told[f"{role}_{column}"]
+            value = found if column == "is_split_std" else found.mean
+            assert value == values[f"{role}/{name}"], (role, column)
+
+
 def test_a_variant_that_failed_is_in_the_table():
     rows = [REFERENCE, row("ours", 10.0, 26.0), failed("max_loss")]
     (contest,) = contests_of(rows)
@@ -232,11 +252,49 @@ def test_one_seed_has_no_table_of_seeds_and_alone_ours_has_no_differences():
 
 
 def test_the_hypervolume_is_of_log_ratios_up_to_twice_the_originals_retain():
-    rows = [REFERENCE, row("ours", 10.0, 20.0), row("ours", 40.0, 99.0, name="b", kind="search")]
+    default = row("ours", 10.0, 20.0, val_forget=40.0)
+    rows = [REFERENCE, default, row("ours", 40.0, 99.0, name="b", kind="search")]
     (contest,) = contests_of(rows)
     (told,) = front_table(contest).rows
     assert (told["trials"], told["front"]) == (2, 2)
     assert told["test"] == pytest.approx(0.693147**2, rel=1e-5)
+    assert told["validation"] == pytest.approx(2 * 0.693147**2, rel=1e-5)
+
+
+# --- Importances -----------------------------------------------------------------------------
+
+
+def searched(count):
+    """Search trials whose validation distances are 11, 12, ... and 21, 22, ..."""
+    return [
+        row("ours", 1.0, 1.0, name=f"s{at}", kind="search", params=json.dumps({"forget_alpha": at}))
+        | {"val/retain/fid": 10.0 + at, "val/forget/fid": 20.0 + at}
+        for at in range(1, count + 1)
+    ]
+
+
+def test_importances_explain_the_validation_distances_of_search_trials(monkeypatch):
+    asked = []
+
+    def explained(space, points, values):
+        asked.append((space, points, values))
+        return {"forget_alpha": 0.1 * len(asked)}
+
+    monkeypatch.setattr(importance, "importances", explained)
+    sweep = sweep_of([], {"groups": [{"label": "ours", "space": {"forget_alpha": "uniform"}}]})
+    enough, few = (
+        contests_of([REFERENCE, row("ours", 10.0, 12.0), *searched(count)])[0]
+        for count in (importance.LEAST, importance.LEAST - 1)
+    )
+    assert importance.importance_table(few, sweep) is None
+    assert asked == []
+    (told,) = importance.importance_table(enough, sweep).rows
+    assert told["trials"] == importance.LEAST
+    assert (told["forget"], told["retain"]) == (0.1, 0.2)
+    for (space, points, values), distance in zip(asked, (20.0, 10.0), strict=True):
+        assert space == {"forget_alpha": "uniform"}
+        numbers = [point["forget_alpha"] for point in points]
+        assert values == pytest.approx([math.log((distance + at) / ORIGINAL) for at in numbers])
 
 
 # --- The verdict -----------------------------------------------------------------------------
@@ -281,6 +339,7 @@ def test_ours_with_proxy_is_no_baseline_of_ours():
             "Ours has the highest mean, but beats only 0 of 1",
         ),
         ([20.0, 21.0, 22.0], [30.0, 31.1, 32.2], "Ours does not beat the baselines"),
+        ([20.0, 25.0, 10.0], [30.0, 10.0, 50.0], "Ours does not beat the baselines"),
     ],
 )
 def test_over_several_seeds_chance_is_ruled_out_or_not(ours, theirs, start):
@@ -291,6 +350,32 @@ def test_over_several_seeds_chance_is_ruled_out_or_not(ours, theirs, start):
     (line,) = said([REFERENCE, *rows])
     assert line.startswith(start)
     assert ("is beyond chance" in line) == (max(ours) < min(theirs))
+
+
+@pytest.mark.parametrize("close", [0, 1])
+def test_one_baseline_beaten_beyond_chance_is_not_all_of_them(close):
+    steady, wild = (20.0, 21.1, 22.2), (29.0, 15.0, 33.0)
+    theirs = {"max_loss": wild, "noisy_label": steady}
+    if close:
+        theirs = {"max_loss": steady, "noisy_label": wild}
+    rows = [*seeded("ours", [(10.0, value) for value in (30.0, 31.0, 32.0)])]
+    for group, values in theirs.items():
+        rows += seeded(group, [(10.0, value) for value in values])
+    (line,) = said([REFERENCE, *rows])
+    assert line.startswith(
+        "Ours has the highest mean, but beats only 1 of 2 baselines beyond chance: Ours ("
+    )
+
+
+def test_a_baseline_of_one_common_seed_leaves_chance_open():
+    rows = [
+        *seeded("ours", [(10.0, value) for value in (30.0, 31.0, 32.0)]),
+        *seeded("max_loss", [(10.0, value) for value in (20.0, 21.1, 22.2)]),
+        row("noisy_label", 10.0, 20.0),
+    ]
+    (line,) = said([REFERENCE, *rows])
+    assert line.startswith("Ours beats the baselines in this run: ")
+    assert line.endswith("One common seed gives no interval: the difference may be chance.")
 
 
 def test_without_an_original_there_is_no_verdict():

@@ -8,9 +8,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 
@@ -22,11 +25,13 @@ from platform.cli.signals import answering_sigterm
 from platform.plan import weights
 from platform.plan.build import make_plan
 from platform.plan.plan import Plan, is_abandoned
+from platform.search.ledger import Ledger
 from platform.storage import manifest
+from platform.storage.results import read_json
 from tests.helpers.studies import ONE_FAMILY
 from tests.helpers.sweeps import ROOT
 from trainables.models import build_model
-from trainables.utils.errors import CheckpointError, ConfigError
+from trainables.utils.errors import CheckpointError, ConfigError, DataError
 
 
 @contextlib.contextmanager
@@ -95,6 +100,31 @@ def test_what_a_kill_before_the_plan_left_is_no_sweep(tmp_path: Path) -> None:
         plan_request(request, [])
     (folder / "photo.jpg").rename(folder / "plan.json")
     assert not is_abandoned(folder)
+
+
+def test_a_sweep_that_goes_on_finds_its_images_and_notes_where_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "Recorder", lambda plan, uri: uri)
+    table = pa.table({"path": ["a@1,2"]})
+    own, other = (
+        SimpleNamespace(manifest=table, fingerprint=each, refused=()) for each in ("d0d0", "d1d1")
+    )
+    plan = make_plan(ONE_FAMILY, name="a", storage=tmp_path)
+    plan.folder.mkdir()
+
+    def opened(*datasets: Any, resume: bool) -> Ledger:
+        return run._open(plan, datasets, resume=resume, tracking_uri=None)[0]
+
+    described = plan.folder / "environment.json"
+    assert opened(own, resume=False).outstanding() == plan.total
+    assert read_json(described)["packages"]["torch"] == version("torch")
+    described.unlink()
+    for given in ((other,), (own, other), ()):
+        with pytest.raises(DataError, match="the images are not those that sweep 'a' began with"):
+            opened(*given, resume=True)
+    assert opened(own, resume=True).outstanding() == plan.total
+    assert described.exists()
 
 
 def test_weights_of_networks_are_looked_for_before_any_image_is_decoded(

@@ -15,6 +15,8 @@ from tests.helpers.studies import ONE_FAMILY
 from trainables.config import ModelName
 from trainables.models import MODELS
 
+TAKEN = (estimate.mean_trial_seconds, estimate.shared_seconds, estimate.disk_bytes)
+MEASURED = ("pretrain_row", "unlearn_row", "complete_row", "artifacts", "megabytes")
 ONE_AT_A_TIME = LaunchConfig(max_concurrent=1)
 
 
@@ -34,8 +36,27 @@ def test_every_model_has_its_costs() -> None:
 @pytest.mark.parametrize("model", [name for name in MODELS if not name.endswith("_tiny")])
 def test_a_full_size_takes_more_of_everything_than_its_tiny_one(model: str) -> None:
     full, tiny = (planned(f"model={name}") for name in (model, f"{MODELS[model][0]}_tiny"))
-    for taken in (estimate.mean_trial_seconds, estimate.shared_seconds, estimate.disk_bytes):
+    for taken in TAKEN:
         assert taken(full) > taken(tiny)
+
+
+@pytest.mark.parametrize("model", ["mae_tiny", "mage_tiny", "palette_tiny"])
+def test_a_model_costs_what_its_own_costs_say(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planned(f"model={model}", "pretrain.steps=900", "search.trials=0")
+    before = [taken(plan) for taken in TAKEN]
+
+    def doubled(names: set[ModelName]) -> list[float]:
+        with monkeypatch.context() as changed:
+            for name in names:
+                cost = estimate.COSTS[name]
+                twice = {field: 2 * getattr(cost, field) for field in MEASURED}
+                changed.setitem(estimate.COSTS, name, dataclasses.replace(cost, **twice))
+            return [taken(plan) for taken in TAKEN]
+
+    every = set(get_args(ModelName))
+    own = {name for name in every if name == model}
+    assert doubled(every - own) == before
+    assert all(now > then for now, then in zip(doubled(own), before, strict=True))
 
 
 # --- Time ------------------------------------------------------------------------------------

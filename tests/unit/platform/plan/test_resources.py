@@ -65,6 +65,7 @@ def test_a_trial_is_trained_by_ray_where_it_has_gpus_or_workers(
         ({"max_concurrent": 1}, LAPTOP, 1),
         ({"max_concurrent": 64}, LAPTOP, 2),
         ({"workers": 2}, LAPTOP, 1),
+        ({"workers": 2}, Machine(cpus=4, gpus=0, memory=0), 2),  # 1.5 CPUs each
         ({"workers": 3}, SERVER, 8),
         ({"gpus_per_trial": 1.0}, SERVER, 4),
         ({"gpus_per_trial": 2.0, "workers": 2}, SERVER, 2),

@@ -20,9 +20,9 @@ from optuna.trial import TrialState
 from platform.plan.build import make_plan
 from platform.plan.plan import Plan, PlannedTrial
 from platform.search.ledger import FILE, Ledger, LedgerError
-from platform.search.trial_record import Entry
+from platform.search.trial_record import Entry, sealed
 from tests.helpers.studies import ONE_FAMILY
-from trainables.utils.hashing import seal
+from trainables.utils.hashing import SEAL, seal
 
 PAIR = ("method=original,ours", "retain_source=real", "search.trials=2")
 BY_TPE = ("method=ours", "search.sobol_trials=3", "search.generation=2", "search.trials=7")
@@ -549,6 +549,100 @@ def test_an_altered_ledger_is_refused(ended: Plan, statement: str) -> None:
         assert database.execute(statement).rowcount != 0
     database.close()
     refusal(ended)
+
+
+@pytest.fixture
+def mixed(plan: Plan) -> Plan:
+    """A plan of which two trials finished, one was pruned and one failed, in this order."""
+    ledger = Ledger.open(plan)
+    first, second, pruned, failed = (take(ledger) for _ in range(4))
+    for trial in (first, second):
+        ledger.finish(trial, result_of(trial))
+    ledger.prune(pruned, {"step": 2.0, **measured(0.1, -0.1)})
+    ledger.fail(failed, "crash", "bad")
+    return plan
+
+
+def forge(plan: Plan, key: str, state: str, alter: Callable[[dict[str, Any]], None]) -> None:
+    """Alters an entry in the file, and seals it anew as the ledger would."""
+    path = plan.folder / FILE
+    database = sqlite3.connect(path)
+    (number,) = database.execute(
+        "select trial_id from trial_user_attributes where key = 'key' and value_json = ?",
+        (json.dumps(key),),
+    ).fetchone()
+    of_trial = "from trial_user_attributes where trial_id = ?"
+    told = {
+        name: json.loads(value)
+        for name, value in database.execute(f"select key, value_json {of_trial}", (number,))
+    }
+    alter(told)
+    told.pop(SEAL)
+    storage = RDBStorage(f"sqlite:///{path}")
+    frozen = storage.get_trial(number)
+    storage.remove_session()
+    storage.engine.dispose()
+    frozen.state = TrialState[state]
+    frozen._user_attrs = told
+    sealed(frozen, told["place"])
+    with database:
+        database.execute("update trials set state = ? where trial_id = ?", (state, number))
+        database.execute(f"delete {of_trial}", (number,))
+        database.executemany(
+            "insert into trial_user_attributes (trial_id, key, value_json) values (?, ?, ?)",
+            [(number, name, json.dumps(value)) for name, value in frozen.user_attrs.items()],
+        )
+    database.close()
+
+
+# as `result_of` has it of the first two trials that unlearn, whose alpha is 0.25
+FINISHED = {"metrics": measured(0.25, -0.25), "timing": {"total_s": 2.5}}
+
+
+@pytest.mark.parametrize(
+    ("place", "state", "told"),
+    [
+        (3, "COMPLETE", {"state": "finished"}),
+        (3, "COMPLETE", {"state": "finished", "result": FINISHED}),
+        (3, "FAIL", {"state": "finished", "result": FINISHED}),
+        (2, "COMPLETE", {"state": "finished"}),
+        (1, "FAIL", {"state": "failed"}),
+        (1, "COMPLETE", {"result": {**FINISHED, "metrics": measured(9.0, -0.1)}}),
+        (1, "COMPLETE", {"result": {**FINISHED, "metrics": measured(0.25, math.nan)}}),
+        (1, "COMPLETE", {"result": {**FINISHED, "trial_key": "another"}}),
+        (1, "COMPLETE", {"result": {**FINISHED, "timing": None}}),
+    ],
+    ids=[
+        *(
+            "failed made finished",
+            "with a result",
+            "still failed to Optuna",
+            "pruned made finished",
+        ),
+        *("finished made failed", "a better objective", "no violation", "another's result"),
+        "no timing",
+    ],
+)
+def test_an_entry_that_was_altered_and_sealed_anew_is_refused(
+    mixed: Plan, place: int, state: str, told: dict[str, Any]
+) -> None:
+    trial = mixed.trials[place]
+
+    def alter(attributes: dict[str, Any]) -> None:
+        attributes.update(told)
+        if "result" in told:
+            attributes["result"] = {"trial_key": trial.key, **told["result"]}
+
+    forge(mixed, trial.key, state, alter)
+    assert "is damaged or no ledger" in refusal(mixed)
+
+
+def test_sealing_anew_what_was_not_altered_changes_nothing(mixed: Plan) -> None:
+    before = Ledger.open(mixed).entries()
+    assert before[1].result["metrics"].items() >= FINISHED["metrics"].items()
+    for trial, state in zip(mixed.trials, [*["COMPLETE"] * 3, "FAIL"], strict=True):
+        forge(mixed, trial.key, state, lambda attributes: None)
+    assert Ledger.open(mixed).entries() == before
 
 
 def test_a_folder_of_any_name_holds_a_ledger(tmp_path: Path) -> None:

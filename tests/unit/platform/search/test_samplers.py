@@ -11,7 +11,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial, create_trial
 
 from platform.plan.sobol import sobol_points
-from platform.search.samplers import proposals
+from platform.search.samplers import generation_of, proposals
+from search_spaces.study import SearchConfig
 
 SPACE = {
     "rate": FloatDistribution(1e-4, 1e-2, log=True),
@@ -107,3 +108,9 @@ def test_a_trial_outside_of_the_space_teaches_tpe_nothing() -> None:
     assert proposals(SQUARE, [outside, *history()], 4, ("s",)) == proposals(
         SQUARE, history(), 4, ("s",)
     )
+
+
+def test_generations_are_counted_from_the_first_trial_that_was_proposed() -> None:
+    search = SearchConfig(sobol_trials=3, generation=2, sampler="nsga2")
+    found = [value for number in range(9) for value in generation_of(number, search).values()]
+    assert found == [0, 0, 0, 0, 1, 1, 2, 2, 3]

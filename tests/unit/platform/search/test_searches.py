@@ -182,6 +182,18 @@ def test_a_default_that_is_chosen_is_not_run_twice(tmp_path: Path) -> None:
     assert ledger.total() == len(ran) == 5
 
 
+def test_a_trial_that_was_stopped_early_is_not_replicated(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path, *OURS, "search.trials=1", "search.replicates=1")
+    ledger = Ledger.create(plan)
+    while (trial := ledger.next()) is not None:
+        if trial.kind == "search":
+            ledger.prune(trial, {"step": 30, "val/objective": 9.0, "val/violation": -0.1})
+        else:
+            ledger.finish(trial, result_of(trial))
+    known = [entry.trial for entry in ledger.entries()]
+    assert [trial.name for trial in of_kind(known, "replicate")] == ["ours-r1"]
+
+
 def test_nothing_is_replicated_where_nothing_finished(tmp_path: Path) -> None:
     plan = plan_in(tmp_path, "method=ours", "retain_source=real", "search.trials=1")
     plan = dataclasses.replace(

@@ -37,12 +37,13 @@ def test_the_best_is_the_feasible_one_of_the_highest_objective() -> None:
             row("good", 2.0, 0.0),
             row("modest", 1.0, -0.9, kind="default"),
             row("lost", 7.0, -1.0, state="failed"),
+            row("good-r1", 5.0, -0.2, kind="replicate"),
         ]
     )
     assert found.best is not None
     assert found.default is not None
     assert (found.best["name"], found.default["name"]) == ("good", "modest")
-    assert [len(found.finished), len(found.trials)] == [3, 4]
+    assert [len(found.finished), len(found.trials)] == [4, 5]
 
 
 def test_a_default_may_be_the_best() -> None:

@@ -1,0 +1,234 @@
+"""What follows from how a trial ends: retried, failed, put back, pruned, and when no more start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from platform.cli.timing import Phases
+from platform.execution import trial_process
+from platform.execution.scheduler import Dispatch
+from platform.execution.trial_process import Failure
+from platform.plan.build import make_plan
+from platform.plan.limits import Limits
+from platform.plan.plan import PlannedTrial
+from platform.search.ledger import Ledger
+from platform.storage.results import write_json
+from tests.helpers.studies import ONE_FAMILY
+from trainables.config.names import SNAPSHOT
+from trainables.utils.errors import ConfigError, NonFiniteError
+from trainables.utils.hashing import seal
+from trainables.utils.object_store import StorageError
+
+
+class Told:
+    """A recorder and a progress that keep what they are told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *given: self.calls.append((name, given))
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.calls]
+
+
+class Driver:
+    """A session over a sweep of two trials, with its time in hand."""
+
+    def __init__(self, storage: Path, **limits: Any) -> None:
+        self.plan = make_plan(
+            ONE_FAMILY,
+            name="a",
+            storage=storage,
+            settings=("method=original,ours", "retain_source=real", "search.trials=0"),
+        )
+        self.plan.folder.mkdir(parents=True)
+        self.ledger = Ledger.create(self.plan)
+        self.told: Any = Told()
+        self.now = 0.0
+        phases = Phases("all", clock=lambda: self.now)
+        limit = Limits(**limits)
+        self.run = Dispatch(self.plan, self.ledger, self.told, self.told, limit, phases)
+
+    def start(self) -> PlannedTrial:
+        trial = self.run.next()
+        assert trial is not None
+        self.run.order(trial)
+        self.run.started(trial.key)
+        return trial
+
+    def folder(self, trial: PlannedTrial) -> Path:
+        folder = self.plan.trial_folder(trial)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def leave_result(self, trial: PlannedTrial, objective: float = 0.5) -> None:
+        metrics = {"val/objective": objective, "val/violation": -0.1}
+        result = {"trial_key": trial.key, "metrics": metrics, "timing": {"total_s": 1.0}}
+        write_json(self.folder(trial) / "result.json", seal(result))
+
+    def states(self) -> dict[str, str]:
+        return {entry.trial.name: entry.state for entry in self.ledger.entries()}
+
+
+@pytest.mark.parametrize(
+    ("cause", "max_failures", "attempts"),
+    [
+        ("crash", 0, 1),
+        ("crash", 2, 3),
+        ("worker lost", 1, 2),
+        ("out of memory", 1, 2),
+        ("user", 2, 1),
+        ("non-finite", 2, 1),
+    ],
+)
+def test_a_trial_is_tried_again_as_often_as_allowed_where_that_may_help(
+    tmp_path: Path, cause: str, max_failures: int, attempts: int
+) -> None:
+    driver = Driver(tmp_path, max_failures=max_failures)
+    first = driver.start()
+    driver.leave_result(driver.start())
+    made = 0
+    while driver.states()[first.name] == "interrupted":
+        trial = first if first.key in driver.run.running else driver.start()
+        assert trial == first
+        driver.run.ended(trial.key, Failure(cause=cause, message="bad"))
+        made += 1
+    assert made == attempts
+    retried = [given for name, given in driver.told.calls if name == "trial_retried"]
+    assert retried == [(first, count, cause) for count in range(1, attempts)]
+    (failed,) = [given for name, given in driver.told.calls if name == "trial_failed"]
+    assert failed == (first, cause, "bad")
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [("disk", "the disk is full (bad): free some room"), ("storage", "bad")],
+)
+def test_what_every_trial_would_meet_ends_the_session_and_fails_none(
+    tmp_path: Path, cause: str, reason: str
+) -> None:
+    driver = Driver(tmp_path)
+    driver.run.ended(driver.start().key, Failure(cause=cause, message="bad"))
+    assert driver.run.next() is None
+    outcome = driver.run.outcome()
+    assert (outcome.interrupted, outcome.reason) == (True, reason)
+    assert set(driver.states().values()) == {"interrupted"}
+    assert driver.ledger.outstanding() == 2
+
+
+def test_a_session_starts_no_more_trials_than_it_may_and_a_retry_is_no_further_one(
+    tmp_path: Path,
+) -> None:
+    driver = Driver(tmp_path, trials=1)
+    first = driver.start()
+    assert driver.run.next() is None
+    driver.run.ended(first.key, Failure(cause="crash", message="bad"))
+    other = driver.start()
+    driver.leave_result(other)
+    driver.run.ended(other.key, None)
+    assert driver.run.next() is None
+    outcome = driver.run.outcome()
+    assert (outcome.interrupted, outcome.reason) == (True, "1 trial started (--trials)")
+
+
+def test_the_time_of_a_session_is_up_at_its_end_and_not_before(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, time_budget_s=60.0)
+    driver.now = 45.0
+    assert driver.run.seconds_left() == 15.0
+    assert driver.run.outcome().reason == ""
+    driver.now = 60.0
+    assert driver.run.outcome().reason == "the time budget is spent"
+
+
+def test_a_failure_of_a_trial_that_fell_silent_is_a_lost_worker(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, max_failures=0)
+    trial = driver.start()
+    (driver.folder(trial) / ".silent-0").touch()
+    driver.run.ended(trial.key, Failure(cause="crash", message="bad"))
+    assert driver.ledger.entries()[0].cause == "worker lost"
+    # what says so is gone before the next attempt, on which it has no bearing
+    driver.run.order(trial)
+    assert not list(driver.folder(trial).glob(".silent*"))
+
+
+def test_a_trial_that_was_stopped_early_is_pruned_and_keeps_no_snapshot(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    stopped, whole = driver.start(), driver.start()
+    (driver.folder(stopped) / SNAPSHOT).touch()
+    driver.run.halted |= {stopped.key, whole.key}
+    last = {"step": 2.0, "val/objective": 0.1, "val/violation": -0.1}
+    driver.run.ended(stopped.key, None, last)
+    # one that was not evaluated is judged by what it left
+    driver.leave_result(whole)
+    driver.run.ended(whole.key, None, {})
+    assert driver.states() == {stopped.name: "pruned", whole.name: "finished"}
+    assert not (driver.folder(stopped) / SNAPSHOT).exists()
+
+
+@pytest.mark.parametrize("left", ["nothing", "a damaged result", "NaN"])
+def test_a_trial_without_a_usable_result_has_not_finished(tmp_path: Path, left: str) -> None:
+    driver = Driver(tmp_path, max_failures=0)
+    trial = driver.start()
+    if left == "NaN":
+        driver.leave_result(trial, float("nan"))
+    elif left != "nothing":
+        driver.leave_result(trial)
+        path = driver.folder(trial) / "result.json"
+        path.write_text(path.read_text().replace("0.5", "0.6"))
+    driver.run.ended(trial.key, None)
+    entry = driver.ledger.entries()[0]
+    assert (entry.state, entry.cause) == ("failed", "non-finite" if left == "NaN" else "crash")
+    assert driver.told.names()[-2:] == ["trial_failed", "failed"]
+
+
+# --- What a failure is called ----------------------------------------------------------------
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's and Ray's own."""
+
+
+class ActorDiedError(RuntimeError):
+    """Named as Ray's."""
+
+
+class WorkerGroupError(RuntimeError):
+    """As Ray Train tells of the workers of a trial."""
+
+    def __init__(self, *errors: Exception) -> None:
+        super().__init__("workers failed")
+        self.worker_failures = dict(enumerate(errors))
+
+
+def caused(error: Exception, by: Exception) -> Exception:
+    error.__cause__ = by
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (NonFiniteError("loss is nan"), "non-finite"),
+        (OSError(28, "No space left on device"), "disk"),
+        (OSError(122, "Disk quota exceeded"), "disk"),
+        (RuntimeError("[Errno 28] No space left on device"), "disk"),
+        (caused(RuntimeError("cannot save"), OSError(28, "full")), "disk"),
+        (OSError(5, "Input/output error"), "crash"),
+        (StorageError("no route to host"), "storage"),
+        (ConfigError(["bad"]), "user"),
+        (MemoryError(), "out of memory"),
+        (OutOfMemoryError("CUDA out of memory"), "out of memory"),
+        (ActorDiedError("gone"), "worker lost"),
+        (WorkerGroupError(RuntimeError("gloo: connection reset"), ActorDiedError()), "worker lost"),
+        (WorkerGroupError(NonFiniteError("nan"), RuntimeError("gloo")), "non-finite"),
+        (ValueError("bad"), "crash"),
+    ],
+    ids=repr,
+)
+def test_a_failure_has_the_cause_that_decides_what_follows(error: Exception, cause: str) -> None:
+    assert trial_process.diagnose(error).cause == cause
