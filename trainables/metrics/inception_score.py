@@ -18,7 +18,8 @@ def inception_score(probabilities: ArrayLike, splits: int = 10) -> tuple[float, 
 
     Args:
         probabilities: `(N, C)`, each row sums to 1; split in the given order, so permute before.
-        splits: parts of equal size, the last ones smaller where N does not divide.
+        splits: parts of equal size; where N does not divide, some hold one image more, and the
+            last one is among these.
 
     Raises:
         NonFiniteError: a probability is NaN or infinite.

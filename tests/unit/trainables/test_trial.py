@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.helpers.tiny import EVALUATED, STEPS, files, tiny
-from trainables.config import REFERENCES, TrialConfig
+from trainables.config import REFERENCES, TrialConfig, to_dict
 from trainables.config.names import SNAPSHOT
 from trainables.config.overrides import from_dict
 from trainables.data import Dataset, load
@@ -28,7 +28,9 @@ from trainables.evaluation import figures
 from trainables.methods import METHODS, Terms
 from trainables.models import build_model
 from trainables.training.context import Context
-from trainables.trial import run_trial, training_pools
+from trainables.training.loop import Parallelise
+from trainables.trial import identity, run_trial, training_pools
+from trainables.utils.distributed import World
 from trainables.utils.errors import CheckpointError, ConfigError, NonFiniteError
 from trainables.utils.hashing import read_sealed
 
@@ -312,6 +314,98 @@ def test_another_seed_or_hyperparameter_is_another_model(
     other = ran(tiny(**{field: value}), root, f"other-{field}")
     assert not same(other.weights, trials["ours"].weights)
     assert other.result["trial_key"] != trials["ours"].result["trial_key"]
+
+
+# --- What a training is given ----------------------------------------------------------------
+
+
+def test_a_training_is_given_the_trials_options(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    class Enough(Exception):
+        pass
+
+    def stop(*args: Any) -> NoReturn:
+        given.extend(args)
+        raise Enough
+
+    monkeypatch.setattr("trainables.trial.train", stop)
+    config = tiny(
+        forget_alpha=0.75,
+        seed=6,
+        variant="released",
+        retain_source="1:3",
+        train_task__kind="left",
+        unlearn__accumulate=2,
+        unlearn__precision="bf16",
+        loader__workers=1,
+    )
+    wrap: Parallelise = lambda module: module  # noqa: E731 - told from the default
+    context = Context(
+        folder=root / "given", cache=root / "cache", world=World(1, 1), parallelise=wrap
+    )
+    with pytest.raises(Enough):
+        run_trial(config, context)
+    student, teacher, batches, recipe, running = given
+    assert recipe.method is METHODS["ours"]
+    assert recipe.optimiser is config.unlearn
+    assert recipe.tasks == (config.train_task,)
+    assert (recipe.seed, recipe.alpha, recipe.variant) == (6, 0.75, "released")
+    assert (recipe.accumulate, recipe.prepare) == (2, None)
+    assert (batches.seed, batches.world, batches.loader) == (6, context.world, config.loader)
+    assert [pool.name for pool in batches.pools] == ["retain", "proxy", "forget"]
+    assert (running.world, running.parallelise, running.bf16) == (context.world, wrap, True)
+    # two models of the same weights: what moves the one leaves the other
+    assert same(student.state_dict(), teacher.state_dict())
+    own = {each.data_ptr() for each in student.parameters()}
+    assert own.isdisjoint(each.data_ptr() for each in teacher.parameters())
+    assert not any(each.requires_grad for each in teacher.parameters())
+    assert not teacher.training
+
+
+# --- What a snapshot must agree in -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *("trial", "data", "original", "networks", "code", "torch", "device", "processes"),
+        *("threads", "retrained"),
+    ],
+)
+def test_whatever_can_change_a_figure_changes_the_identity_alone(
+    part: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # shipped weights, which neither the data nor a version made
+    config = TrialConfig(method="retrained")
+    context = Context(cache=root / "cache")
+    images = load(tiny().data, root / "cache")
+    before = identity(config, context, images)
+    if part == "trial":
+        config = from_dict({**to_dict(config), "more_tests": ["left:0.5"]})
+    elif part == "data":
+        images = dataclasses.replace(images, fingerprint="other")
+    elif part == "torch":
+        monkeypatch.setattr(torch, "__version__", "9.9")
+    elif part == "device":
+        context.device = torch.device("meta")
+    elif part == "processes":
+        context.world = World(0, 2)
+    elif part == "threads":
+        context.threads = 2
+    else:
+        name = {
+            "original": "base_material",
+            "networks": "material",
+            "code": "code_version",
+            "retrained": "retrained_material",
+        }[part]
+        monkeypatch.setattr(f"trainables.trial.{name}", lambda *_: "changed")
+    after = identity(config, context, images)
+    assert before.keys() == after.keys()
+    assert {name for name in before if before[name] != after[name]} == {part}
 
 
 # --- Where the retain rows come from ---------------------------------------------------------

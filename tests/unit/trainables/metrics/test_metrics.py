@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import sqrtm
 
-from trainables.evaluation.extractors import jitter_colours
+from trainables.config import TaskConfig, TrialConfig
+from trainables.config.overrides import apply_overrides
+from trainables.evaluation import evaluate
+from trainables.evaluation.evaluate import Arrays
+from trainables.evaluation.extractors import Extracted, jitter_colours
 from trainables.evaluation.resize import resize_batch_for_inception, resize_for_inception
 from trainables.metrics import cosine_similarity, frechet_distance, inception_score, kernel_distance
 from trainables.metrics.fid import Gaussian, gaussian, gaussian_distance
@@ -307,3 +313,201 @@ def test_jitter_changes_colours_as_far_as_it_says_and_repeats() -> None:
     assert changed.max() <= 1.0
     saturation = (changed.amax(dim=1) - changed.amin(dim=1)).mean(dim=(1, 2))
     assert saturation.max() / saturation.min() > 1.5
+
+
+# --- By hand ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [1, 2, 4, 9])
+def test_frechet_distance_of_four_numbers(width: int) -> None:
+    """Means 1 and 3, unbiased variances 2 and 18: 2^2 + (2^(1/2) - 18^(1/2))^2, along one axis."""
+    first, second = (np.array([[0.0], [end]]) * np.eye(1, width) for end in (2.0, 6.0))
+    assert frechet_distance(first, second) == pytest.approx(12.0)
+
+
+def test_inception_score_of_four_images() -> None:
+    # divergence of (0.9, 0.1) from (0.5, 0.5): 0.9 ln 1.8 + 0.1 ln 0.2 = 0.36806
+    rows = [[0.9, 0.1], [0.1, 0.9], [0.8, 0.2], [0.8, 0.2]]
+    assert inception_score(rows[:2], splits=1) == (pytest.approx(1.444935, rel=1e-6), 0.0)
+    # the second split's images are alike and score 1
+    found = inception_score(rows, splits=2)
+    assert found == (pytest.approx(1.222467, rel=1e-6), pytest.approx(0.222467, rel=1e-5))
+
+
+def test_the_last_split_is_among_those_of_one_image_more() -> None:
+    """Parts of 1 and 2 images score 1 and 2: of 5 images in 3 parts the first alone has one."""
+    rows = np.eye(5)
+    assert inception_score(rows, splits=3)[0] == pytest.approx((1.0 + 2.0 + 2.0) / 3)
+    assert inception_score(rows[[0, 1, 2, 3, 3]], splits=3)[0] == pytest.approx(4.0 / 3)
+
+
+def test_cosine_of_three_rows() -> None:
+    first, second = [[3.0, 4.0], [2.0, 0.0], [1.0, 2.0]], [[4.0, 3.0], [3.0, 3.0], [-2.0, 1.0]]
+    assert cosine_similarity(first, second) == pytest.approx((0.96 + 0.5**0.5 + 0.0) / 3)
+
+
+def test_kernel_distance_of_four_features() -> None:
+    # kernels: within 27 and 1, across 1, 64, 1 and 343
+    first, second = np.array([[1.0], [2.0]]), np.array([[0.0], [3.0]])
+    wanted = 27.0 + 1.0 - 2.0 * (1.0 + 64.0 + 1.0 + 343.0) / 4.0
+    assert kernel_distance(first, second)[0] == pytest.approx(wanted)
+    # of more dimensions products are averaged
+    wide = kernel_distance(np.repeat(first, 3, axis=1), np.repeat(second, 3, axis=1))
+    assert wide[0] == pytest.approx(wanted)
+
+
+# --- What is measured of what ----------------------------------------------------------------
+
+# of each set in turn: eight images whose number tells split, role and place
+SETS = {"val/retain": 100, "val/forget": 200, "retain": 300, "forget": 400}
+
+
+class Rows:
+    """A data set whose images are their row numbers."""
+
+    def rows(self, role: str, split: str) -> NDArray[np.int64]:
+        name = f"{split}/{role}".removeprefix("test/")
+        return SETS[name] + np.arange(8)
+
+    def images(self, rows: NDArray[np.int64]) -> torch.Tensor:
+        return torch.from_numpy(rows / 1000.0).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
+
+
+class Shift(torch.nn.Module):
+    """A model that adds a half, and measures the mean of an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def complete(self, images: torch.Tensor, task: TaskConfig, source: Any) -> torch.Tensor:
+        assert task == MEASURING.test_task
+        self.drawn = source.uniform(1)
+        return images + 0.5
+
+    def hole(self, rows: int, task: TaskConfig, source: Any) -> torch.Tensor:
+        assert task == MEASURING.test_task
+        self.drawn = source.uniform(1)
+        return torch.tensor([[True, False], [False, False]]).expand(rows, 1, 2, 2)
+
+    def extract(self, images: torch.Tensor) -> Extracted:
+        mean = images.mean(dim=(2, 3))
+        return Extracted(mean, mean.softmax(dim=1), mean)
+
+
+MEASURING: Any = apply_overrides(
+    TrialConfig(), {"evaluation.is_splits": 4, "evaluation.batch_size": 3}
+)
+
+
+def test_every_figure_is_of_the_images_that_its_name_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset: Any = Rows()
+    real = evaluate.extract_real(Shift(), dataset, MEASURING)
+
+    def told(generated: Arrays, of: Arrays, *_: Any) -> dict[str, float]:
+        return {"generated": generated.features[:, 0].sum(), "real": of.features[:, 0].sum()}
+
+    monkeypatch.setattr(evaluate, "measure", told)
+    model: Any = Shift()
+    metrics, extracted = evaluate.evaluate(model, Shift(), dataset, real, MEASURING)
+    for name, first in SETS.items():
+        rows = (first + np.arange(8)) / 1000.0
+        np.testing.assert_allclose(real[name].features[:, 1], rows, rtol=1e-6)
+        np.testing.assert_allclose(extracted[name].features[:, 1], rows + 0.5, rtol=1e-6)
+        assert metrics[f"{name}/real"] == pytest.approx(rows.sum(), rel=1e-6)
+        assert metrics[f"{name}/generated"] == pytest.approx((rows + 0.5).sum(), rel=1e-6)
+    assert len(metrics) == 8
+
+
+def test_an_images_draws_are_keyed_by_its_row_whatever_its_batch() -> None:
+    dataset: Any = Rows()
+    model: Any = Shift()
+    seen = []
+    for size, seed in ((3, 0), (8, 0), (8, 1)):
+        config = apply_overrides(
+            MEASURING, {"evaluation.batch_size": size, "evaluation.seed": seed}
+        )
+        evaluate.complete_rows(model, dataset, dataset.rows("forget", "test"), config)
+        # the last batch of three holds the last two rows
+        seen.append(model.drawn[-2:].flatten().tolist())
+    assert seen[0] == seen[1]
+    assert seen[1] != seen[2]
+    assert len(set(seen[1])) == 2
+
+
+def measured(side: int) -> Arrays:
+    """Features, probabilities and embeddings with classes one after the other."""
+    sure = np.repeat(np.eye(4), 10, axis=0)
+    return Arrays(normal(side, 40, 3) + side, sure, np.roll(np.eye(40), side - 1, axis=0))
+
+
+@pytest.mark.parametrize("network", ["inception", "domain"])
+def test_measures_hold_the_completions_against_the_real_images(network: str) -> None:
+    config = apply_overrides(MEASURING, {"networks.features": network})
+    generated, real = measured(2), measured(1)
+    cpu = torch.device("cpu")
+    found = evaluate.measure(generated, real, config, cpu)
+    assert found["fid"] == pytest.approx(defined_distance(generated.features, real.features))
+    assert found["clip"] == 0.0
+    assert evaluate.measure(generated, generated, config, cpu)["clip"] == 1.0
+    # in the given order each of the 4 splits would hold one class, and score 1
+    assert 2.5 < found["is_mean"] < 4.0
+    assert 0.0 < found["is_std"] < 1.0
+    assert found.keys() >= {"fid", "is_mean", "is_std", "clip"}
+    assert ("kid_mean" in found) == ("kid_std" in found) == (network == "inception")
+    if network == "inception":
+        wanted = defined_discrepancy(real.features, generated.features)
+        assert found["kid_mean"] == pytest.approx(wanted)
+        assert found["kid_std"] == 0.0
+
+
+def test_kernel_distances_subsets_are_the_configurations() -> None:
+    generated, real = measured(2), measured(1)
+    given = {"networks.features": "inception", "evaluation.kid_subset_size": 12}
+    few, more, other = (
+        evaluate.measure(
+            generated, real, apply_overrides(MEASURING, {**given, **each}), torch.device("cpu")
+        )
+        for each in (
+            {"evaluation.kid_subsets": 2},
+            {"evaluation.kid_subsets": 9},
+            {"evaluation.kid_subsets": 2, "evaluation.seed": 1},
+        )
+    )
+    assert len({each["kid_mean"] for each in (few, more, other)}) == 3
+    assert few["kid_std"] > 0.0
+    assert other["is_mean"] != few["is_mean"]
+
+
+def test_objective_and_violation_are_logarithms_on_validation() -> None:
+    config = apply_overrides(TrialConfig(), {"evaluation.retain_tolerance": 0.25})
+    sets = ("val/retain/fid", "val/forget/fid", "retain/fid", "forget/fid")
+    original = dict(zip(sets, (4.0, 2.0, 7.0, 7.0), strict=True))
+    metrics = dict(zip(sets, (10.0, 6.0, 9.0, 9.0), strict=True))
+    assert evaluate.objective(metrics, original, config) == {
+        "val/objective": pytest.approx(np.log(3.0)),
+        "val/violation": pytest.approx(np.log(2.0)),
+    }
+    for name in sets[:2]:
+        with pytest.raises(NonFiniteError, match=f"^{name} is 0"):
+            evaluate.objective({**metrics, name: 0.0}, original, config)
+
+
+def test_grey_completions_are_grey_in_the_hole_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset: Any = Rows()
+    model: Any = Shift()
+    real = evaluate.extract_real(Shift(), dataset, MEASURING)
+    monkeypatch.setattr(
+        evaluate,
+        "measure",
+        lambda grey, of, *_: {"sum": grey.features[:, 2].sum(), "real": of.features[:, 2].sum()},
+    )
+    found = evaluate.measure_grey(model, Shift(), dataset, real, MEASURING)
+    in_hole = model.drawn
+    for name, first in SETS.items():
+        rows = (first + np.arange(8)) / 1000.0
+        assert found[f"grey/{name}/sum"] == pytest.approx((0.75 * rows + 0.125).sum(), rel=1e-5)
+        assert found[f"grey/{name}/real"] == pytest.approx(rows.sum(), rel=1e-5)
+    # the hole is the completion's
+    evaluate.complete_rows(model, dataset, dataset.rows("forget", "test"), MEASURING)
+    assert torch.equal(model.drawn, in_hole)

@@ -16,7 +16,7 @@ from torch import Tensor
 from tests.helpers.tiny import tiny
 from trainables.config import SamplingConfig, TaskConfig
 from trainables.methods.original import pretraining
-from trainables.models import MODELS, build_model
+from trainables.models import MODELS, build_model, maskgit
 from trainables.models.blending import blend, rim
 from trainables.models.mae import IMAGENET_MEAN
 from trainables.models.mage import MAGE
@@ -231,6 +231,20 @@ def test_the_surest_are_kept_first_without_noise() -> None:
     assert bool(seen[2][0, ::2].all())
     assert not bool(seen[2][0, 1::2].any())
     assert bool((filled[0, 1::2] == 1).all())
+
+
+def test_the_noise_on_what_is_sure_fades_round_by_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, found = maskgit._round, []
+
+    def spy(*args: Any, temperature: float, **options: Any) -> tuple[Tensor, Tensor]:
+        found.append(temperature)
+        return plain(*args, temperature=temperature, **options)
+
+    monkeypatch.setattr(maskgit, "_round", spy)
+    predict, _ = counting(8)
+    masked = torch.ones(1, 64, dtype=torch.bool)
+    decode(predict, masked.long(), masked, rows(1), steps=4, temperature=6.0)
+    assert found == [4.5, 3.0, 1.5, 0.0]
 
 
 def test_the_trials_rounds_go_before_the_models_own(

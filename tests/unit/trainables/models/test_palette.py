@@ -269,6 +269,34 @@ def test_a_perfect_denoiser_restores_the_image(
     torch.testing.assert_close(found, images(), rtol=0.0, atol=1e-3)
 
 
+def test_a_ddim_step_keeps_the_noise_and_lowers_its_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small()
+    truth = 2.0 * images() - 1.0
+    noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(2))
+    monkeypatch.setattr(model.denoise_fn, "forward", lambda x, gamma: noise)
+    y_t, wanted = (noised(truth, noise, model.test_gammas[[at] * 4]) for at in (7, 3))
+    torch.testing.assert_close(model._ddim(truth, y_t, 7, 3), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_an_ancestral_step_draws_from_the_posterior() -> None:
+    model = small()
+    y_t = torch.randn(60, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    steps = torch.full((60,), 6)
+    with torch.inference_mode():
+        mean, log_variance = model.posterior(y_t, y_t, steps, schedule="test")
+        drawn = (model._ancestral(y_t, y_t, 6, source(60)) - mean) / (0.5 * log_variance).exp()
+        last = model._ancestral(y_t, y_t, 0, source(60))
+        final, _ = model.posterior(y_t, y_t, steps * 0, schedule="test")
+    assert float(drawn.std()) == pytest.approx(1.0, abs=0.02)
+    assert float(drawn.mean()) == pytest.approx(0.0, abs=0.02)
+    # of betas 0.001 to 0.4 in 12 steps: beta_t (1 - gamma_(t-1)) / (1 - gamma_t)
+    betas = torch.linspace(1e-3, 0.4, 12, dtype=torch.float64)
+    gammas = (1.0 - betas).cumprod(dim=0)
+    variance = betas[6] * (1.0 - gammas[5]) / (1.0 - gammas[6])
+    assert float(log_variance[0].exp()) == pytest.approx(float(variance), rel=1e-4)
+    assert torch.equal(last, final)
+
+
 @pytest.mark.parametrize(("predicts", "wanted"), [("noise", 1.0), ("velocity", 0.01)])
 def test_where_next_to_nothing_is_left_an_errors_size_in_the_image(
     predicts: str, wanted: float

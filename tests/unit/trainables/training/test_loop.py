@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.conformance.test_methods import THIN
 from trainables.config import REFERENCES, ModelName, OptimiserConfig, TaskConfig, TrialConfig
@@ -23,9 +25,11 @@ from trainables.models import MODELS, build_model
 from trainables.models.checkpoints import save_weights
 from trainables.models.mage import MAGE
 from trainables.training.loop import Recipe, Running, train
-from trainables.training.optimizer import TrainingState
+from trainables.training.optimizer import TrainingState, adamw
 from trainables.trial import _ease, in_bf16
+from trainables.utils.distributed import World
 from trainables.utils.errors import ConfigError
+from trainables.utils.rng import RowGenerators
 
 SIZES: tuple[ModelName, ...] = ("mae_tiny", "mage_tiny", "palette_tiny")
 TRAINED = [name for name in METHODS if name not in REFERENCES]
@@ -74,6 +78,8 @@ def short(
     steps: int = 3,
     config: TrialConfig | None = None,
     running: Running | None = None,
+    optimiser: Mapping[str, Any] | None = None,
+    tasks: tuple[TaskConfig, ...] = (),
     **recipe: Any,
 ) -> Run:
     torch.manual_seed(1)
@@ -92,12 +98,15 @@ def short(
     )
     given = Recipe(
         method=METHODS[method],
-        optimiser=OptimiserConfig(steps=steps, lr=1e-3, clip=1e9, warmup=0.0),
-        tasks=(BRUSH if size.startswith("palette") else RANDOM,),
+        optimiser=OptimiserConfig(
+            **{"steps": steps, "lr": 1e-3, "clip": 1e9, "warmup": 0.0, **(optimiser or {})}
+        ),
+        tasks=tasks or (BRUSH if size.startswith("palette") else RANDOM,),
         seed=3,
         **recipe,
     )
     train(student, teacher, BATCHES, given, running)
+    assert not student.training
     return Run(dict(student.state_dict()), seen)
 
 
@@ -120,8 +129,9 @@ def test_a_batch_in_parts_has_the_batchs_loss(size: str, method: str, formulatio
     torch.testing.assert_close(parts.retain, whole.retain, rtol=1e-5, atol=1e-7)
     near = {"rtol": 1e-5, "atol": 1e-7} if method in EXACT else {"rtol": 0.3, "atol": 0.0}
     torch.testing.assert_close(parts.forget, whole.forget, **near)
-    if method in EXACT:
-        torch.testing.assert_close(parts.total, whole.total, rtol=1e-5, atol=1e-7)
+    signed = METHODS[method].forget_sign * Recipe.alpha
+    torch.testing.assert_close(parts.total, parts.retain + signed * parts.forget)
+    torch.testing.assert_close(whole.total, whole.retain + signed * whole.forget)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -265,3 +275,142 @@ def test_only_the_methods_that_ask_get_noise_images(monkeypatch: pytest.MonkeyPa
     for method in TRAINED:
         short("mage_tiny", method, steps=1)
     assert [method for method, given in zip(TRAINED, asked, strict=True) if given] == ["ours"]
+
+
+# --- What a step does ------------------------------------------------------------------------
+
+
+def test_a_step_is_as_long_as_the_clipped_gradient_times_the_steps_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Plain descent moves the weights by rate times gradient, and the gradient has length 0.01."""
+
+    def descent(module: nn.Module, *_: Any) -> torch.optim.Optimizer:
+        return torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=1.0)
+
+    monkeypatch.setattr("trainables.training.loop.adamw", descent)
+    met: list[dict[str, Tensor]] = []
+
+    def keep(step: int, progress: Progress) -> None:
+        met.append({name: each.clone() for name, each in progress.tensors().items()})
+
+    running = Running(keep=keep)
+    # four steps of warm-up to 1, then half a cosine: 1 and 0.5
+    options = {"lr": 1.0, "clip": 0.01, "warmup": 2 / 3}
+    short("mae_tiny", "ours", steps=6, running=running, optimiser=options)
+    lengths = [
+        float(sum((after[name] - before[name]).square().sum() for name in before).sqrt())
+        for before, after in itertools.pairwise(met)
+    ]
+    assert lengths == pytest.approx([0.005, 0.0075, 0.01, 0.01, 0.005], rel=1e-3)
+
+
+def test_adamw_decays_matrices_alone_and_takes_its_own_options() -> None:
+    module = nn.Linear(2, 3)
+    options = OptimiserConfig(steps=1, lr=0.5, weight_decay=0.1, beta1=0.6, beta2=0.7)
+    optimiser = adamw(module, options, torch.device("cpu"))
+    before = {name: each.detach().clone() for name, each in module.named_parameters()}
+    for each in module.parameters():
+        each.grad = torch.zeros_like(each)
+    optimiser.step()
+    torch.testing.assert_close(module.weight, before["weight"] * (1.0 - 0.5 * 0.1))
+    assert torch.equal(module.bias, before["bias"])
+    assert {group["betas"] for group in optimiser.param_groups} == {(0.6, 0.7)}
+
+
+@dataclass
+class Drawing:
+    """What a method was given at one step."""
+
+    inputs: dict[str, Tensor]
+    noise: Tensor
+    alpha: float
+    training: bool
+
+
+def drawings(monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[Drawing]:
+    """What `ours` on MAGE is given at each step of a short training."""
+    ours = METHODS["ours"]
+    met: list[Drawing] = []
+
+    def spy(model: nn.Module, teacher: Any, inputs: Any, *args: Any, **given: Any) -> Terms:
+        noise = given["generator"].normal(8)
+        met.append(Drawing(dict(inputs), noise, given["alpha"], model.training))
+        return ours.loss(model, teacher, inputs, *args, **given)  # type: ignore[arg-type]
+
+    monkeypatch.setitem(METHODS, "ours", dataclasses.replace(ours, loss=spy))
+    short("mage_tiny", "ours", **options)
+    monkeypatch.setitem(METHODS, "ours", ours)
+    return met
+
+
+def test_every_step_and_row_has_draws_of_its_own_and_a_seed_repeats_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = drawings(monkeypatch, steps=2)
+    assert len(torch.unique(torch.cat([first.noise, second.noise]), dim=0)) == 24
+    masks = torch.cat([each.inputs["drop_mask"] for each in (first, second)])
+    assert len(torch.unique(masks, dim=0)) == 24
+    again, _ = drawings(monkeypatch, steps=2)
+    assert torch.equal(again.noise, first.noise)
+    assert torch.equal(again.inputs["drop_mask"], first.inputs["drop_mask"])
+    # what a method draws is not what its masks were drawn from
+    masks_source = RowGenerators(range(12), 3, "masks", 0)
+    assert not torch.equal(first.noise, masks_source.normal(8))
+
+
+def test_a_bank_gives_other_noise_images_at_every_step_and_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bank = {"noise_tokens": torch.arange(1000)[:, None].expand(-1, 64)}
+    monkeypatch.setattr(MAGE, "with_noise_images", lambda self, inputs, *_: inputs)
+    steps = drawings(monkeypatch, steps=2, noise_bank=bank)
+    chosen = [set(each.inputs["noise_tokens"][:, 0].tolist()) for each in steps]
+    assert min(map(len, chosen)) > 9
+    assert len(chosen[0] & chosen[1]) < 3
+
+
+def test_tasks_take_turns_and_alpha_reaches_the_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = (TaskConfig(kind="left", ratio=0.5), TaskConfig(kind="right", ratio=0.5))
+    steps = drawings(monkeypatch, steps=3, tasks=tasks, alpha=0.7)
+    side = [each.inputs["all_mask"].view(12, -1)[0] for each in steps]
+    assert bool(side[0][0])
+    assert not bool(side[1][0])
+    assert torch.equal(side[0], side[2])
+    assert [each.alpha for each in steps] == [0.7] * 3
+    assert all(each.training for each in steps)
+
+
+# --- Rows of a batch -------------------------------------------------------------------------
+
+
+class Numbers:
+    """Rows and views themselves in place of images."""
+
+    def read(self, rows: NDArray[np.int64], views: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(np.stack([rows, views], axis=1))
+
+    def expand(self, compact: Tensor) -> Tensor:
+        return compact
+
+
+def test_processes_share_the_rows_that_one_would_draw() -> None:
+    whole = dataclasses.replace(BATCHES, source=Numbers()).at(3)
+    assert whole.forget.tolist() == [False] * 8 + [True] * 4
+    assert bool(((whole.content[:, 0] >= 20) == whole.forget).all())
+    for rank, places in ((0, [0, 1, 2, 3, 8, 9]), (1, [4, 5, 6, 7, 10, 11])):
+        mine = dataclasses.replace(BATCHES, source=Numbers(), world=World(rank, 2)).at(3)
+        assert list(mine.places) == places
+        assert torch.equal(mine.content, whole.content[places])
+        assert torch.equal(mine.forget, whole.forget[places])
+
+
+def test_every_row_comes_once_an_epoch_in_an_order_of_its_own() -> None:
+    pool = Pool(np.arange(10, 20), 4, False, "retain")
+    drawn = [pool.draw_views(5, step) for step in range(5)]
+    rows, views = (np.concatenate(each) for each in zip(*drawn, strict=True))
+    assert views.tolist() == [0] * 10 + [1] * 10
+    assert sorted(rows[:10]) == sorted(rows[10:]) == list(range(10, 20))
+    assert rows[:10].tolist() != rows[10:].tolist()
+    others = (pool.draw(6, 0), dataclasses.replace(pool, name="proxy").draw(5, 0))
+    assert all(other.tolist() != rows[:4].tolist() for other in others)

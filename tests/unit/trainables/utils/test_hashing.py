@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import importlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
