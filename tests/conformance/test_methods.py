@@ -318,24 +318,24 @@ def distances(ours: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Tensor:
 
 
 @pytest.mark.parametrize("model", TINY)
-@pytest.mark.parametrize("variant", ["paper", "released"])
-def test_encoder_methods_compare_features_with_what_they_name(model: str, variant: Any) -> None:
+@pytest.mark.parametrize("formulation", ["paper", "released"])
+def test_encoder_methods_compare_features_with_what_they_name(model: str, formulation: Any) -> None:
     student, teacher = models(model)
     drawn, forget = inputs(student), forget_rows(5)
     with torch.no_grad():
         ours, seen = student.encoder_features(drawn), teacher.encoder_features(drawn)
-        noisy = teacher.encoder_features(student.with_noise_images(drawn, forget, variant))
+        noisy = teacher.encoder_features(student.with_noise_images(drawn, forget, formulation))
         source = noise()
         gaussian = tuple(
             each.mean() + each.std(correction=0) * source.normal(*each.shape[1:]) for each in seen
         )
         wanted = {"ours": distances(ours, noisy), "random_encoder": distances(ours, gaussian)}
-    weight = 2.0 if (variant == "released" and model.startswith("mage")) else 1.0
-    counts = (7, 5) if variant == "paper" else (12, 12)
+    weight = 2.0 if (formulation == "released" and model.startswith("mage")) else 1.0
+    counts = (7, 5) if formulation == "paper" else (12, 12)
     for method, errors in wanted.items():
         with torch.no_grad():
             terms = METHODS[method].loss(
-                student, teacher, drawn, forget, variant=variant, generator=noise()
+                student, teacher, drawn, forget, formulation=formulation, generator=noise()
             )
         retained = distances(ours, seen)[~forget].sum()
         torch.testing.assert_close(terms.retain, weight * retained / counts[0])
@@ -387,16 +387,22 @@ class Twins(World):
 
 
 @pytest.mark.parametrize(("model", "method"), CASES)
-@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("formulation", ["paper", "released"])
 def test_terms_of_two_processes_average_to_the_batchs(
-    model: str, method: str, variant: Any
+    model: str, method: str, formulation: Any
 ) -> None:
     student, teacher = models(model)
     drawn, forget = inputs(student), forget_rows(5)
     with torch.no_grad():
         alone, mine = (
             METHODS[method].loss(
-                student, teacher, drawn, forget, variant=variant, generator=noise(), world=world
+                student,
+                teacher,
+                drawn,
+                forget,
+                formulation=formulation,
+                generator=noise(),
+                world=world,
             )
             for world in (ALONE, Twins(0, 2))
         )

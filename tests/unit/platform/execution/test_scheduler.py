@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from platform.cli.timing import Phases
 from platform.execution import trial_process
-from platform.execution.scheduler import Dispatch
+from platform.execution.scheduler import Scheduler, SweepRun
 from platform.execution.trial_process import Failure
 from platform.plan.build import make_plan
 from platform.plan.limits import Limits
 from platform.plan.plan import PlannedTrial
 from platform.search.ledger import Ledger
-from platform.storage.results import write_json
+from platform.storage.replica import Copy
 from tests.helpers.studies import ONE_FAMILY
 from trainables.config.names import SNAPSHOT
 from trainables.utils.errors import ConfigError, NonFiniteError
@@ -24,7 +24,7 @@ from trainables.utils.object_store import StorageError
 
 
 class Told:
-    """A recorder and a progress that keep what they are told."""
+    """A listener that keeps what it is told."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
@@ -50,9 +50,16 @@ class Driver:
         self.ledger = Ledger.create(self.plan)
         self.told: Any = Told()
         self.now = 0.0
-        phases = Phases("all", clock=lambda: self.now)
-        limit = Limits(**limits)
-        self.run = Dispatch(self.plan, self.ledger, self.told, self.told, limit, phases)
+        self.run = Scheduler(
+            SweepRun(
+                plan=self.plan,
+                ledger=self.ledger,
+                listeners=(self.told,),
+                limits=Limits(**limits),
+                replica=Copy(self.plan),
+                elapsed_s=lambda: self.now,
+            )
+        )
 
     def start(self) -> PlannedTrial:
         trial = self.run.next()
@@ -69,7 +76,8 @@ class Driver:
     def leave_result(self, trial: PlannedTrial, objective: float = 0.5) -> None:
         metrics = {"val/objective": objective, "val/violation": -0.1}
         result = {"trial_key": trial.key, "metrics": metrics, "timing": {"total_s": 1.0}}
-        write_json(self.folder(trial) / "result.json", seal(result))
+        path = self.folder(trial) / "result.json"
+        path.write_text(json.dumps(seal(result)))  # NaN too, which `write_json` refuses
 
     def states(self) -> dict[str, str]:
         return {entry.trial.name: entry.state for entry in self.ledger.entries()}
@@ -99,9 +107,9 @@ def test_a_trial_is_tried_again_as_often_as_allowed_where_that_may_help(
         driver.run.ended(trial.key, Failure(cause=cause, message="bad"))
         made += 1
     assert made == attempts
-    retried = [given for name, given in driver.told.calls if name == "trial_retried"]
-    assert retried == [(first, count, cause) for count in range(1, attempts)]
-    (failed,) = [given for name, given in driver.told.calls if name == "trial_failed"]
+    retried = [given for name, given in driver.told.calls if name == "retried"]
+    assert retried == [(first, cause, "bad", lost, max_failures) for lost in range(1, attempts)]
+    (failed,) = [given for name, given in driver.told.calls if name == "failed"]
     assert failed == (first, cause, "bad")
 
 
@@ -183,7 +191,7 @@ def test_a_trial_without_a_usable_result_has_not_finished(tmp_path: Path, left: 
     driver.run.ended(trial.key, None)
     entry = driver.ledger.entries()[0]
     assert (entry.state, entry.cause) == ("failed", "non-finite" if left == "NaN" else "crash")
-    assert driver.told.names()[-2:] == ["trial_failed", "failed"]
+    assert driver.told.names()[-1] == "failed"
 
 
 # --- What a failure is called ----------------------------------------------------------------

@@ -67,7 +67,7 @@ class Work:
         elif name == "base":
             self.base = Path("base-2")
         elif name == "device":
-            self.context.device = torch.device("meta")
+            self.context = dataclasses.replace(self.context, device=torch.device("meta"))
         elif name == "torch":
             patch.setattr(torch, "__version__", "9.9")
         elif name == "extractor":

@@ -291,7 +291,7 @@ def test_a_step_is_as_long_as_the_clipped_gradient_times_the_steps_rate(
     monkeypatch.setattr("trainables.training.loop.adamw", descent)
     met: list[dict[str, Tensor]] = []
 
-    def keep(step: int, progress: Progress) -> None:
+    def keep(step: int, progress: TrainingState) -> None:
         met.append({name: each.clone() for name, each in progress.tensors().items()})
 
     running = Running(keep=keep)
