@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from ray.exceptions import ActorDiedError, OutOfMemoryError
 
-from platform.execution import trial_process
+from platform.execution.failures import Cause, Failure, diagnose
 from platform.execution.scheduler import Scheduler, SweepRun
-from platform.execution.trial_process import Failure
 from platform.plan.build import make_plan
 from platform.plan.limits import Limits
 from platform.plan.plan import PlannedTrial
@@ -104,7 +105,7 @@ def test_a_trial_is_tried_again_as_often_as_allowed_where_that_may_help(
     while driver.states()[first.name] == "interrupted":
         trial = first if first.key in driver.run.running else driver.start()
         assert trial == first
-        driver.run.ended(trial.key, Failure(cause=cause, message="bad"))
+        driver.run.ended(trial.key, Failure(cause=Cause(cause), message="bad"))
         made += 1
     assert made == attempts
     retried = [given for name, given in driver.told.calls if name == "retried"]
@@ -121,7 +122,7 @@ def test_what_every_trial_would_meet_ends_the_session_and_fails_none(
     tmp_path: Path, cause: str, reason: str
 ) -> None:
     driver = Driver(tmp_path)
-    driver.run.ended(driver.start().key, Failure(cause=cause, message="bad"))
+    driver.run.ended(driver.start().key, Failure(cause=Cause(cause), message="bad"))
     assert driver.run.next() is None
     outcome = driver.run.outcome()
     assert (outcome.interrupted, outcome.reason) == (True, reason)
@@ -135,7 +136,7 @@ def test_a_session_starts_no_more_trials_than_it_may_and_a_retry_is_no_further_o
     driver = Driver(tmp_path, trials=1)
     first = driver.start()
     assert driver.run.next() is None
-    driver.run.ended(first.key, Failure(cause="crash", message="bad"))
+    driver.run.ended(first.key, Failure(cause=Cause.CRASH, message="bad"))
     other = driver.start()
     driver.leave_result(other)
     driver.run.ended(other.key, None)
@@ -157,7 +158,7 @@ def test_a_failure_of_a_trial_that_fell_silent_is_a_lost_worker(tmp_path: Path) 
     driver = Driver(tmp_path, max_failures=0)
     trial = driver.start()
     (driver.folder(trial) / ".silent-0").touch()
-    driver.run.ended(trial.key, Failure(cause="crash", message="bad"))
+    driver.run.ended(trial.key, Failure(cause=Cause.CRASH, message="bad"))
     assert driver.ledger.entries()[0].cause == "worker lost"
     # what says so is gone before the next attempt, on which it has no bearing
     driver.run.order(trial)
@@ -197,14 +198,6 @@ def test_a_trial_without_a_usable_result_has_not_finished(tmp_path: Path, left: 
 # --- What a failure is called ----------------------------------------------------------------
 
 
-class OutOfMemoryError(RuntimeError):
-    """Named as torch's and Ray's own."""
-
-
-class ActorDiedError(RuntimeError):
-    """Named as Ray's."""
-
-
 class WorkerGroupError(RuntimeError):
     """As Ray Train tells of the workers of a trial."""
 
@@ -230,8 +223,9 @@ def caused(error: Exception, by: Exception) -> Exception:
         (StorageError("no route to host"), "storage"),
         (ConfigError(["bad"]), "user"),
         (MemoryError(), "out of memory"),
-        (OutOfMemoryError("CUDA out of memory"), "out of memory"),
-        (ActorDiedError("gone"), "worker lost"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "out of memory"),
+        (OutOfMemoryError("a node ran out"), "out of memory"),
+        (ActorDiedError(), "worker lost"),
         (WorkerGroupError(RuntimeError("gloo: connection reset"), ActorDiedError()), "worker lost"),
         (WorkerGroupError(NonFiniteError("nan"), RuntimeError("gloo")), "non-finite"),
         (ValueError("bad"), "crash"),
@@ -239,4 +233,4 @@ def caused(error: Exception, by: Exception) -> Exception:
     ids=repr,
 )
 def test_a_failure_has_the_cause_that_decides_what_follows(error: Exception, cause: str) -> None:
-    assert trial_process.diagnose(error).cause == cause
+    assert diagnose(error).cause == cause
