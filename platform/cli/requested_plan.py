@@ -13,9 +13,10 @@ from platform.plan import resources
 from platform.plan.build import make_plan
 from platform.plan.estimate import disk_problems
 from platform.plan.limits import Limits
-from platform.plan.overrides import parse_settings
-from platform.plan.plan import LaunchConfig, Plan, difference, read_plan
+from platform.plan.overrides import parse_overrides
+from platform.plan.plan import LaunchConfig, Plan
 from platform.plan.resources import Machine
+from platform.plan.serialization import difference, read_plan
 from platform.plan.study_loader import StudyError, find_study
 from search_spaces import Study
 from trainables.utils.errors import ConfigError, UserError
@@ -122,7 +123,7 @@ def _new(
         study,
         name=sweep_names.free_name(storage, study.name) if name is None else name,
         storage=storage,
-        settings=request.settings,
+        overrides=request.settings,
         seed=seed or 0,
         launch=launch,
         study_file=sweep_names.study_file(request.study),
@@ -193,7 +194,7 @@ def _planned_anew(
         study,
         name=recorded.name,
         storage=recorded.storage,
-        settings=_over(recorded.settings, request.settings),
+        overrides=_over(recorded.overrides, request.settings),
         seed=recorded.seed if seed is None else seed,
         launch=recorded.launch,
         study_file=recorded.study_file,
@@ -220,5 +221,5 @@ def _study(request: Request, usual: str, faults: list[str]) -> Study | None:
         return find_study(request.study or usual)
     except StudyError as error:
         faults.append(str(error))
-        faults += parse_settings(request.settings)[1]
+        faults += parse_overrides(request.settings)[1]
         return None

@@ -13,8 +13,9 @@ from platform.cli.requested_plan import SweepCall
 from platform.cli.session import Phases, Session
 from platform.cli.signals import answering_sigterm
 from platform.execution import reuse
-from platform.plan import weights
-from platform.plan.plan import Plan, is_abandoned, write_plan
+from platform.plan.plan import Plan
+from platform.plan.serialization import is_abandoned, write_plan
+from platform.plan.validation import check_weights
 from platform.search.ledger import Ledger
 from platform.storage import manifest
 from platform.storage.lease import InUseError
@@ -108,7 +109,7 @@ def _sole_driver(plan: Plan) -> Iterator[None]:
 def _opened(call: SweepCall, copy: Copy, phases: Phases, stream: TextIO) -> Session:
     """Checks weights and images, opens ledger and record, and takes over what others have run."""
     plan, request = call.plan, call.request
-    weights.check_all(plan)
+    check_weights(plan)
     datasets = manifest.load_all(plan)
     if request.resume:
         copy.take()

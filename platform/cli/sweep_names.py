@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from platform.plan.plan import is_abandoned, read_plan
+from platform.plan.serialization import is_abandoned, read_plan
 from platform.plan.study_loader import NAME, NAMES, is_file
 from platform.storage import replica
 from trainables.utils.addresses import is_address

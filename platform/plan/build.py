@@ -1,26 +1,23 @@
-"""Study + settings -> Plan: every fault of the request found together, every trial named once.
+"""Makes the plan of a study: finds every fault of the request together, names every trial once.
 
-A study's variants are crossed with what is enumerated; each row of that product has a trial of its
-own, and a search over what is neither pinned, enumerated, nor ignored by its method.
+A study's variants are crossed with what is enumerated; each cell of that product has a trial of
+its own, and a search over what is neither pinned, enumerated, nor ignored by its method.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from optuna.distributions import (
-    distribution_to_json,
-    json_to_distribution,
-)
+from optuna.distributions import distribution_to_json, json_to_distribution
 
 from platform.plan import resources
-from platform.plan.grid import Row, enumerate_rows
-from platform.plan.overrides import parse_settings
-from platform.plan.plan import Group, LaunchConfig, Plan, PlannedTrial
+from platform.plan.grid import Cell, enumerate_cells
+from platform.plan.overrides import parse_overrides
+from platform.plan.plan import Group, Kind, LaunchConfig, Plan, PlannedTrial
 from platform.plan.sobol import sobol_points
 from platform.plan.validation import plan_problems
 from search_spaces.study import SearchConfig, Study
@@ -34,7 +31,7 @@ def make_plan(
     *,
     name: str,
     storage: Path,
-    settings: Sequence[str] = (),
+    overrides: Sequence[str] = (),
     seed: int = 0,
     launch: LaunchConfig | None = None,
     study_file: str = "",
@@ -42,21 +39,21 @@ def make_plan(
     """Plans every trial that is known before the start.
 
     Args:
-        study: the question.
-        name: of the sweep.
+        study: the question, its variants and its search.
+        name: the sweep's name.
         storage: the folder that holds sweeps.
-        settings: the user's, `key=value`.
-        seed: of the search, and of every trial unless the study or a setting says otherwise.
+        overrides: the user's `--set KEY=VALUE`, without the option's name.
+        seed: seeds the search, and every trial unless the study or an override says otherwise.
         launch: what a trial runs on.
-        study_file: the user's own, that holds the study.
+        study_file: the user's own file that holds the study; empty for one of the product's.
 
     Raises:
-        ConfigError: everything that is wrong with the settings, the fields and the data, together.
+        ConfigError: everything that is wrong with the overrides, the fields and the data, together.
     """
-    asked, faults = parse_settings(settings)
+    asked, faults = parse_overrides(overrides)
     launch = launch or LaunchConfig()
-    rows, more = enumerate_rows(study, asked, seed)
-    more += plan_problems([row.config for row in rows], launch.workers)
+    cells, more = enumerate_cells(study, asked, seed)
+    more += plan_problems([cell.config for cell in cells], launch.workers)
     if faults or more:
         raise ConfigError(list(dict.fromkeys([*faults, *more])))
     search = dataclasses.replace(study.search, **asked.search)
@@ -64,7 +61,7 @@ def make_plan(
         raise ConfigError(
             ["search.asha=true stops trials that run each in one process: --launcher inline"]
         )
-    groups, trials = _trials(rows, search, seed)
+    groups = tuple(_group(cell, search) for cell in cells)
     return Plan(
         name=name,
         study=study.name,
@@ -72,89 +69,100 @@ def make_plan(
         question=study.question,
         storage=storage,
         seed=seed,
-        trials=trials,
+        trials=_trials(cells, groups, search, seed),
         groups=groups,
         launch=launch,
         search=search,
-        settings=tuple(settings),
+        overrides=tuple(overrides),
+    )
+
+
+def _group(cell: Cell, search: SearchConfig) -> Group:
+    return Group(
+        label=cell.label,
+        name=cell.name,
+        config=cell.config,
+        space=cell.space,
+        trials=cell.trials if cell.space else 0,
+        replicates=search.replicates if cell.space and cell.trials else 0,
     )
 
 
 def _trials(
-    rows: Sequence[Row], search: SearchConfig, seed: int
-) -> tuple[tuple[Group, ...], tuple[PlannedTrial, ...]]:
-    """Rows first, the original's before all, then points and search points round-robin."""
-    groups = tuple(
-        Group(
-            label=row.label,
-            name=row.name,
-            config=row.config,
-            space=row.space,
-            trials=row.trials if row.space else 0,
-            replicates=search.replicates if row.space and row.trials else 0,
-        )
-        for row in rows
-    )
-    own = [_own_trial(row) for row in rows]
+    cells: Sequence[Cell], groups: Sequence[Group], search: SearchConfig, seed: int
+) -> tuple[PlannedTrial, ...]:
+    """Returns the trials in the order in which they run; of equal ones the first.
+
+    The cells' own trials come first, the original's before all; then fixed points and search
+    points, in turn for all cells; then replicates.
+    """
+    own = [_trial(cell, cell.config, cell.kind) for cell in cells]
     own.sort(key=lambda trial: (trial.kind == "grid", trial.config.method != "original"))
+    points = [
+        _trial(cell, config, "point", number)
+        for cell in cells
+        for number, config in enumerate(cell.points, 1)
+    ]
+    searched = [
+        search_trial(group, number, point)
+        for group in groups
+        for number, point in enumerate(
+            _points(group, min(group.trials, search.sobol_trials), seed), 1
+        )
+    ]
     again = [
         replicate(trial, number)
         for number in range(1, search.replicates + 1)
         for trial in own
         if trial.config.batch_rows()  # what does not unlearn is the same with every seed
     ]
-    later = [
-        *(each for row in rows for each in _point_trials(row)),
-        *(
-            search_trial(group, number, point)
-            for group in groups
-            for number, point in enumerate(
-                _points(group, min(group.trials, search.sobol_trials), seed), 1
-            )
-        ),
-    ]
-    later.sort(key=lambda trial: (trial.kind != "point", trial.number))
+    in_turn = [sorted(each, key=lambda trial: trial.number) for each in (points, searched)]
     distinct: dict[str, PlannedTrial] = {}
-    for trial in [*own, *later, *again]:
+    for trial in [*own, *in_turn[0], *in_turn[1], *again]:
         distinct.setdefault(trial.key, trial)
-    return groups, tuple(distinct.values())
+    return tuple(distinct.values())
 
 
-def _own_trial(row: Row) -> PlannedTrial:
+def _trial(
+    owner: Cell | Group,
+    config: TrialConfig,
+    kind: Kind,
+    number: int = 0,
+    params: Mapping[str, Any] | None = None,
+) -> PlannedTrial:
+    if params is None:
+        values = flatten(to_dict(config))
+        params = {name: values[name] for name in owner.space}
     return PlannedTrial(
-        key=row.config.key(),
-        group=row.label,
-        group_name=row.name,
-        name=row.name,
-        kind=row.kind,
-        number=0,
-        config=row.config,
-        params=_params(row.config, row.space),
+        key=config.key(),
+        group=owner.label,
+        group_name=owner.name,
+        # `-p1` names a fixed point, `-s1` a point of the search
+        name=f"{owner.name}-{kind[0]}{number}" if number else owner.name,
+        kind=kind,
+        number=number,
+        config=config,
+        params=dict(params),
     )
 
 
-def _point_trials(row: Row) -> list[PlannedTrial]:
-    return [
-        PlannedTrial(
-            key=config.key(),
-            group=row.label,
-            group_name=row.name,
-            name=f"{row.name}-p{number}",
-            kind="point",
-            number=number,
-            config=config,
-            params=_params(config, row.space),
-        )
-        for number, config in enumerate(row.points, 1)
-    ]
+def search_trial(group: Group, number: int, point: Mapping[str, Any]) -> PlannedTrial:
+    """Returns a group's trial at a point of its search.
+
+    Args:
+        group: the group that it belongs to.
+        number: counts the group's search trials, from 1.
+        point: a value for each searched field.
+    """
+    return _trial(group, apply_overrides(group.config, point), "search", number, point)
 
 
 def replicate(trial: PlannedTrial, number: int) -> PlannedTrial:
-    """A trial once more, by a seed of its own.
+    """Returns a trial once more, with a seed of its own.
 
     Args:
-        trial: no replicate itself.
-        number: from 1.
+        trial: the trial to repeat; no replicate itself.
+        number: what is added to its seed, 1 or more.
     """
     config = dataclasses.replace(trial.config, seed=trial.config.seed + number)
     return dataclasses.replace(
@@ -168,7 +176,7 @@ def replicate(trial: PlannedTrial, number: int) -> PlannedTrial:
 
 
 def _points(group: Group, count: int, seed: int) -> list[dict[str, Any]]:
-    """Drawn once for all groups of one space, however many rows are enumerated."""
+    """Draws once for all groups of one space, however many cells are enumerated."""
     space = tuple((name, distribution_to_json(axis)) for name, axis in sorted(group.space.items()))
     return _points_of(space, count, seed)
 
@@ -176,29 +184,3 @@ def _points(group: Group, count: int, seed: int) -> list[dict[str, Any]]:
 @functools.cache
 def _points_of(space: tuple[tuple[str, str], ...], count: int, seed: int) -> list[dict[str, Any]]:
     return sobol_points({name: json_to_distribution(axis) for name, axis in space}, count, seed)
-
-
-def search_trial(group: Group, number: int, point: Mapping[str, Any]) -> PlannedTrial:
-    """A search point of a group as a trial.
-
-    Args:
-        group: that it belongs to.
-        number: from 1.
-        point: the searched fields' values.
-    """
-    config = apply_overrides(group.config, point)
-    return PlannedTrial(
-        key=config.key(),
-        group=group.label,
-        group_name=group.name,
-        name=f"{group.name}-s{number}",
-        kind="search",
-        number=number,
-        config=config,
-        params=dict(point),
-    )
-
-
-def _params(config: TrialConfig, space: Iterable[str]) -> dict[str, float]:
-    values = flatten(to_dict(config))
-    return {name: values[name] for name in space}

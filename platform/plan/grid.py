@@ -1,4 +1,4 @@
-"""A study's variants crossed with models and with what is enumerated: a row each, named once."""
+"""Crosses a study's variants with models and with what is enumerated: cells, each named once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from platform.plan.overrides import Settings, family_of
+from platform.plan.overrides import Overrides, family_of
 from search_spaces.study import Study
 from trainables.config import DataConfig, TrialConfig, to_dict
 from trainables.config.overrides import apply_overrides, field_types, flatten
@@ -23,21 +23,19 @@ from trainables.utils.hashing import content_key
 _LABEL_FIELDS = ("model", "method", "retain_source", "formulation")
 _LONGEST_NAME = 60
 
-Problems = list[str]
-
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class Cell:
     """A variant at one combination of what is enumerated.
 
     Attributes:
-        label: the variant's.
-        name: of its own trial.
-        kind: of its own trial.
-        config: of its own trial.
-        space: what is searched.
+        label: the variant's, such as `ours_proxy`.
+        name: the name of the cell's own trial.
+        kind: the kind of its own trial.
+        config: the configuration of its own trial.
+        space: a distribution for each searched field.
         trials: how many search points it gets, if anything is searched.
-        points: its trials at the study's fixed points.
+        points: its configurations at the study's fixed points.
     """
 
     label: str
@@ -49,15 +47,23 @@ class Row:
     points: tuple[TrialConfig, ...] = ()
 
 
-def enumerate_rows(study: Study, asked: Settings, seed: int) -> tuple[list[Row], Problems]:
-    """Distinct rows, model by model, each variant's default before its others."""
+def enumerate_cells(study: Study, asked: Overrides, seed: int) -> tuple[list[Cell], list[str]]:
+    """Returns the distinct cells, and a line for each fault that was found.
+
+    Cells come model by model, and each variant's default before its other values.
+
+    Args:
+        study: gives base, variants, axes, points and space.
+        asked: what the user pins, enumerates and asks of the search.
+        seed: every trial's, unless the study or an override says otherwise.
+    """
     pinned = (asked.pinned["model"],) if "model" in asked.pinned else ()
     models = asked.axes.get("model", ()) or pinned or tuple(study.models) or (study.base.model,)
-    # narrowed to some of a study's models, a sweep may still be told of the others
+    # overrides of the study's models that this sweep leaves out are no mistake
     meant = [*models, *study.models, study.base.model]
     scopes = {*meant, *map(family_of, meant)}
     unused = [scope for scope in asked.scoped if scope not in scopes]
-    parts = [_RowsOfModel(study, model, asked.of_model(model), seed) for model in models]
+    parts = [_ModelCells(study, model, asked.of_model(model), seed) for model in models]
     faults = [
         f"{scope}/...: the sweep has no such model, only {', '.join(models)}" for scope in unused
     ]
@@ -66,27 +72,31 @@ def enumerate_rows(study: Study, asked: Settings, seed: int) -> tuple[list[Row],
     faults += [line for each in data.values() for line in data_faults(each)]
     taken: set[str] = set()
     many = len(models) > 1
-    return [row for part in parts for row in part.rows(many, taken)], faults
+    return [cell for part in parts for cell in part.cells(many, taken)], faults
 
 
-class _RowsOfModel:
-    """The rows of one model, and what is wrong with them.
+class _ModelCells:
+    """The cells of one model, and what is wrong with them.
 
     Args:
-        study: gives base, variants, axes and space.
-        model: whose rows.
-        asked: the user's settings that hold for it.
-        seed: of every trial unless something says otherwise.
+        study: gives base, variants, axes, points and space.
+        model: the model's name.
+        asked: the user's overrides that hold for it.
+        seed: every trial's, unless something says otherwise.
+
+    Attributes:
+        faults: a line for each fault that was found.
+        data: the data sets of its trials, by their content.
     """
 
-    def __init__(self, study: Study, model: str, asked: Settings, seed: int) -> None:
+    def __init__(self, study: Study, model: str, asked: Overrides, seed: int) -> None:
         family = study.families.get(family_of(model), {})  # type: ignore[call-overload]
         own = {**study.others, **study.models}.get(model, {})  # type: ignore[call-overload]
         usual = {"seed": seed, **family, **own}
-        self.trials = asked.search.get("trials", usual.pop("search.trials", study.search.trials))
-        self.configs: dict[str, TrialConfig] = {}
+        self._trials = asked.search.get("trials", usual.pop("search.trials", study.search.trials))
+        self._configs: dict[str, TrialConfig] = {}
         self.data: dict[str, DataConfig] = {}
-        self.faults: Problems = []
+        self.faults: list[str] = []
         named = {n: v for n, v in asked.axes.items() if n not in ("method", "model")}
         axes = {n: v for n, v in {**study.axes, **named}.items() if n not in asked.pinned}
         variants = _variants(study, asked.axes.get("method", ()))
@@ -98,18 +108,14 @@ class _RowsOfModel:
                 chosen.get("checkpoint") and chosen.get("method") == "retrained"
             ):
                 self._add(study.base, chosen)
-        self.space = {
-            n: axis for n, axis in study.space.items() if n not in {**asked.pinned, **axes}
-        }
-        self.points = [
-            {n: v for n, v in point.items() if n not in {**asked.pinned, **axes}}
-            for point in study.points
-        ]
+        fixed = {**asked.pinned, **axes}
+        self._space = {n: axis for n, axis in study.space.items() if n not in fixed}
+        self._points = [{n: v for n, v in p.items() if n not in fixed} for p in study.points]
         if study.published or (model in study.others and model not in RECIPES):
-            self.faults += self._missing_original(model, {**asked.pinned, **axes})
+            self.faults += self._missing_original(model, fixed)
         told = [*axes, *(name for variant in variants for name in variant)]
-        self.told = [name for name in told if name in field_types()]
-        self.usual = flatten(to_dict(study.base)) | usual | asked.pinned
+        self._told = [name for name in told if name in field_types()]
+        self._usual = flatten(to_dict(study.base)) | usual | asked.pinned
 
     def _add(self, base: TrialConfig, chosen: Mapping[str, Any]) -> None:
         of_data = {name: value for name, value in chosen.items() if name.startswith("data.")}
@@ -117,60 +123,62 @@ class _RowsOfModel:
         usable, _ = _applied(base, of_data)  # its data are looked at whatever else is wrong
         self.faults += wrong
         if config is not None:
-            self.configs.setdefault(config.key(), config)
+            self._configs.setdefault(config.key(), config)
         if usable is not None:
             self.data.setdefault(content_key(to_dict(usable.data)), usable.data)
 
-    def _missing_original(self, model: str, asked: Mapping[str, Any]) -> Problems:
-        """A line where the model's original would have to be trained and nobody asked for that."""
+    def _missing_original(self, model: str, asked: Mapping[str, Any]) -> list[str]:
+        """Returns a line where the model's original would have to be trained and nobody asked."""
         if asked.get("checkpoint") or any(name.startswith("pretrain.") for name in asked):
             return []
-        if self.configs and all(map(shipped_weights, self.configs.values())):
+        if self._configs and all(map(shipped_weights, self._configs.values())):
             return []
         return [
             f"{model} needs the published weights: --set {model}/checkpoint=FILE, or an option of "
             "pretrain. to train an original here"
         ]
 
-    def rows(self, many: bool, taken: set[str]) -> Iterator[Row]:
-        """Labels and names. A variant's default is its row at the usual values, or its first.
+    def cells(self, many: bool, taken: set[str]) -> Iterator[Cell]:
+        """Yields the cells with their labels and names.
+
+        A variant's default is its cell at the usual values, or its first.
 
         Args:
-            many: the sweep has several models, so that a label tells its own.
-            taken: names in use, added to.
+            many: the sweep has several models, so that a label names its own.
+            taken: the names in use, added to.
         """
-        fields = [name for name in dict.fromkeys(self.told) if name not in _LABEL_FIELDS]
+        fields = [name for name in dict.fromkeys(self._told) if name not in _LABEL_FIELDS]
         by_label: dict[str, list[tuple[str, TrialConfig]]] = {}
-        for config in self.configs.values():
+        for config in self._configs.values():
             label = f"{config.model}/{_label(config)}" if many else _label(config)
             own, counted = (flatten(to_dict(each)) for each in (config, config.canonical()))
             unusual = {
-                n: own[n] for n in fields if own[n] != self.usual[n] and own[n] == counted[n]
+                n: own[n] for n in fields if own[n] != self._usual[n] and own[n] == counted[n]
             }
             by_label.setdefault(label, []).append((_suffix(unusual, fields), config))
-        for label, rows in by_label.items():
-            rows.sort(key=lambda row: row[0] != "")
-            for index, (suffix, config) in enumerate(rows):
-                yield Row(
+        for label, named in by_label.items():
+            named.sort(key=lambda pair: pair[0] != "")
+            for index, (suffix, config) in enumerate(named):
+                yield Cell(
                     label=label,
                     name=_unique(label.replace("/", "-") + suffix, config, taken),
                     kind="grid" if index else "default",
                     config=config,
-                    space={n: ax for n, ax in self.space.items() if _matters(config, n, ax)},
-                    trials=self.trials,
-                    points=self._points(config),
+                    space={n: ax for n, ax in self._space.items() if _matters(config, n, ax)},
+                    trials=self._trials,
+                    points=self._points_of(config),
                 )
 
-    def _points(self, config: TrialConfig) -> tuple[TrialConfig, ...]:
-        """The row at the study's fixed points, where these change what it does."""
-        moved = [apply_overrides(config, point) for point in self.points if point]
+    def _points_of(self, config: TrialConfig) -> tuple[TrialConfig, ...]:
+        """Returns a cell's configurations at the fixed points that change what it does."""
+        moved = [apply_overrides(config, point) for point in self._points if point]
         by_key = {each.key(): each for each in moved}
         return tuple(each for key, each in by_key.items() if key != config.key())
 
 
 def _applied(
     base: TrialConfig, overrides: Mapping[str, Any]
-) -> tuple[TrialConfig | None, Problems]:
+) -> tuple[TrialConfig | None, list[str]]:
     try:
         return apply_overrides(base, overrides), []
     except ConfigError as error:
@@ -178,7 +186,7 @@ def _applied(
 
 
 def _variants(study: Study, methods: Iterable[str]) -> list[Mapping[str, Any]]:
-    """The study's variants; of the given methods alone, with a plain one where it has none."""
+    """Returns the study's variants of the given methods, and a plain one where it has none."""
     wanted = list(methods)
     if not wanted:
         return list(study.variants)
@@ -198,7 +206,7 @@ def _label(config: TrialConfig) -> str:
 
 
 def _suffix(unusual: Mapping[str, Any], fields: Sequence[str]) -> str:
-    """Such as `-alpha0.5-seed1`; a field is told by its last part where no other ends so."""
+    """Returns such as `-alpha0.5-seed1`; a field's last part names it where no other ends so."""
     ends = [name.rpartition(".")[2] for name in fields]
     parts = []
     for name, value in unusual.items():
@@ -217,7 +225,7 @@ def _unique(name: str, config: TrialConfig, taken: set[str]) -> str:
 
 
 def _matters(config: TrialConfig, name: str, axis: BaseDistribution) -> bool:
-    """Whether a searched field changes what the trial does: `original` ignores alpha and rate."""
+    """Reports whether a searched field changes the trial: `original` ignores alpha and rate."""
     if isinstance(axis, CategoricalDistribution):
         ends: tuple[Any, ...] = axis.choices
     else:

@@ -1,4 +1,4 @@
-"""The user's `--set key=value`: typed, every fault found, sorted by what each does to a study."""
+"""Parses the user's `--set KEY=VALUE`: gives each its type, finds every fault, sorts by effect."""
 
 from __future__ import annotations
 
@@ -21,53 +21,53 @@ _LEAST = {"trials": 0, "sobol_trials": 0, "generation": 1, "replicates": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What the user asks of a study.
+class Overrides:
+    """What the user asks of a study by `--set`.
 
     Attributes:
         pinned: dotted fields that have one value in every trial.
-        axes: dotted fields whose values are enumerated; under `method`, the only ones to run.
+        axes: dotted fields whose values are enumerated; those of `method` are the only ones to run.
         search: fields of `SearchConfig`.
-        scoped: what holds for one model alone, or for the models of one family, and goes before
-            the others; a model's own goes before its family's.
+        scoped: the overrides of one model or one family, by its name; they win over the others,
+            and a model's own over its family's.
     """
 
     pinned: dict[str, Any] = field(default_factory=dict)
     axes: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     search: dict[str, Any] = field(default_factory=dict)
-    scoped: dict[str, Settings] = field(default_factory=dict)
+    scoped: dict[str, Overrides] = field(default_factory=dict)
 
-    def of_model(self, model: str) -> Settings:
-        """What holds for a model."""
+    def of_model(self, model: str) -> Overrides:
+        """Returns the overrides that hold for a model."""
         held = self
         for scope in (family_of(model), model):
-            held = _over(held, self.scoped.get(scope, Settings()))
+            held = _over(held, self.scoped.get(scope, Overrides()))
         return held
 
 
 def family_of(model: str) -> str:
-    """The family of a model: `mage` of `mage_vit_base_patch16`."""
+    """Returns the family of a model, such as `mage` for `mage_vit_base_patch16`."""
     return model.partition("_")[0]
 
 
-def _over(first: Settings, then: Settings) -> Settings:
-    """The first settings, with those of the second in their place."""
-    return Settings(
+def _over(first: Overrides, then: Overrides) -> Overrides:
+    """Returns the first overrides; where both name a field, the second win."""
+    return Overrides(
         pinned={n: v for n, v in first.pinned.items() if n not in then.axes} | then.pinned,
         axes={n: v for n, v in first.axes.items() if n not in then.pinned} | then.axes,
         search=first.search | then.search,
     )
 
 
-def parse_settings(texts: Iterable[str]) -> tuple[Settings, list[str]]:
-    """The settings that are right, and a line for each that is wrong.
+def parse_overrides(texts: Iterable[str]) -> tuple[Overrides, list[str]]:
+    """Returns the overrides that are right, and a line for each that is wrong.
 
     Args:
-        texts: `key=value`, or `model/key=value` for one model or one family alone. Commas separate
-            the items of a field that holds several, such as `data.forget`, and the values to
-            enumerate of any other.
+        texts: `KEY=VALUE`, or `MODEL/KEY=VALUE` for one model or one family alone. Commas separate
+            the items of a field that holds several, such as `data.forget`; for any other field,
+            the values to enumerate.
     """
-    settings, faults = Settings(), []
+    overrides, faults = Overrides(), []
     seen: set[str] = set()
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
@@ -76,23 +76,23 @@ def parse_settings(texts: Iterable[str]) -> tuple[Settings, list[str]]:
         elif name in seen:
             faults.append(f"{name} is set twice")
         else:
-            faults += _take_scoped(settings, name, value)
+            faults += _take_scoped(overrides, name, value)
         seen.add(name)
-    return settings, faults
+    return overrides, faults
 
 
-def _take_scoped(settings: Settings, name: str, text: str) -> list[str]:
+def _take_scoped(overrides: Overrides, name: str, text: str) -> list[str]:
     scope, slash, field_name = name.rpartition("/")
     if not slash:
-        return _take(settings, name, text)
+        return _take(overrides, name, text)
     scopes = [*get_args(ModelName), *get_args(FamilyName)]
     if scope not in scopes:
         return [f"{name}: unknown model {scope!r}{close_names(scope, scopes)}"]
     if field_name == "model":
-        return [f"{name}: a setting of one model cannot name another"]
+        return [f"{name}: --set of one model cannot name another"]
     if field_name not in known_fields():
         return [_unknown(field_name, name)]
-    own = settings.scoped.setdefault(scope, Settings())
+    own = overrides.scoped.setdefault(scope, Overrides())
     return [f"{scope}/{fault}" for fault in _take(own, field_name, text)]
 
 
@@ -102,22 +102,22 @@ def _unknown(field_name: str, name: str) -> str:
 
 
 def known_fields() -> list[str]:
-    """Every name that `--set` takes."""
+    """Returns every name that `--set` takes."""
     return [*field_types(), *(_SEARCH + each.name for each in dataclasses.fields(SearchConfig))]
 
 
-def _take(settings: Settings, name: str, text: str) -> list[str]:
-    """Puts one setting where it belongs; returns its faults."""
+def _take(overrides: Overrides, name: str, text: str) -> list[str]:
+    """Puts one override where it belongs; returns its faults."""
     if name not in known_fields():
         return [_unknown(name, name)]
     if name.startswith(_SEARCH):
-        return _take_search(settings, name.removeprefix(_SEARCH), text)
+        return _take_search(overrides, name.removeprefix(_SEARCH), text)
     if get_origin(field_types()[name]) is tuple:
         items = tuple(item.strip() for item in text.split(",") if item.strip())
-        settings.pinned[name] = tuple(map(_path, items)) if name in _SEVERAL_PATHS else items
+        overrides.pinned[name] = tuple(map(_path, items)) if name in _SEVERAL_PATHS else items
         return []
     if name in _PATHS and text:
-        settings.pinned[name] = _path(text)
+        overrides.pinned[name] = _path(text)
         return []
     values, faults = [], []
     for item in (item.strip() for item in text.split(",")):
@@ -128,14 +128,14 @@ def _take(settings: Settings, name: str, text: str) -> list[str]:
     if faults:
         return faults
     if len(values) > 1 or name == "method":
-        settings.axes[name] = tuple(dict.fromkeys(values))
+        overrides.axes[name] = tuple(dict.fromkeys(values))
     else:
-        settings.pinned[name] = values[0]
+        overrides.pinned[name] = values[0]
     return []
 
 
 def _path(text: str) -> str:
-    """Absolute, since trials run elsewhere, and a resumed sweep may."""
+    """Returns an absolute path: trials run in other folders, and a resumed sweep may."""
     return str(Path(text).expanduser().absolute())
 
 
@@ -146,7 +146,7 @@ def _value(name: str, text: str) -> Any:
 
 
 def search_faults(search: SearchConfig) -> list[str]:
-    """What of a study's search is not as its fields ask, a line each."""
+    """Returns a line for each field of a study's search that has a wrong type, choice or range."""
     faults = []
     for name, hint in get_type_hints(SearchConfig).items():
         value = getattr(search, name)
@@ -160,12 +160,12 @@ def search_faults(search: SearchConfig) -> list[str]:
     return faults
 
 
-def _take_search(settings: Settings, name: str, text: str) -> list[str]:
+def _take_search(overrides: Overrides, name: str, text: str) -> list[str]:
     try:
         value = parse_text(f"{_SEARCH}{name}", get_type_hints(SearchConfig)[name], text)
     except ConfigError as error:
         return error.problems
     if name in _LEAST and value < _LEAST[name]:
         return [f"search.{name}={value} is below {_LEAST[name]}"]
-    settings.search[name] = value
+    overrides.search[name] = value
     return []

@@ -15,15 +15,15 @@ Space = Mapping[str, BaseDistribution]
 
 
 def sobol_points(space: Space, count: int, seed: int) -> list[dict[str, Any]]:
-    """The first points of a scrambled Sobol sequence; equal spaces and seeds, equal points.
+    """Returns the first points of a scrambled Sobol sequence.
 
     Args:
-        space: what is searched.
-        count: how many points; the first ones are the same for every count.
-        seed: of the scrambling.
+        space: a distribution for each searched field.
+        count: how many points, 0 or more; the first ones are the same for every count.
+        seed: seeds the scrambling.
 
     Returns:
-        A value a field for each point.
+        The points, each with a value for every field; equal for equal spaces and seeds.
     """
     if not space:
         return []

@@ -1,4 +1,4 @@
-"""Studies by name: the product's own, or one in a file of the user's."""
+"""Finds a study by its name among the product's own, or reads it from a file of the user's."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class StudyError(UserError):
 
 
 def is_file(name: str) -> bool:
-    """Whether a study is named by its file."""
+    """Reports whether a study is named by its file."""
     return name.endswith(".py")
 
 
 def find_study(name: str) -> Study:
-    """A study by its name, or from a Python file whose `STUDY` it is.
+    """Returns a study by its name, or the `STUDY` of a Python file by its path.
 
     Raises:
-        StudyError: no such study or file, or the file does not hold one; in one line.
+        StudyError: there is no such study or file, or the file holds none; in one line.
     """
     if is_file(name):
         return _read(Path(name))
@@ -46,7 +46,7 @@ def find_study(name: str) -> Study:
 
 
 def _read(path: Path) -> Study:
-    """Runs the file: it is the user's own program, as any that is given to Python."""
+    """Runs the file: it is the user's own program, like any that is given to Python."""
     if not path.is_file():
         raise StudyError(f"{path} is not a file")
     spec = importlib.util.spec_from_file_location(f"study_{path.stem}", path)
@@ -71,9 +71,9 @@ def _read(path: Path) -> Study:
 
 
 def study_faults(study: Study) -> list[str]:
-    """What of a study is of another type than its fields say, a line each.
+    """Returns a line for each field of a study that has another type than it should.
 
-    A single value in parentheses is no tuple to Python: that is told with its remedy.
+    A single value in parentheses is no tuple to Python: the line says how to write one.
     """
     faults = [
         f"{name} is no {wanted.__name__}(...)"

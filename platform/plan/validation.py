@@ -1,4 +1,4 @@
-"""What would fail every trial of a configuration, found before any of them starts."""
+"""Finds what would fail every trial of a configuration, before any of them starts."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import importlib.util
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from platform.plan.plan import Plan
 from trainables.config import DataConfig, NetworksConfig, TrialConfig
 from trainables.config.evaluation import WEIGHTS_OPTIONS
 from trainables.data.splits import class_roles
+from trainables.shared.keys import shared_work
 from trainables.utils.errors import DataError
 from trainables.utils.text import close_names
 
@@ -19,15 +21,17 @@ Roles = Callable[[DataConfig], frozenset[str] | None]
 def _present_roles(config: DataConfig) -> frozenset[str] | None:
     try:
         return frozenset(class_roles(config).values())
-    except DataError:  # told of by whoever looks at the data
+    except DataError:  # whoever looks at the data reports it
         return None
 
 
 def plan_problems(configs: Iterable[TrialConfig], workers: int) -> list[str]:
-    """`trial_problems` of many, whose data are looked at once: listing a large tree takes time.
+    """Returns why trials can never train, a line each.
+
+    The data of all are looked at once, since listing a large tree takes time.
 
     Args:
-        configs: the trials.
+        configs: the trials' configurations.
         workers: processes that share each of their batches.
     """
     roles = functools.cache(_present_roles)
@@ -35,12 +39,13 @@ def plan_problems(configs: Iterable[TrialConfig], workers: int) -> list[str]:
 
 
 def trial_problems(config: TrialConfig, workers: int, roles: Roles = _present_roles) -> list[str]:
-    """Why a trial can never train, a line each; empty where it can.
+    """Returns why a trial can never train, a line each; none where it can.
 
     Args:
-        config: the trial.
+        config: the trial's configuration.
         workers: processes that share each of its batches.
-        roles: those that its data have a class of, or None where its data are told of elsewhere.
+        roles: returns the roles that its data have a class of; None where the data cannot be
+            read, a fault that others report.
     """
     rows = config.batch_rows()
     return [
@@ -56,7 +61,7 @@ def trial_problems(config: TrialConfig, workers: int, roles: Roles = _present_ro
 
 
 def _missing_networks(config: NetworksConfig) -> list[str]:
-    """What is given for the networks that measure and is not there; downloads come later."""
+    """Returns a line for each given file that is missing; what is downloaded comes later."""
     wrong = [
         f"{WEIGHTS_OPTIONS[name]}={path} is not a file"
         for name, path in config.weights().items()
@@ -78,7 +83,7 @@ def _missing_networks(config: NetworksConfig) -> list[str]:
 
 @functools.cache
 def _clip_models() -> list[str]:
-    """Names of open_clip's models, from its files: to import it would import torch."""
+    """Returns the names of open_clip's models, from its files: to import it would import torch."""
     spec = importlib.util.find_spec("open_clip")
     if spec is None or spec.origin is None:
         return []
@@ -124,3 +129,26 @@ def _unshared_rows(config: TrialConfig, rows: Mapping[str, int], workers: int) -
             "source (--workers 1, or retain_source=real and equal batches)"
         )
     return wrong
+
+
+def check_weights(plan: Plan) -> None:
+    """Reads the published originals of a plan, and finds the weights of the networks that measure.
+
+    Weights that are neither given nor kept are downloaded.
+
+    Raises:
+        CheckpointError: a file that is refused, or weights that cannot be had, in one line.
+    """
+    work = shared_work(trial.config for trial in plan.trials)
+    originals = [config for config in work["base"] if config.checkpoint]
+    # these modules import torch: a sweep that reads no weights leaves that to its workers
+    if originals:
+        from trainables.shared.base_models import check_checkpoint
+
+        for config in originals:
+            check_checkpoint(config)
+    if work["networks"]:
+        from trainables.evaluation.pretrained_weights import find_weights
+
+        for config in work["networks"]:
+            find_weights(config.networks, plan.cache)

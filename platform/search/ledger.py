@@ -20,6 +20,7 @@ import sqlalchemy.exc
 from optuna.storages import RDBStorage
 
 from platform.plan.plan import Group, Plan, PlannedTrial
+from platform.plan.serialization import plan_digest
 from platform.search.proposals import Proposals
 from platform.search.samplers import DIRECTIONS
 from platform.search.trial_record import Entry, from_optuna, sealed, to_optuna, unsealed_place
@@ -78,7 +79,7 @@ class Ledger:
         path = plan.folder / FILE
         if path.exists():
             raise LedgerError(f"{path} exists already: --resume goes on with it")
-        digest = plan.digest()
+        digest = plan_digest(plan)
         with replacing(path) as beside:
             storage = _storage(beside, new=True)
             for group in plan.groups:
@@ -106,7 +107,7 @@ class Ledger:
                 group.name: optuna.load_study(study_name=group.name, storage=storage)
                 for group in plan.groups
             }
-            digest = plan.digest()
+            digest = plan_digest(plan)
             if any(study.user_attrs.get("plan") != digest for study in studies.values()):
                 raise LedgerError(f"{path} is another plan's ledger")
             return cls(plan, studies)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from platform.plan.build import make_plan
-from platform.plan.plan import write_plan
+from platform.plan.serialization import write_plan
 from platform.sweep import main
 from search_spaces import STUDIES
 
@@ -45,7 +45,7 @@ def planned(capsys: Captured, *arguments: object) -> str:
 
 def sweep(storage: Path, name: str = "first", *, settings: tuple[str, ...] = SETTINGS) -> Path:
     """A sweep that was planned and not run, in its folder."""
-    plan = make_plan(STUDIES["quickstart"], name=name, storage=storage, settings=settings)
+    plan = make_plan(STUDIES["quickstart"], name=name, storage=storage, overrides=settings)
     plan.folder.mkdir(parents=True)
     write_plan(plan)
     return plan.folder

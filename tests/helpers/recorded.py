@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from platform.plan.plan import Group, Plan, PlannedTrial, write_plan
+from platform.plan.plan import Group, Plan, PlannedTrial
+from platform.plan.serialization import write_plan
 from platform.storage.results import result_row, write_environment, write_results
 from trainables.config import TaskConfig, TrialConfig, UnlearnConfig, to_dict
 from trainables.evaluation.figures import (

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from optuna.distributions import FloatDistribution
 
-from platform.plan.plan import Group, Plan, PlannedTrial, write_plan
+from platform.plan.plan import Group, Plan, PlannedTrial
+from platform.plan.serialization import write_plan
 from platform.storage.results import State, result_row, write_environment, write_results
 from tests.helpers.recorded import EXTRACTORS, leave_files
 from trainables.config import TrialConfig, UnlearnConfig

@@ -12,7 +12,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from platform.plan.plan import Plan, read_plan
+from platform.plan.plan import Plan
+from platform.plan.serialization import read_plan
 from platform.storage.results import COLUMNS
 from tests.helpers.sweeps import Ended, ledger_states, run, sweep, times, with_cache_of
 from trainables.config import to_dict

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from analysis import tables
-from platform.plan.plan import read_plan
+from platform.plan.serialization import read_plan
 from tests.helpers import published
 from tests.helpers.sweeps import Ended, ledger_states, run
 from tests.helpers.weights_files import (

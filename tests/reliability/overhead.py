@@ -26,7 +26,8 @@ from platform.execution.scheduler import Scheduler, SweepRun
 from platform.plan import estimate, resources
 from platform.plan.build import make_plan
 from platform.plan.limits import Limits
-from platform.plan.plan import Plan, PlannedTrial, write_plan
+from platform.plan.plan import Plan, PlannedTrial
+from platform.plan.serialization import write_plan
 from platform.search.ledger import Ledger
 from platform.storage.replica import Copy
 from platform.storage.results import result_row, write_environment, write_results
@@ -97,7 +98,7 @@ def plan_of(storage: Path, size: int, *, by_tpe: bool = False) -> Plan:
         *("model=mae_tiny", "method=original,ours", "retain_source=real"),
         *(f"search.trials={searched}", f"search.sobol_trials={sobol}"),
     )
-    plan = make_plan(STUDY, name="a", storage=storage, settings=settings)
+    plan = make_plan(STUDY, name="a", storage=storage, overrides=settings)
     plan.folder.mkdir(parents=True)
     write_plan(plan)
     write_environment(plan.folder)

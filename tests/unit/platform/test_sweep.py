@@ -12,7 +12,7 @@ import pytest
 from platform.cli import run
 from platform.cli.request import LAUNCHERS
 from platform.plan import build
-from platform.plan.overrides import known_fields, parse_settings
+from platform.plan.overrides import known_fields, parse_overrides
 from platform.sweep import main
 from search_spaces import STUDIES, SearchConfig
 from tests.helpers.command import Captured, called, planned, refused
@@ -303,7 +303,7 @@ def test_fields_are_all_that_can_be_set_and_their_defaults_are_taken(capsys: Cap
     assert set(shown) == set(known_fields())
     assert shown["forget_alpha"] == ["0.25"]
     given = [f"{name}={''.join(value).lower()}" for name, value in shown.items() if value]
-    settings, faults = parse_settings(given)
+    settings, faults = parse_overrides(given)
     assert not faults
     assert settings.pinned["unlearn.lr"] == 0.001
     assert settings.search == dataclasses.asdict(SearchConfig())

@@ -14,7 +14,7 @@ from typing import get_args
 import pytest
 
 from platform.cli.arguments import parse_sweep
-from platform.plan.overrides import known_fields, parse_settings
+from platform.plan.overrides import known_fields, parse_overrides
 from platform.plan.study_loader import find_study, is_file
 from search_spaces import STUDIES, SearchConfig, Study
 from tests.helpers import pages
@@ -128,7 +128,7 @@ def takes_sweep(arguments: list[str]) -> None:
     options, faults = parse_sweep(known(arguments))
     study = options.study or "quickstart"
     assert faults == [], arguments
-    assert parse_settings(options.settings)[1] == [], arguments
+    assert parse_overrides(options.settings)[1] == [], arguments
     assert is_file(study) or study in {*STUDIES, "[STUDY]", "STUDY"}, arguments
 
 

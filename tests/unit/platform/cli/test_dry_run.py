@@ -17,7 +17,7 @@ ONE_AT_A_TIME = LaunchConfig(max_concurrent=1)
 
 def planned(*settings: str) -> Plan:
     return make_plan(
-        ONE_FAMILY, name="a", storage=Path("runs"), settings=settings, launch=ONE_AT_A_TIME
+        ONE_FAMILY, name="a", storage=Path("runs"), overrides=settings, launch=ONE_AT_A_TIME
     )
 
 

@@ -39,7 +39,7 @@ class Clock:
 def plan() -> Plan:
     """The original, Ours at its default, and two points of its search."""
     settings = ["method=original,ours", "retain_source=real", "search.trials=2"]
-    return make_plan(ONE_FAMILY, name="a", storage=Path("runs"), settings=settings)
+    return make_plan(ONE_FAMILY, name="a", storage=Path("runs"), overrides=settings)
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_a_sweep_that_goes_on_counts_what_ended_before(plan: Plan, clock: Clock)
 
 def test_trials_that_tpe_proposes_later_are_waited_for(clock: Clock) -> None:
     settings = ["method=ours", "retain_source=real", "search.trials=14"]
-    plan = make_plan(ONE_FAMILY, name="a", storage=Path("runs"), settings=settings)
+    plan = make_plan(ONE_FAMILY, name="a", storage=Path("runs"), overrides=settings)
     progress = Progress(plan, io.StringIO(), clock=clock, trial_s=lambda trial: 1.0)
     assert progress.status().startswith("[0/15] done, 0 running, 0 failed, 15 waiting")
 

@@ -22,9 +22,10 @@ from platform.cli.request import Request
 from platform.cli.requested_plan import SweepCall, plan_request
 from platform.cli.run import InUseError, _sole_driver
 from platform.cli.signals import answering_sigterm
-from platform.plan import weights
 from platform.plan.build import make_plan
-from platform.plan.plan import Plan, is_abandoned
+from platform.plan.plan import Plan
+from platform.plan.serialization import is_abandoned
+from platform.plan.validation import check_weights
 from platform.search.ledger import Ledger
 from platform.storage import manifest
 from platform.storage.results import read_json
@@ -133,7 +134,7 @@ def test_weights_of_networks_are_looked_for_before_any_image_is_decoded(
     decoded: list[str] = []
     monkeypatch.setattr(manifest, "load_all", lambda plan: decoded.append(plan.name))
     settings = ("networks.embeddings=ViT-B-32", "networks.clip_pretrained=mine")
-    plan = make_plan(ONE_FAMILY, name="a", storage=tmp_path, settings=settings)
+    plan = make_plan(ONE_FAMILY, name="a", storage=tmp_path, overrides=settings)
     with pytest.raises(CheckpointError, match="clip_pretrained=mine is no weights of ViT-B-32"):
         run.run(SweepCall(plan=plan), sys.stdout)
     assert decoded == []
@@ -153,10 +154,10 @@ def test_a_published_original_is_refused_before_any_image_is_decoded(
 
     def plan(name: str, path: Path) -> Plan:
         settings = [f"checkpoint={path}"]
-        return make_plan(ONE_FAMILY, name=name, storage=tmp_path, settings=settings)
+        return make_plan(ONE_FAMILY, name=name, storage=tmp_path, overrides=settings)
 
     with pytest.raises(CheckpointError, match=r"poor\.pth: cls_token holds NaN or infinity"):
         run.run(SweepCall(plan=plan("poor", poor)), sys.stdout)
     assert decoded == []
     assert not plan("poor", poor).folder.exists()
-    weights.check_all(plan("whole", whole))
+    check_weights(plan("whole", whole))

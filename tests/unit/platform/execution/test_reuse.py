@@ -33,7 +33,7 @@ class Images:
 
 
 def plan_in(storage: Path, name: str, **launched: Any) -> Plan:
-    plan = make_plan(ONE_FAMILY, name=name, storage=storage, settings=SETTINGS, seed=1)
+    plan = make_plan(ONE_FAMILY, name=name, storage=storage, overrides=SETTINGS, seed=1)
     plan = dataclasses.replace(plan, launch=dataclasses.replace(plan.launch, **launched))
     plan.folder.mkdir(parents=True, exist_ok=True)
     return plan

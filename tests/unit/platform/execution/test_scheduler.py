@@ -45,7 +45,7 @@ class Driver:
             ONE_FAMILY,
             name="a",
             storage=storage,
-            settings=("method=original,ours", "retain_source=real", "search.trials=0"),
+            overrides=("method=original,ours", "retain_source=real", "search.trials=0"),
         )
         self.plan.folder.mkdir(parents=True)
         self.ledger = Ledger.create(self.plan)

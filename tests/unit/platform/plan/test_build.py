@@ -35,7 +35,7 @@ SEARCHED = {"forget_alpha", "unlearn.lr"}
 
 
 def planned(*settings: str, study: Study = QUICKSTART, seed: int = 0) -> Plan:
-    return make_plan(study, name="a", storage=Path("runs"), settings=settings, seed=seed)
+    return make_plan(study, name="a", storage=Path("runs"), overrides=settings, seed=seed)
 
 
 def faults(*settings: str) -> list[str]:
@@ -111,7 +111,7 @@ def test_keys_are_those_of_the_configurations_and_the_same_in_every_process() ->
         "from platform.plan.build import make_plan\n"
         "from tests.helpers.studies import ONE_FAMILY\n"
         "plan = make_plan(ONE_FAMILY, name='b', storage=Path('elsewhere'),\n"
-        "                 settings=['search.trials=2'])\n"
+        "                 overrides=['search.trials=2'])\n"
         "print(*(trial.key for trial in plan.trials))"
     )
     elsewhere = subprocess.run(

@@ -23,7 +23,7 @@ ONE_AT_A_TIME = LaunchConfig(max_concurrent=1)
 def planned(
     *settings: str, storage: Path = Path("runs"), launch: LaunchConfig = ONE_AT_A_TIME
 ) -> Plan:
-    return make_plan(ONE_FAMILY, name="a", storage=storage, settings=settings, launch=launch)
+    return make_plan(ONE_FAMILY, name="a", storage=storage, overrides=settings, launch=launch)
 
 
 def test_every_model_has_its_costs() -> None:

@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 
-from platform.plan.overrides import Settings, known_fields, parse_settings
+from platform.plan.overrides import Overrides, known_fields, parse_overrides
 
 
-def parsed(*texts: str) -> Settings:
+def parsed(*texts: str) -> Overrides:
     """The settings of texts that are all right."""
-    settings, faults = parse_settings(texts)
+    settings, faults = parse_overrides(texts)
     assert faults == []
     return settings
 
 
 def refused(*texts: str) -> list[str]:
     """The faults of texts of which nothing may be taken."""
-    settings, faults = parse_settings(texts)
-    assert settings == Settings()
+    settings, faults = parse_overrides(texts)
+    assert settings == Overrides()
     return faults
 
 
@@ -122,7 +122,7 @@ def test_a_name_that_is_close_to_nothing_has_no_list() -> None:
 
 
 def test_every_fault_is_found_and_what_is_right_is_kept() -> None:
-    settings, faults = parse_settings(
+    settings, faults = parse_overrides(
         ["seed=3", "lr_=1", "seed=4", "nothing", "unlearn.steps=a,b", "search.trials=2"]
     )
     assert [fault.partition(" ")[0] for fault in faults] == [
@@ -145,7 +145,7 @@ def test_the_documented_names_are_all_known() -> None:
 
 @pytest.mark.parametrize("name", ["data.root", "data.split_file"])
 def test_a_path_may_hold_a_comma(name: str) -> None:
-    settings, faults = parse_settings([f"{name}=photos, old/a,b.csv"])
+    settings, faults = parse_overrides([f"{name}=photos, old/a,b.csv"])
     assert not faults
     assert settings.pinned == {name: str(Path.cwd() / "photos, old/a,b.csv")}
     assert not settings.axes
@@ -194,15 +194,15 @@ def test_a_setting_of_a_family_is_under_a_models_and_over_every_models() -> None
     ("text", "fault"),
     [
         ("vae/seed=1", "vae/seed: unknown model 'vae' (close: mae"),
-        ("mage/model=mage_tiny", "mage/model: a setting of one model cannot name another"),
+        ("mage/model=mage_tiny", "mage/model: --set of one model cannot name another"),
         ("mag_tiny/seed=1", "mag_tiny/seed: unknown model 'mag_tiny' (close: mage_tiny, mae_tiny"),
-        ("mae_tiny/model=mage_tiny", "mae_tiny/model: a setting of one model cannot name another"),
+        ("mae_tiny/model=mage_tiny", "mae_tiny/model: --set of one model cannot name another"),
         ("mae_tiny/sed=1", "unknown field 'mae_tiny/sed' (close: seed"),
         ("mae_tiny/seed=x", "mae_tiny/seed='x' is not a whole number"),
     ],
 )
 def test_a_wrong_setting_of_one_model_names_it(text: str, fault: str) -> None:
-    _, faults = parse_settings([text])
+    _, faults = parse_overrides([text])
     assert len(faults) == 1
     assert faults[0].startswith(fault)
 

@@ -34,7 +34,7 @@ SETTINGS = ("method=original,retrained,ours", "retain_source=real", "search.tria
 def planned(*settings: str, storage: Path = Path("runs")) -> Plan:
     given = {text.partition("=")[0] for text in settings}
     usual = [text for text in SETTINGS if text.partition("=")[0] not in given]
-    return make_plan(ONE_FAMILY, name="a", storage=storage, settings=[*usual, *settings])
+    return make_plan(ONE_FAMILY, name="a", storage=storage, overrides=[*usual, *settings])
 
 
 def names(plan: Plan) -> list[str]:

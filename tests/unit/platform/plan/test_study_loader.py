@@ -10,6 +10,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from platform.plan.build import make_plan
+from platform.plan.serialization import plan_digest
 from platform.plan.study_loader import StudyError, find_study, study_faults
 from search_spaces import STUDIES, Study
 from search_spaces.paper import ALPHAS, FULL, TINY
@@ -51,7 +52,7 @@ def test_a_study_says_what_it_asks_where_it_is_from_what_it_costs_and_how_it_run
 def test_a_study_runs_on_the_photographs_with_any_small_model(
     name: str, model: str, tmp_path: Path
 ) -> None:
-    plan = make_plan(STUDIES[name], name="a", storage=tmp_path, settings=[f"model={model}"])
+    plan = make_plan(STUDIES[name], name="a", storage=tmp_path, overrides=[f"model={model}"])
     assert {trial.config.model for trial in plan.trials} == {model}
     assert {trial.config.data.source for trial in plan.trials} == {"photos"}
     assert set(TINY) == set(RECIPES)
@@ -121,7 +122,7 @@ def test_a_plan_knows_the_file_of_its_study(own: Path, tmp_path: Path) -> None:
     plan = make_plan(find_study(str(own)), name="a", storage=tmp_path, study_file=str(own))
     other = dataclasses.replace(plan, study_file="/elsewhere.py")
     assert plan.study_file == str(own)
-    assert plan.digest() == other.digest()
+    assert plan_digest(plan) == plan_digest(other)
 
 
 @pytest.mark.parametrize(

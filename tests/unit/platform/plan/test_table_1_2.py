@@ -122,7 +122,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 @pytest.fixture(scope="module")
 def plan(place: Place) -> Plan:
     return make_plan(
-        STUDIES["table_1_2"], name="a", storage=Path("runs"), settings=place.settings()
+        STUDIES["table_1_2"], name="a", storage=Path("runs"), overrides=place.settings()
     )
 
 
@@ -203,7 +203,7 @@ def test_another_size_has_its_familys_options(place: Place, given: str, family: 
         STUDIES["table_1_2"],
         name="a",
         storage=Path("runs"),
-        settings=[*place.settings(), f"model={given}"],
+        overrides=[*place.settings(), f"model={given}"],
     )
     assert [trial.name for trial in plan.trials] == VARIANTS
     wanted = EVERY | PAPER[family]

@@ -24,7 +24,7 @@ def planned(*settings: str, workers: int = 1) -> Plan:
         ONE_FAMILY,
         name="a",
         storage=Path("runs"),
-        settings=settings,
+        overrides=settings,
         launch=LaunchConfig(workers=workers),
     )
 

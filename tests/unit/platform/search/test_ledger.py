@@ -29,7 +29,7 @@ BY_TPE = ("method=ours", "search.sobol_trials=3", "search.generation=2", "search
 
 
 def plan_in(storage: Path, settings: Sequence[str] = PAIR) -> Plan:
-    plan = make_plan(ONE_FAMILY, name="a", storage=storage, settings=settings, seed=1)
+    plan = make_plan(ONE_FAMILY, name="a", storage=storage, overrides=settings, seed=1)
     plan.folder.mkdir(parents=True)
     return plan
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from platform.plan.build import make_plan
-from platform.plan.plan import Kind, Plan, PlannedTrial, read_plan, write_plan
+from platform.plan.plan import Kind, Plan, PlannedTrial
+from platform.plan.serialization import read_plan, write_plan
 from platform.search.ledger import Ledger
 from platform.search.trial_record import Entry, score
 from search_spaces.study import Study
@@ -27,7 +28,7 @@ POINTS: Study = dataclasses.replace(
 
 
 def plan_in(storage: Path, *settings: str, study: Study = ONE_FAMILY) -> Plan:
-    plan = make_plan(study, name="a", storage=storage, settings=settings, seed=1)
+    plan = make_plan(study, name="a", storage=storage, overrides=settings, seed=1)
     plan.folder.mkdir(parents=True)
     return plan
 
@@ -243,7 +244,7 @@ def test_scores_order_reports_as_ranks_order_trials() -> None:
         for objective in (-2.0, 0.1, 3.0)
         for violation in (-0.5, 0.0, 0.2, 4.0)
     ]
-    trial = make_plan(ONE_FAMILY, name="a", storage=Path("runs"), settings=OURS).trials[0]
+    trial = make_plan(ONE_FAMILY, name="a", storage=Path("runs"), overrides=OURS).trials[0]
 
     def ranked(metrics: dict[str, float]) -> tuple[bool, float]:
         return Entry(trial=trial, state="finished", result={"metrics": metrics}).rank
@@ -260,7 +261,7 @@ def test_early_stopping_is_refused_where_ray_train_runs_the_trials(tmp_path: Pat
             ONE_FAMILY,
             name="a",
             storage=tmp_path,
-            settings=(*OURS, "search.asha=true"),
+            overrides=(*OURS, "search.asha=true"),
             launch=LaunchConfig(workers=2),
         )
 

@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from platform.plan.build import make_plan
-from platform.plan.plan import Plan, read_plan, write_plan
+from platform.plan.plan import Plan
+from platform.plan.serialization import plan_to_dict, read_plan, write_plan
 from platform.search.ledger import Ledger
 from platform.storage import manifest
 from platform.tracking.recorder import sweep_identity
@@ -48,7 +49,7 @@ DAMAGES = ("emptied", *(f"cut to {n} %" for n in (10, 50, 90, 99)), *(f"bit {n}"
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """A killed sweep: a trial is done, one has left its result, one its snapshot, one failed."""
     plan = make_plan(
-        ONE_FAMILY, name="a", storage=tmp_path_factory.mktemp("s"), settings=SETTINGS, seed=1
+        ONE_FAMILY, name="a", storage=tmp_path_factory.mktemp("s"), overrides=SETTINGS, seed=1
     )
     plan.folder.mkdir()
     write_plan(plan)
@@ -78,7 +79,7 @@ def state(folder: Path) -> dict[str, Any]:
     snapshot = read_snapshot(folder / "trials" / "ours-s2", IDENTITY)
     assert snapshot is not None
     return {
-        "plan": plan.to_dict() | {"storage": ""},
+        "plan": plan_to_dict(plan) | {"storage": ""},
         "entries": {e.trial.key: (e.state, dict(e.result)) for e in ledger.entries()},
         "outstanding": [trial.key for trial in ledger.queued()],
         "identity": sweep_identity(folder),

@@ -17,7 +17,8 @@ from platform.cli.messages import resume_command
 from platform.execution.scheduler import Scheduler, SweepRun
 from platform.plan.build import make_plan
 from platform.plan.limits import Limits
-from platform.plan.plan import Plan, write_plan
+from platform.plan.plan import Plan
+from platform.plan.serialization import write_plan
 from platform.search.ledger import Ledger
 from platform.storage import lease, replica
 from platform.storage.lease import InUseError
@@ -42,7 +43,7 @@ def on_machine(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def plan_in(storage: Path, name: str = "a") -> Plan:
-    made = make_plan(STUDIES["quickstart"], name=name, storage=storage, settings=SETTINGS, seed=0)
+    made = make_plan(STUDIES["quickstart"], name=name, storage=storage, overrides=SETTINGS, seed=0)
     made.folder.mkdir(parents=True, exist_ok=True)
     write_plan(made)
     return made
@@ -69,7 +70,7 @@ def test_a_sweep_is_taken_up_on_another_machine(
 
 
 def plan_in_of(storage: Path) -> Plan:
-    from platform.plan.plan import read_plan
+    from platform.plan.serialization import read_plan
 
     return read_plan(storage / "a")
 

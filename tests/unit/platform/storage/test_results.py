@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from platform.plan.build import replicate
-from platform.plan.plan import Plan, PlannedTrial, write_plan
+from platform.plan.plan import Plan, PlannedTrial
+from platform.plan.serialization import write_plan
 from platform.storage.results import (
     COLUMNS,
     RecordError,

@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 
 from platform.plan.build import make_plan
-from platform.plan.plan import LaunchConfig, Plan, PlanError, difference, read_plan, write_plan
+from platform.plan.plan import LaunchConfig, Plan
+from platform.plan.serialization import (
+    PlanError,
+    difference,
+    plan_digest,
+    plan_from_dict,
+    plan_to_dict,
+    read_plan,
+    write_plan,
+)
 from tests.helpers.studies import ONE_FAMILY
 from trainables.config import UnlearnConfig
 from trainables.utils.hashing import seal
@@ -32,7 +41,7 @@ def plan_in(
         QUICKSTART,
         name="a",
         storage=storage,
-        settings=settings,
+        overrides=settings,
         seed=seed,
         launch=LaunchConfig(**launch),
     )
@@ -53,14 +62,14 @@ def refusal(plan: Plan, content: bytes) -> str:
 
 
 def changed(plan: Plan, change: Callable[[dict[str, Any]], Any]) -> bytes:
-    values = plan.to_dict()
+    values = plan_to_dict(plan)
     change(values)
     return json.dumps(seal(values)).encode()
 
 
 def test_a_plan_survives_its_dictionary_and_json(tmp_path: Path) -> None:
     plan = plan_in(tmp_path, workers=2, gpus_per_trial=0.5, launcher="train", max_concurrent=3)
-    again = Plan.from_dict(json.loads(json.dumps(plan.to_dict())))
+    again = plan_from_dict(json.loads(json.dumps(plan_to_dict(plan))))
     assert again == plan
     assert again.trials[-1].config.data.forget == ("coffee",)
     assert again.groups[1].space == QUICKSTART.space
@@ -81,16 +90,16 @@ def test_a_plan_is_read_where_its_folder_lies_now(tmp_path: Path) -> None:
     plan.folder.rename(moved)
     read = read_plan(moved)
     assert (read.storage, read.name, read.folder) == (moved.parent, "b", moved)
-    assert read.digest() == plan.digest()
+    assert plan_digest(read) == plan_digest(plan)
     assert read.trial_folder(read.trials[0]) == moved / "trials" / "original"
 
 
 def test_files_of_no_plan_are_refused(tmp_path: Path) -> None:
     plan = plan_in(tmp_path)
-    whole = json.dumps(seal(plan.to_dict())).encode()
+    whole = json.dumps(seal(plan_to_dict(plan))).encode()
     for content in (b"", whole[: len(whole) // 2], whole[:-1], b"\xff\xfe" + whole, b"\x00" * 64):
         assert "cannot be read" in refusal(plan, content)
-    for content in (b"[1, 2]", b"{}", json.dumps(plan.to_dict()).encode()):
+    for content in (b"[1, 2]", b"{}", json.dumps(plan_to_dict(plan)).encode()):
         assert "it holds no sealed object" in refusal(plan, content)
     assert "'study' is missing" in refusal(plan, json.dumps(seal({})).encode())
     for old, new in ((b'"kind": "default"', b'"kind": "defauld"'), (b"original", b"originel")):
@@ -146,10 +155,10 @@ def test_the_digest_ignores_the_place_and_how_many_run_at_once(tmp_path: Path) -
         name="b",
         storage=tmp_path / "elsewhere",
         question="?",
-        settings=(),
+        overrides=(),
         launch=LaunchConfig(max_concurrent=5),
     )
-    assert same.digest() == plan.digest()
+    assert plan_digest(same) == plan_digest(plan)
     assert difference(plan, same) == []
 
 
@@ -175,7 +184,7 @@ def test_another_plan_has_another_digest_and_its_difference_is_told(
     tmp_path: Path, options: dict[str, Any], lines: list[str]
 ) -> None:
     old, new = plan_in(tmp_path), plan_in(tmp_path, **options)
-    assert old.digest() != new.digest()
+    assert plan_digest(old) != plan_digest(new)
     assert difference(old, new) == lines
 
 
