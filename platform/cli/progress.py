@@ -1,4 +1,4 @@
-"""Live progress of a sweep: one refreshed line on a terminal, plain lines elsewhere."""
+"""Shows how a sweep goes: one refreshed line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Progress:
 
     Args:
         plan: the sweep.
-        stream: where to write.
+        stream: where the lines are written.
         at_once: how many trials run at once.
-        trial_s: how long a trial may take, seconds; what finished trials took scales it.
+        trial_s: returns the seconds that a trial may take; what finished trials took scales them.
         entries: trials that ended before, in a sweep that goes on.
-        total: how many trials there are; by default the plan's most.
-        clock: seconds that only grow.
+        total: returns how many trials there are; by default the most that the plan has.
+        clock: returns seconds that only grow.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Progress:
         # asked once a trial: in a long sweep every look at the clock would ask it of thousands
         self._each = sum(map(trial_s, plan.trials)) / max(len(plan.trials), 1)
         self._waiting = {t.key: trial_s(t) for t in plan.trials if t.key not in ended}
-        self._stages: dict[str, tuple[float, int, float]] = {}
+        self._shared_work: dict[str, tuple[float, int, float]] = {}
         self._done = sum(entry.state in ("finished", "pruned") for entry in entries)
         self._failed = sum(entry.state == "failed" for entry in entries)
         self._best: Entry | None = None
@@ -67,121 +67,80 @@ class Progress:
             self._consider(entry)
         self._status = ""
 
-    def stage(self, label: str, step: int, total: int) -> None:
-        """Shared work went on.
+    def tell_shared_work(self, label: str, step: int, total: int) -> None:
+        """Tells how far work that trials share has come, and how long the rest of it takes.
 
         Args:
-            label: what it is.
-            step: of it that are done.
-            total: steps of it.
+            label: names the work.
+            step: steps that are done, of `total`.
+            total: steps of the work.
         """
         now = self._clock()
-        began, first, told = self._stages.get(label, (now, step, -_PLAIN_EVERY_S))
+        began, first, told = self._shared_work.get(label, (now, step, -_PLAIN_EVERY_S))
         left = (now - began) / (step - first) * (total - step) if step > first else None
         text = f"{label} {step}/{total}" + ("" if left is None else f", {duration(left)} left")
         if not self._terminal and (step == total or now - told >= _PLAIN_EVERY_S):
             self._line(text)
             told = now
-        self._stages[label] = (began, first, told)
+        self._shared_work[label] = (began, first, told)
         self._refresh(text)
 
     def started(self, trial: PlannedTrial) -> None:
-        """A trial began."""
+        """Counts a trial as running; this and what follows are of `TrialListener`."""
         self._began[trial.name] = self._clock()
         self._running[trial.name] = self._trial_s(trial)
         self._waiting.pop(trial.key, None)
         self._refresh()
 
     def reported(self, trial: PlannedTrial, metrics: Mapping[str, Any]) -> None:
-        """A trial was evaluated.
-
-        Args:
-            trial: the trial.
-            metrics: its report, `step` in it.
-        """
+        """Shows the step up to which a trial was evaluated."""
         self._steps[trial.name] = int(metrics.get("step", 0))
         self._refresh()
 
     def finished(self, trial: PlannedTrial, result: Mapping[str, Any]) -> None:
-        """A trial finished.
-
-        Args:
-            trial: the trial.
-            result: its `result.json`.
-        """
+        """Tells the figures of a finished trial."""
         seconds = self._ended(trial)
         self._done += 1
         self._took += seconds
         self._thought += self._trial_s(trial)
         entry = Entry(trial=trial, state="finished", result=result, duration_s=seconds)
         self._consider(entry)
-        self._line(
-            f"{self._count()} {trial.name}: {outcome(entry)} ({duration(seconds)}){self._left()}"
-        )
-        self._refresh()
+        self._tell(trial, f": {outcome(entry)} ({duration(seconds)})")
 
     def pruned(self, trial: PlannedTrial, metrics: Mapping[str, Any]) -> None:
-        """A trial was stopped early.
-
-        Args:
-            trial: the trial.
-            metrics: its last report, `step` in it.
-        """
+        """Tells that a trial was stopped early."""
         self._ended(trial)
         self._done += 1
-        behind = f"stopped at step {int(metrics['step'])}, behind others of its variant"
-        self._line(f"{self._count()} {trial.name}: {behind}{self._left()}")
-        self._refresh()
+        step = int(metrics["step"])
+        self._tell(trial, f": stopped at step {step}, behind others of its variant")
 
     def failed(self, trial: PlannedTrial, cause: str, message: str) -> None:
-        """A trial failed.
-
-        Args:
-            trial: the trial.
-            cause: a word or two, such as `non-finite`.
-            message: the error in a line.
-        """
+        """Tells why a trial failed."""
         self._ended(trial)
         self._failed += 1
-        self._line(f"{self._count()} {trial.name} failed: {cause}: {message}{self._left()}")
-        self._refresh()
+        self._tell(trial, f" failed: {cause}: {message}")
 
     def retried(
         self, trial: PlannedTrial, cause: str, message: str, attempts: int, most: int
     ) -> None:
-        """An attempt was lost, and the trial will run again.
-
-        Args:
-            trial: the trial.
-            cause: a word or two, such as `worker lost`.
-            message: the error in a line.
-            attempts: that have been lost so far.
-            most: of them that are made again.
-        """
+        """Tells why an attempt was lost, and that the trial runs again."""
         again = f"tried again, {attempts} of at most {most} times"
         self.put_back(trial, cause, f"{message}; {again}")
 
     def put_back(self, trial: PlannedTrial, cause: str, message: str) -> None:
-        """An attempt was lost, and the trial is outstanding again.
-
-        Args:
-            trial: the trial.
-            cause: a word or two, such as `disk`.
-            message: the error in a line.
-        """
+        """Tells why an attempt was lost, after which the trial is outstanding."""
         self._ended(trial)
         self._waiting[trial.key] = self._trial_s(trial)
-        self._line(f"{self._count()} {trial.name} stopped: {cause}: {message}{self._left()}")
-        self._refresh()
+        self._tell(trial, f" stopped: {cause}: {message}")
 
     def close(self) -> None:
-        """Takes the refreshed line away."""
+        """Clears the refreshed line."""
         if self._terminal and self._status:
             self._write(_CLEAR)
         self._status = ""
 
     def status(self) -> str:
-        """The sweep in one line: done, running, failed, best so far, time left."""
+        """Puts the sweep into one line: done, running, failed, best so far, time left."""
         running = [
             f"{name} step {self._steps[name]}" if name in self._steps else name
             for name in self._began
@@ -200,15 +159,19 @@ class Progress:
         return ", ".join(parts)
 
     def seconds_left(self) -> float:
-        """By the trials so far: those under way have on average half of theirs to go."""
+        """Estimates the seconds left; trials under way have on average half of theirs to go."""
         known = sum(self._waiting.values())
         later = self._total() - self._done - self._failed - len(self._began) - len(self._waiting)
         thought = known + max(0, later) * self._each + sum(self._running.values()) / 2
         pace = self._took / self._thought if self._thought else 1.0
         return pace * thought / self._at_once
 
+    def _tell(self, trial: PlannedTrial, text: str) -> None:
+        self._line(f"{self._count()} {trial.name}{text}{self._left()}")
+        self._refresh()
+
     def _left(self) -> str:
-        """What a plain line says of the rest, where no refreshed line does."""
+        """Returns the end of a plain line: the time left, where no refreshed line shows it."""
         outstanding = self._total() - self._done - self._failed
         if self._terminal or not outstanding:
             return ""
@@ -225,9 +188,8 @@ class Progress:
         return now - self._began.pop(trial.name, now)
 
     def _consider(self, entry: Entry) -> None:
-        if entry.state != "finished" or entry.trial.kind == "replicate":
-            return
-        if not entry.trial.config.unlearns:
+        trial = entry.trial
+        if entry.state != "finished" or trial.kind == "replicate" or not trial.config.unlearns:
             return
         if self._best is None or entry.rank > self._best.rank:
             self._best = entry
@@ -248,7 +210,7 @@ class Progress:
 
 
 def outcome(entry: Entry) -> str:
-    """A finished trial's validation figures against the original's, in words."""
+    """Puts a finished trial into words: its validation figures against the original's."""
     verdict = "" if entry.feasible else ", retains too little"
     # a trial just beyond the limit is not to be read as within a limit that it rounds to
     digits = 4 if 0.0 < entry.violation < 0.01 else 2

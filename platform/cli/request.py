@@ -61,7 +61,7 @@ class Request:
     debug: bool = False
 
     @property
-    def settings(self) -> tuple[str, ...]:
+    def overrides(self) -> tuple[str, ...]:
         """Every `key=value` of the user, the one that `--strict` stands for among them."""
         return (*self.set, *(["data.strict=true"] if self.strict else []))
 

@@ -123,7 +123,7 @@ def _new(
         study,
         name=sweep_names.free_name(storage, study.name) if name is None else name,
         storage=storage,
-        overrides=request.settings,
+        overrides=request.overrides,
         seed=seed or 0,
         launch=launch,
         study_file=sweep_names.study_file(request.study),
@@ -184,7 +184,7 @@ def _planned_anew(
     request: Request, recorded: Plan, seed: int | None, faults: list[str]
 ) -> Plan | None:
     """Returns the recorded sweep as the options of this call would plan it today."""
-    if not (request.study or request.settings or seed is not None):
+    if not (request.study or request.overrides or seed is not None):
         return recorded
     study = _study(request, recorded.study_file or recorded.study, faults)
     if study is None:
@@ -194,7 +194,7 @@ def _planned_anew(
         study,
         name=recorded.name,
         storage=recorded.storage,
-        overrides=_over(recorded.overrides, request.settings),
+        overrides=_over(recorded.overrides, request.overrides),
         seed=recorded.seed if seed is None else seed,
         launch=recorded.launch,
         study_file=recorded.study_file,
@@ -221,5 +221,5 @@ def _study(request: Request, usual: str, faults: list[str]) -> Study | None:
         return find_study(request.study or usual)
     except StudyError as error:
         faults.append(str(error))
-        faults += parse_overrides(request.settings)[1]
+        faults += parse_overrides(request.overrides)[1]
         return None

@@ -131,7 +131,7 @@ class Session:
             replica=self.copy,
             elapsed_s=self.phases.elapsed,
             begin_phase=self.phases.begin,
-            tell_shared_work=progress.stage,
+            tell_shared_work=progress.tell_shared_work,
             address=self.call.request.address,
             debug=self.call.request.debug,
         )

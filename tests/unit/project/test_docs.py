@@ -128,7 +128,7 @@ def takes_sweep(arguments: list[str]) -> None:
     options, faults = parse_sweep(known(arguments))
     study = options.study or "quickstart"
     assert faults == [], arguments
-    assert parse_overrides(options.settings)[1] == [], arguments
+    assert parse_overrides(options.overrides)[1] == [], arguments
     assert is_file(study) or study in {*STUDIES, "[STUDY]", "STUDY"}, arguments
 
 

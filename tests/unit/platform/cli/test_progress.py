@@ -192,14 +192,14 @@ def test_trials_that_tpe_proposes_later_are_waited_for(clock: Clock) -> None:
     assert progress.status().startswith("[0/15] done, 0 running, 0 failed, 15 waiting")
 
 
-# --- Shared stages ---------------------------------------------------------------------------
+# --- Shared work -----------------------------------------------------------------------------
 
 
-def test_a_stage_is_told_at_its_ends_and_every_ten_seconds(plan: Plan, clock: Clock) -> None:
+def test_shared_work_is_told_at_its_ends_and_every_ten_seconds(plan: Plan, clock: Clock) -> None:
     stream = io.StringIO()
     progress = Progress(plan, stream, clock=clock, trial_s=lambda trial: 1.0)
     for step in range(0, 101, 10):
-        progress.stage("training the original", step, 100)
+        progress.tell_shared_work("training the original", step, 100)
         clock.now += 4
     assert stream.getvalue().splitlines() == [
         "training the original 0/100",
@@ -210,22 +210,22 @@ def test_a_stage_is_told_at_its_ends_and_every_ten_seconds(plan: Plan, clock: Cl
     ]
 
 
-def test_a_stage_that_goes_on_counts_from_its_first_step(plan: Plan, clock: Clock) -> None:
+def test_shared_work_that_goes_on_counts_from_its_first_step(plan: Plan, clock: Clock) -> None:
     stream = io.StringIO()
     progress = Progress(plan, stream, clock=clock, trial_s=lambda trial: 1.0)
-    progress.stage("training the original", 80, 100)
+    progress.tell_shared_work("training the original", 80, 100)
     clock.now += 10
-    progress.stage("training the original", 90, 100)
+    progress.tell_shared_work("training the original", 90, 100)
     assert stream.getvalue().splitlines()[-1] == "training the original 90/100, 10 s left"
 
 
 @pytest.mark.usefixtures("wide")
-def test_a_stage_refreshes_the_line_of_a_terminal(plan: Plan, clock: Clock) -> None:
+def test_shared_work_refreshes_the_line_of_a_terminal(plan: Plan, clock: Clock) -> None:
     stream = Terminal()
     progress = Progress(plan, stream, clock=clock, trial_s=lambda trial: 1.0)
-    progress.stage("tokens", 1, 4)
+    progress.tell_shared_work("tokens", 1, 4)
     clock.now += 1
-    progress.stage("tokens", 2, 4)
+    progress.tell_shared_work("tokens", 2, 4)
     assert stream.getvalue() == f"{CLEAR}tokens 1/4{CLEAR}tokens 2/4, 2 s left"
     progress.close()
     assert stream.getvalue().endswith(CLEAR)

@@ -1,13 +1,9 @@
-"""One driver a sweep, and signals that stop it."""
+"""One driver a sweep, and what is looked at before its first trial."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-import signal
-import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +17,6 @@ from platform.cli import run
 from platform.cli.request import Request
 from platform.cli.requested_plan import SweepCall, plan_request
 from platform.cli.run import InUseError, _sole_driver
-from platform.cli.signals import answering_sigterm
 from platform.plan.build import make_plan
 from platform.plan.plan import Plan
 from platform.plan.serialization import is_abandoned
@@ -30,47 +25,8 @@ from platform.search.ledger import Ledger
 from platform.storage import manifest
 from platform.storage.results import read_json
 from tests.helpers.studies import ONE_FAMILY
-from tests.helpers.sweeps import ROOT
 from trainables.models import build_model
 from trainables.utils.errors import CheckpointError, ConfigError, DataError
-
-
-@contextlib.contextmanager
-def interrupts_by(handler: Any) -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
-def test_sigterm_interrupts_also_where_a_script_made_ctrl_c_ignored(handler: Any) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with interrupts_by(handler), pytest.raises(KeyboardInterrupt), answering_sigterm():
-        signal.raise_signal(signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_sigterm_is_ctrl_c_to_whoever_handles_it() -> None:
-    told: list[int] = []
-    with interrupts_by(lambda number, frame: told.append(number)), answering_sigterm():
-        signal.raise_signal(signal.SIGTERM)
-    assert told == [signal.SIGINT]
-
-
-def test_a_sweep_that_sigterm_does_not_end_in_time_ends_all_the_same() -> None:
-    code = """
-import os, signal, time
-from platform.cli import signals
-signals._GRACE_S = 0.3
-signal.signal(signal.SIGINT, lambda number, frame: None)  # as a driver that waits in vain
-with signals.answering_sigterm(lambda: print("late", flush=True)):
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(30)
-"""
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "late\n", "")
 
 
 def test_a_sweep_has_one_driver_at_a_time_however_the_last_one_ended(tmp_path: Path) -> None:
@@ -115,7 +71,8 @@ def test_a_sweep_that_goes_on_finds_its_images_and_notes_where_it_runs(
     plan.folder.mkdir()
 
     def opened(*datasets: Any, resume: bool) -> Ledger:
-        return run._open(plan, datasets, resume=resume, tracking_uri=None)[0]
+        call = SweepCall(plan=plan, request=Request(resume=resume))
+        return run._ledger_and_recorder(call, datasets)[0]
 
     described = plan.folder / "environment.json"
     assert opened(own, resume=False).outstanding() == plan.total
