@@ -20,10 +20,10 @@ from filelock import FileLock, Timeout
 from platform.storage.lease import BEAT_S, InUseError, Lease
 from trainables.config.names import RESULT, SNAPSHOT
 from trainables.utils.addresses import is_address, unreachable
+from trainables.utils.files import consistent_copy
 from trainables.utils.object_store import Mirror, working_copy
 from trainables.utils.patience import patiently
 from trainables.utils.remote_folder import stays
-from trainables.utils.sqlite_copy import consistent_copy
 from trainables.utils.threads import every
 
 if TYPE_CHECKING:

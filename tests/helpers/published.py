@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from skimage import data
 
+from trainables.config import DataConfig
 from trainables.data.layouts import paper_split
 
 FORGET, RETAIN, PROXY = ("n01443537", "n01484850"), ("n09835506",), ("n01440764", "n01491361")
@@ -97,3 +99,21 @@ def coco(root: Path, images: int = 12, *, below: str = "") -> Path:
 def spoil(path: Path) -> None:
     """Cuts a JPEG's end off, as a broken download does."""
     path.write_bytes(path.read_bytes()[:-400])
+
+
+SIZES = {"train_per_class": 4, "val_per_class": 2, "test_per_class": 3}
+
+
+def of_imagenet(root: Path, **fields: Any) -> DataConfig:
+    roles = {"forget": FORGET, "retain": RETAIN, "proxy": PROXY}
+    if fields.get("proxy_source") == "coco":
+        del roles["proxy"]
+    options = {"image_size": 16, **SIZES, **roles, **fields}
+    return DataConfig(source="imagenet", root=str(root), **options)
+
+
+def of_places(root: Path, **fields: Any) -> DataConfig:
+    roles = {"forget": FORGOTTEN, "retain": KEPT, "proxy": OTHERS}
+    return DataConfig(
+        source="places365", root=str(root), image_size=16, **{**SIZES, **roles, **fields}
+    )

@@ -12,6 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from trainables.config import DataConfig
+
+SIDE = 16
+
 
 def noise(seed: int, side: int = 20) -> Image.Image:
     values = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
@@ -75,3 +79,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "bomb.png": (png(100_000, 100_000, 8, 2, b""), "too many pixels to decode safely"),
     "little_bomb.png": (png(10_000, 9_500, 8, 2, b""), "too many pixels to decode safely"),
 }
+
+
+def config(tree: Path, **fields: Any) -> DataConfig:
+    defaults = {"forget": ("cats",), "retain": ("dogs",), "image_size": SIDE}
+    return DataConfig(source="folder", root=str(tree), **{**defaults, **fields})

@@ -1,14 +1,22 @@
-"""Writes files whole: a reader meets the old content or the new, never a part of either."""
+"""Writes files whole, and copies databases that others write to.
+
+A reader meets the old content of a file or the new, never a part of either.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import sqlite3
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+# endings of the files beside an SQLite database, which would spoil another version of it
+SIDE_FILES = ("-journal", "-wal", "-shm")
 
 
 @contextlib.contextmanager
@@ -63,3 +71,23 @@ def write_json(path: Path, values: Mapping[str, Any] | Sequence[Any]) -> None:
         ValueError: a number in it is not finite.
     """
     write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+
+@contextlib.contextmanager
+def consistent_copy(database: Path) -> Iterator[Path]:
+    """Yields a copy of a database as it stands between two transactions; it is removed at the end.
+
+    Raises:
+        OSError: the database cannot be read, or the copy cannot be written.
+    """
+    with tempfile.TemporaryDirectory(prefix="unlearn-") as made:
+        copy = Path(made) / database.name
+        try:
+            with (
+                contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as source,
+                contextlib.closing(sqlite3.connect(copy)) as target,
+            ):
+                source.backup(target)
+        except sqlite3.Error as error:
+            raise OSError(f"{database}: {error}") from error
+        yield copy

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainables.utils.addresses import StorageError, below, canonical, refuse_secret
-from trainables.utils.files import write_text
+from trainables.utils.files import consistent_copy, write_text
 from trainables.utils.remote_folder import RemoteFolder, stays
-from trainables.utils.sqlite_copy import consistent_copy
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.utils.addresses import StorageError, open_address, unreachable
-from trainables.utils.files import replacing
-from trainables.utils.sqlite_copy import SIDE_FILES
+from trainables.utils.files import SIDE_FILES, replacing
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo

@@ -9,11 +9,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
-from typing import Any, Literal, get_args, get_origin
+from typing import get_args
 
 import pytest
 
+from tests.helpers.fields import COUNTED, another, changed, problems
 from trainables.config import (
     REFERENCES,
     MethodName,
@@ -27,75 +27,12 @@ from trainables.config import (
 from trainables.config.overrides import (
     apply_overrides,
     field_types,
-    flatten,
-    from_dict,
     parse_value,
 )
 from trainables.data import SOURCES
 from trainables.methods import METHODS
 from trainables.models import MODELS
 from trainables.utils.errors import ConfigError
-from trainables.utils.hashing import content_key
-from trainables.utils.text import close_names
-
-FIELDS = list(field_types())
-
-
-def problems(overrides: Mapping[str, Any]) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        apply_overrides(TrialConfig(), overrides)
-    return caught.value.problems
-
-
-# refused beside the other defaults: of the published sets, or of a noise bank
-_NOT_ALONE = (
-    *("data.root", "data.proxy_source", "data.store", "data.augment", "unlearn.token_cache"),
-)
-
-
-_OTHERS = {
-    "data.source": "photos",
-    "method": "random_encoder",  # not retrained, which a checkpoint excludes
-    "retain_source": "1:3",
-    "data.image_size": "64",
-    "pretrain.tasks": "centre:0.25,random:0.75",
-    "more_tests": "centre:0.25,random:0.75",
-    # even, for two parts
-    "unlearn.forget_batch": "34",
-    "unlearn.retain_batch": "34",
-}
-
-
-def another(name: str) -> str:
-    """A text for a value that the field may have, not its default where there is another."""
-    hint = field_types()[name]
-    default = flatten(to_dict(TrialConfig()))[name]
-    if name in _OTHERS:
-        return _OTHERS[name]
-    if name in _NOT_ALONE:
-        return str(default).lower()
-    if get_origin(hint) is Literal:
-        others = [choice for choice in get_args(hint) if choice != default]
-        return str(others[-1] if others else default)
-    if hint is bool:
-        return str(not default).lower()
-    if hint is float:
-        return str(default / 2 or 0.5)
-    if hint is int:
-        return str(default + 1)
-    return f"{name}-a,{name}-b" if get_origin(hint) is tuple else "somewhere"
-
-
-CHANGEABLE = [
-    name
-    for name in FIELDS
-    if name not in _NOT_ALONE
-    and parse_value(name, another(name)) != flatten(to_dict(TrialConfig()))[name]
-]
-# neither how images are read nor when snapshots are written changes a result; the bank is MAGE's
-_UNCOUNTED = ("loader.", "unlearn.save_every", "unlearn.noise_bank")
-COUNTED = [name for name in CHANGEABLE if not name.startswith(_UNCOUNTED)]
-
 
 # --- Names -----------------------------------------------------------------------------------
 
@@ -104,66 +41,6 @@ def test_names_are_those_of_the_tables() -> None:
     assert set(get_args(ModelName)) == set(MODELS)
     assert set(get_args(MethodName)) == set(METHODS)
     assert set(get_args(SourceName)) == set(SOURCES)
-
-
-def test_every_field_of_the_dictionary_has_a_dotted_name() -> None:
-    assert set(flatten(to_dict(TrialConfig()))) == set(FIELDS)
-    assert {"data.image_size", "unlearn.lr", "pretrain.steps", "retain_source"} <= set(FIELDS)
-
-
-@pytest.mark.parametrize("name", FIELDS)
-def test_every_field_is_reached_by_its_name_and_typed(name: str) -> None:
-    value = parse_value(name, another(name))
-    changed = flatten(dataclasses.asdict(apply_overrides(TrialConfig(), {name: value})))
-    before = flatten(dataclasses.asdict(TrialConfig()))
-    assert changed[name] == value
-    assert type(changed[name]) is type(before[name])
-    assert {each for each in FIELDS if changed[each] != before[each]} == {name} & set(CHANGEABLE)
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "value"),
-    [
-        ("data.strict", "true", True),
-        ("data.strict", "False", False),
-        ("unlearn.steps", "7", 7),
-        ("unlearn.lr", "1e-4", 1e-4),
-        ("unlearn.lr", "1", 1.0),
-        ("data.forget", "china,coffee", ("china", "coffee")),
-        ("data.forget", "china", ("china",)),
-        ("data.forget", "", ()),
-        ("data.root", "a,b", "a,b"),
-        ("test_task.kind", "outpaint", "outpaint"),
-        ("seed", "-1", -1),
-    ],
-)
-def test_texts_become_the_fields_type(name: str, text: str, value: Any) -> None:
-    parsed = parse_value(name, text)
-    assert parsed == value
-    assert type(parsed) is type(value)
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "line"),
-    [
-        ("data.strict", "yes", "data.strict='yes' is not true or false"),
-        ("unlearn.steps", "1.5", "unlearn.steps='1.5' is not a whole number"),
-        ("unlearn.lr", "fast", "unlearn.lr='fast' is not a number"),
-        ("method", "our", "method='our' is not one of"),
-        ("forget_alfa", "1", "unknown field 'forget_alfa' (close: forget_alpha"),
-        ("lr", "1", "unknown field 'lr' (close: "),
-    ],
-)
-def test_texts_of_another_type_are_refused_by_name(name: str, text: str, line: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        parse_value(name, text)
-    assert str(caught.value).startswith(line)
-
-
-def test_close_names_are_found_by_letters_and_by_last_part() -> None:
-    assert "ours" in close_names("our", list(METHODS))
-    assert "unlearn.lr" in close_names("lr", FIELDS)
-    assert close_names("zzzzzz", FIELDS) == ""
 
 
 # --- Faults ----------------------------------------------------------------------------------
@@ -192,25 +69,6 @@ def test_all_faults_are_reported_together() -> None:
         "retain_source='half'",
     ):
         assert sum(line.count(part) for line in found) == 1, part
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("data.forget", "china"),
-        ("data.forget", None),
-        ("data.forget", [1, 2]),
-        ("seed", True),
-        ("seed", 1.0),
-        ("forget_alpha", "0.5"),
-        ("forget_alpha", True),
-        ("data.strict", 1),
-        ("data.root", None),
-        ("method", 3),
-    ],
-)
-def test_values_of_another_type_are_refused(name: str, value: Any) -> None:
-    assert [line.split("=")[0] for line in problems({name: value})] == [name]
 
 
 FLOATS = [name for name, hint in field_types().items() if hint is float]
@@ -252,39 +110,6 @@ def test_values_out_of_range_are_refused_by_their_whole_name(name: str, value: f
     assert line.startswith(f"{name}={value} ")
 
 
-@pytest.mark.parametrize("ratio", [0.0, 1.0, -0.5, 2.0])
-def test_a_task_removes_a_part_and_keeps_a_part(ratio: float) -> None:
-    for task in ("train_task", "test_task"):
-        [line] = problems({f"{task}.ratio": ratio})
-        assert line == f"{task}.ratio={ratio} is outside (0, 1)"
-
-
-def test_a_class_has_one_role_and_a_folder_has_a_root() -> None:
-    found = problems(
-        {
-            "data.forget": ["a", "b"],
-            "data.retain": ["b"],
-            "data.proxy": ["a"],
-            "data.source": "folder",
-        }
-    )
-    assert len(found) == 3
-    assert any("data.root" in line for line in found)
-    assert any("forget and data.retain" in line and "'b'" in line for line in found)
-    assert any("forget and data.proxy" in line and "'a'" in line for line in found)
-
-
-def test_a_root_is_refused_where_no_source_reads_it() -> None:
-    [line] = problems({"data.root": "/photos"})
-    assert "data.root=/photos is not read by data.source=photos" in line
-    assert "--set data.source=folder" in line
-    one, other = (
-        apply_overrides(TrialConfig(), {"data.source": "folder", "data.root": root})
-        for root in ("/one", "/other")
-    )
-    assert one.key() != other.key()
-
-
 def test_retain_label_needs_retain_rows() -> None:
     [line] = problems({"method": "retain_label", "retain_source": "none"})
     assert "retain_source=none" in line
@@ -295,12 +120,6 @@ def test_what_is_retrained_needs_an_original_that_is_trained() -> None:
     [line] = problems({"method": "retrained", "checkpoint": ["mae.pth"]})
     assert "checkpoint names published weights" in line
     assert "options of pretrain." in line
-
-
-@pytest.mark.parametrize("text", ["centre", "middle:0.5", "centre:1.5", "centre:nan", ":0.5", ""])
-def test_a_further_test_is_a_kind_and_a_ratio(text: str) -> None:
-    [line] = problems({"more_tests": [text]})
-    assert line.startswith(f"more_tests={text!r} is not kind:ratio")
 
 
 def test_a_further_test_counts_once() -> None:
@@ -357,28 +176,6 @@ def test_other_retain_sources_are_refused(source: str) -> None:
 
 
 # --- Dictionaries and keys -------------------------------------------------------------------
-
-
-def changed() -> TrialConfig:
-    return apply_overrides(
-        TrialConfig(), {name: parse_value(name, another(name)) for name in CHANGEABLE}
-    )
-
-
-def test_a_configuration_survives_its_dictionary_and_json() -> None:
-    config = changed()
-    assert config != TrialConfig()
-    assert from_dict(to_dict(config)) == config
-    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
-
-
-def test_a_dictionary_with_unknown_names_is_refused() -> None:
-    values = to_dict(TrialConfig())
-    values["data"]["colour"] = 1
-    values["speed"] = 2
-    with pytest.raises(ConfigError) as caught:
-        from_dict(values)
-    assert len(caught.value.problems) == 2
 
 
 def test_a_configuration_is_frozen() -> None:
@@ -453,16 +250,6 @@ def test_a_reference_keeps_what_changes_it(method: MethodName, name: str) -> Non
     original = TrialConfig(method=method)
     other = apply_overrides(original, {name: parse_value(name, another(name))})
     assert other.key() != original.key()
-
-
-def test_a_key_does_not_depend_on_the_order_of_names() -> None:
-    assert content_key({"a": 1, "b": [1, 2]}) == content_key({"b": [1, 2], "a": 1})
-    assert content_key({"a": 1, "b": [1, 2]}) != content_key({"a": 1, "b": [2, 1]})
-
-
-def test_no_key_is_made_of_nan() -> None:
-    with pytest.raises(ValueError, match="Out of range float"):
-        content_key({"a": math.nan})
 
 
 # --- Imports ---------------------------------------------------------------------------------

@@ -131,6 +131,3 @@ def test_other_work_has_another_folder(kind: str, material: dict[str, Any], tmp_
     second = build_once(tmp_path, kind, material, lambda path: None)
     assert first != second
     assert folder_of(tmp_path, kind, material) == second
-
-
-# --- Code ------------------------------------------------------------------------------------

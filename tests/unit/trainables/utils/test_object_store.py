@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 import threading
@@ -19,7 +18,6 @@ from trainables.utils.addresses import StorageError
 from trainables.utils.cache import build_once, folder_of
 from trainables.utils.errors import CheckpointError
 from trainables.utils.object_store import Mirror, working_copy
-from trainables.utils.patience import patiently
 from trainables.utils.remote_folder import RemoteFolder
 
 MATERIAL = {"steps": 4}
@@ -242,36 +240,6 @@ def test_what_could_not_be_brought_is_brought_later(
     assert (build_once(two.local, "work", MATERIAL, never) / "done").read_text() == "1"
 
 
-def test_a_place_that_answers_again_was_waited_for(
-    one: Mirror, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(patience, "_PAUSE_S", 0.01)
-    asked: list[Mirror] = []
-
-    def seldom(copy: Mirror) -> str:
-        asked.append(copy)
-        if len(asked) < 3:
-            raise OSError("no route to host")
-        return "answered"
-
-    def full(copy: Mirror) -> str:
-        asked.append(copy)
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    def locked(copy: Mirror) -> str:
-        asked.append(copy)
-        raise OSError(errno.EACCES, "Permission denied", str(copy.local / "a"))
-
-    assert patiently(one, seldom) == "answered"
-    for ours, told in ((full, "No space left"), (locked, "Permission denied")):
-        with pytest.raises(OSError, match=told):
-            patiently(one, ours)
-    asked.clear()
-    with pytest.raises(StorageError, match="no route to host"):
-        patiently(one, seldom, waits=False)
-    assert asked == [one]
-
-
 def test_a_damaged_database_is_a_fault_of_the_system(one: Mirror) -> None:
     write(one.local / "a", {"ledger.db": "no database at all" * 100})
     with pytest.raises(OSError, match=r"ledger\.db: file is not a database"):
@@ -342,34 +310,6 @@ def test_the_working_copy_is_of_this_user_alone(
     copy.local.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StorageError, match="is not this user's: set TMPDIR"):
         working_copy(address)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "s3://AKIA:abc/def@runs",
-        "s3://runs/x?secret_key=abc",
-        "abfs://container:abc@account.dfs.core.windows.net/x",
-        "abfs://account.blob.core.windows.net/c/x?sv=1&sig=abc",
-    ],
-)
-def test_a_secret_is_refused_and_not_shown(text: str, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"hold(s)? a secret.*environment") as refused:
-        Mirror(tmp_path, text)
-    assert "abc" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("nope://runs", "is no address that pyarrow knows"),
-        ("s3:///x", "Missing bucket name"),
-        ("s3://runs/x?bogus=1", "bogus"),
-    ],
-)
-def test_what_is_no_address_is_refused(text: str, told: str, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=told):
-        Mirror(tmp_path, text)
 
 
 def test_a_bucket_that_is_not_there_is_told_with_the_remedy(
