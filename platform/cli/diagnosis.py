@@ -15,7 +15,7 @@ import platform
 from platform.cli.request import Request
 from platform.cli.requested_plan import plan_request
 from platform.execution import packaging
-from platform.plan import resources
+from platform.plan import hardware
 from platform.storage import replica
 from platform.storage.environment import environment
 from trainables.utils.addresses import is_address
@@ -91,9 +91,9 @@ def _version(name: str) -> str | None:
 
 
 def _machine() -> Iterator[Finding]:
-    has = resources.available()
-    yield Finding("ok", resources.describe(has))
-    listed = environment()["gpus"]
+    has = hardware.this_machine()
+    yield Finding("ok", hardware.describe(has))
+    listed = hardware.list_gpus()
     if not has.gpus:
         hidden = f" ({len(listed)} hidden by CUDA_VISIBLE_DEVICES)" if listed else ""
         yield Finding("note", f"no GPU{hidden}: the tiny models run, the published sizes take days")
@@ -111,7 +111,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _room(storage: Path) -> Finding:
-    free = resources.free_disk(storage)
+    free = hardware.free_disk(storage)
     told = f"{free / _GIB:.1f} GiB free for --storage {storage}"
     return Finding("ok" if free > _ROOM else "note", told)
 

@@ -7,9 +7,9 @@ from collections import Counter
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from platform.plan import estimate, resources
+from platform.plan import estimate, hardware, resources
+from platform.plan.hardware import Machine
 from platform.plan.plan import Plan
-from platform.plan.resources import Machine
 from search_spaces import STUDIES, SearchConfig
 from trainables.config import TrialConfig, to_dict
 from trainables.config.overrides import flatten
@@ -45,7 +45,7 @@ def describe(plan: Plan, *machines: Machine, resumed: bool = False) -> list[str]
     Returns:
         The lines of a dry run.
     """
-    machines = machines or (resources.available(),)
+    machines = machines or (hardware.this_machine(),)
     launch = plan.launch
     how = "by Ray Train" if resources.uses_trainer(launch) else "each in a process of its own"
     at_once = resources.concurrency(plan, *machines)
@@ -60,11 +60,11 @@ def describe(plan: Plan, *machines: Machine, resumed: bool = False) -> list[str]
         *_spaces(plan),
         *_originals(plan),
         f"a trial takes {resources.cpus_per_trial(launch):g} CPU(s){gpus}, {how}; "
-        f"here are {resources.describe(*machines)}: {at_once} at once",
+        f"here are {hardware.describe(*machines)}: {at_once} at once",
         f"time: about {duration(estimate.total_seconds(plan, *machines))}, of it at most "
         f"{duration(estimate.shared_seconds(plan))} for work that trials share",
         f"disk: about {estimate.megabytes(estimate.disk_bytes(plan))}, and "
-        f"{estimate.megabytes(resources.free_disk(plan.storage))} are free",
+        f"{estimate.megabytes(hardware.free_disk(plan.storage))} are free",
         "Nothing was started and nothing was written.",
     ]
 

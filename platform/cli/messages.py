@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platform.plan import resources
+from platform.plan import hardware, resources
 from platform.storage.replica import place
 from platform.tracking.tags import without_password
 from trainables.utils.text import counted
@@ -37,7 +37,7 @@ def opening(call: SweepCall, counts: Mapping[str, int], *, total: int, reused: i
     done = f", {ended} of them done before" if ended else ""
     if reused:
         done += f" ({reused} by other sweeps of {place(plan)}; --no-reuse runs them anew)"
-    where = f" on {resources.describe(*machines)}" if call.request.address is not None else ""
+    where = f" on {hardware.describe(*machines)}" if call.request.address is not None else ""
     at_once = f"{resources.concurrency(plan, *machines)} at once"
     return [
         f"Sweep {plan.name}: {plan.question}",

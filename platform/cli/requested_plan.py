@@ -9,13 +9,13 @@ from typing import Any
 
 from platform.cli import sweep_names
 from platform.cli.request import Request, read_launch, read_limits, read_seed
-from platform.plan import resources
+from platform.plan import hardware, resources
 from platform.plan.build import make_plan
 from platform.plan.estimate import disk_problems
+from platform.plan.hardware import Machine
 from platform.plan.limits import Limits
 from platform.plan.overrides import parse_overrides
 from platform.plan.plan import LaunchConfig, Plan
-from platform.plan.resources import Machine
 from platform.plan.serialization import difference, read_plan
 from platform.plan.study_loader import StudyError, find_study
 from search_spaces import Study
@@ -91,7 +91,7 @@ def _machines(request: Request, faults: list[str]) -> tuple[Machine, ...]:
             return nodes.machines()
         except UserError as error:
             faults.append(str(error))
-    return (resources.available(),)
+    return (hardware.this_machine(),)
 
 
 def _relative_paths(plan: Plan, storage: str) -> list[str]:

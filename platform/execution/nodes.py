@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from platform.execution.cluster import ClusterError
-from platform.plan.resources import Machine
+from platform.plan.hardware import Machine
 from trainables.utils.errors import UserError
 from trainables.utils.object_store import Mirror, working_copy
 

@@ -16,7 +16,7 @@ from platform.execution import cluster, nodes, ray_internals, trial_process
 from platform.execution.failures import Cause, Failure, diagnose
 from platform.execution.scheduler import Outcome, Scheduler, SweepRun
 from platform.execution.trial_process import TrialOrder
-from platform.plan import resources
+from platform.plan import hardware, resources
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import AsyncHyperBandScheduler
@@ -34,7 +34,7 @@ def run(sweep: SweepRun) -> Outcome:
         UserError: shared work that cannot be built from what the user gave.
     """
     plan = sweep.plan
-    have = resources.available()
+    have = hardware.this_machine()
     local = cluster.local(have.cpus, have.gpus, debug=sweep.debug)
     with cluster.joined() if sweep.address else local:
         from platform.execution import shared_work

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from platform.plan import resources
 from platform.plan.costs import COSTS
+from platform.plan.hardware import Machine, free_disk
 from platform.plan.plan import Plan
-from platform.plan.resources import Machine
 from trainables.config import TrialConfig
 from trainables.data.splits import measured_classes
 from trainables.shared.keys import shared_work
@@ -78,7 +78,7 @@ def disk_bytes(plan: Plan) -> int:
 
 def disk_problems(plan: Plan) -> list[str]:
     """A line where the storage has no room for the sweep."""
-    free, wanted = resources.free_disk(plan.storage), disk_bytes(plan)
+    free, wanted = free_disk(plan.storage), disk_bytes(plan)
     if free >= wanted:
         return []
     return [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import platform
+from platform.plan.hardware import inventory
 
 DISTRIBUTION = "unlearning-platform"
 COMMIT = "commit.json"  # in the place of .git, where the program was sent to
@@ -27,10 +27,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _declared()},
         "os": platform.platform(),
-        "cpu": _cpu_model(),
-        "cpu_count": os.cpu_count(),
-        "memory_gib": _memory_gib(),
-        "gpus": _gpus(),
+        **inventory(),
         **git_state(),
         "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None,
     }
@@ -67,33 +64,6 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _cpu_model() -> str:
-    described = Path("/proc/cpuinfo")
-    if described.is_file():
-        for line in described.read_text("utf-8", "replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _memory_gib() -> float | None:
-    try:
-        size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None
-    return round(size / 2**30, 1)
-
-
-def _gpus() -> list[dict[str, str]]:
-    """Asked of the driver's own tool: importing torch would take seconds, and memory on the GPU."""
-    fields = ("name", "memory.total", "driver_version")
-    listed = _output("nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader")
-    return [
-        dict(zip(fields, (value.strip() for value in line.split(",")), strict=False))
-        for line in listed.splitlines()
-    ]
 
 
 def _output(*command: str) -> str:

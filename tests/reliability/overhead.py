@@ -23,7 +23,7 @@ from platform.cli.session import Phases
 from platform.execution import cluster
 from platform.execution import tune as runner
 from platform.execution.scheduler import Scheduler, SweepRun
-from platform.plan import estimate, resources
+from platform.plan import estimate, hardware, resources
 from platform.plan.build import make_plan
 from platform.plan.limits import Limits
 from platform.plan.plan import Plan, PlannedTrial
@@ -183,7 +183,7 @@ def _drive(sweep: SweepRun) -> list[float]:
 
 
 def _by_ray(figures: Figures, plan: Plan) -> float:
-    have = resources.available()
+    have = hardware.this_machine()
     usual = runner._trial
     runner._trial = _nothing
     try:

@@ -10,8 +10,7 @@ import pytest
 from platform import doctor
 from platform.cli import diagnosis
 from platform.execution import cluster, nodes
-from platform.plan import resources
-from platform.storage import environment
+from platform.plan import hardware
 from trainables.utils.errors import UserError
 
 
@@ -139,13 +138,12 @@ def test_gpus_are_named_with_their_memory(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed: list[dict[str, Any]] = [{"name": "NVIDIA X", "memory.total": "80 GiB"}]
-    monkeypatch.setattr(
-        diagnosis, "environment", lambda: environment.environment() | {"gpus": listed}
-    )
+    monkeypatch.setattr(hardware, "list_gpus", lambda: listed)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     _, levels = found(capsys, "--storage", tmp_path)
     assert any("1 hidden by CUDA_VISIBLE_DEVICES" in line for line in levels["note"])
-    machine = resources.Machine(cpus=2, gpus=99, memory=0)
-    monkeypatch.setattr(resources, "available", lambda: machine)
+    machine = hardware.Machine(cpus=2, gpus=99, memory=0)
+    monkeypatch.setattr(hardware, "this_machine", lambda: machine)
     status, levels = found(capsys, "--storage", tmp_path)
     assert "NVIDIA X, 80 GiB" in levels["ok"]
     assert status == 1

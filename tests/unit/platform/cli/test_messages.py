@@ -19,8 +19,8 @@ from platform.cli.messages import (
 )
 from platform.cli.request import Request
 from platform.cli.requested_plan import SweepCall
+from platform.plan.hardware import Machine
 from platform.plan.plan import LaunchConfig, Plan
-from platform.plan.resources import Machine
 from tests.helpers.recorded import plan_of
 
 PAGE = "#/experiments/1"

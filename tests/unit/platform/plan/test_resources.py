@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from platform.plan.hardware import Machine
 from platform.plan.plan import LaunchConfig, Plan
-from platform.plan.resources import (
-    Machine,
-    ResourceError,
-    available,
-    check,
-    concurrency,
-    cpus_per_trial,
-    describe,
-    free_disk,
-    problems,
-    uses_trainer,
-)
+from platform.plan.resources import concurrency, cpus_per_trial, problems, uses_trainer
 
 LAPTOP = Machine(cpus=2, gpus=0, memory=8 * 2**30)
 SERVER = Machine(cpus=16, gpus=4, memory=0)
@@ -81,9 +70,8 @@ def test_a_trial_is_trained_by_ray_where_it_has_gpus_or_workers(
 def test_as_many_trials_run_at_once_as_fit(
     launch: dict[str, Any], machine: Machine, at_once: int
 ) -> None:
-    plan = plan_of(**launch)
-    check(plan, machine)
-    assert concurrency(plan, machine) == at_once
+    assert problems(LaunchConfig(**launch), machine) == []
+    assert concurrency(plan_of(**launch), machine) == at_once
 
 
 @pytest.mark.parametrize(
@@ -108,9 +96,7 @@ def test_as_many_trials_run_at_once_as_fit(
 def test_what_can_never_run_is_refused_with_its_shortfall(
     launch: dict[str, Any], machine: Machine, told: str
 ) -> None:
-    with pytest.raises(ResourceError) as caught:
-        check(plan_of(**launch), machine)
-    (line,) = caught.value.problems
+    (line,) = problems(LaunchConfig(**launch), machine)
     assert told in line
 
 
@@ -167,10 +153,6 @@ def test_what_no_node_has_is_refused(
     assert told in line
 
 
-def test_a_cluster_is_described_as_one() -> None:
-    assert describe(*NODES) == "24 CPU(s), 6 GPU(s), 48.0 GiB memory on 3 nodes"
-
-
 def test_all_shortfalls_are_told_together() -> None:
     found = problems(LaunchConfig(workers=8, gpus_per_trial=8.0), LAPTOP)
     assert [("8 too few" in line, "at most 3 workers fit" in line) for line in found] == [
@@ -178,58 +160,3 @@ def test_all_shortfalls_are_told_together() -> None:
         (False, True),
     ]
     assert len(problems(LaunchConfig(workers=0, max_concurrent=0), LAPTOP)) == 2
-
-
-def test_a_machine_is_described_in_words() -> None:
-    assert describe(LAPTOP) == "2 CPU(s), 0 GPU(s), 8.0 GiB memory"
-    assert describe(SERVER) == "16 CPU(s), 4 GPU(s)"
-
-
-# --- This machine ----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A driver's tool that lists two GPUs, one of them in two parts, found before any other."""
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text(
-        "#!/bin/sh\n"
-        "echo 'GPU 0: NVIDIA (UUID: GPU-1)'\n"
-        "echo '  MIG 1g.10gb Device 0: (UUID: MIG-1)'\n"
-        "echo '  MIG 1g.10gb Device 1: (UUID: MIG-2)'\n"
-        "echo 'GPU 1: NVIDIA (UUID: GPU-2)'\n"
-    )
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    return tool
-
-
-def test_this_machine_has_what_this_process_may_use() -> None:
-    here = available()
-    assert 1 <= here.cpus <= (os.cpu_count() or 1)
-    assert here.memory > 2**28
-
-
-@pytest.mark.parametrize(
-    ("visible", "count"),
-    [(None, 2), ("", 0), ("0", 1), ("1,0", 2), ("-1", 0), ("0,-1,1", 1), ("0,1,2,3", 2)],
-)
-def test_gpus_are_those_that_the_driver_lists_and_cuda_lets_through(
-    driver: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, count: int
-) -> None:
-    assert driver.is_file()
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert available().gpus == count
-
-
-def test_a_driver_that_fails_has_no_gpus(driver: Path) -> None:
-    driver.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA'\nexit 9\n")
-    assert available().gpus == 0
-    driver.write_text("no program")
-    assert available().gpus == 0
-
-
-def test_free_disk_is_that_of_the_folder_that_will_be_made(tmp_path: Path) -> None:
-    assert free_disk(tmp_path / "not" / "yet") > 0
