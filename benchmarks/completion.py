@@ -29,14 +29,14 @@ from trainables.config import (
     SamplingConfig,
     TrialConfig,
 )
-from trainables.data import load
-from trainables.evaluation.evaluate import complete_rows, evaluate
+from trainables.evaluation.evaluate import Evaluator, complete_rows, evaluate
 from trainables.models import build_model
 from trainables.models.checkpoints import load_weights
 from trainables.models.diffusion import Schedule
 from trainables.shared.base_models import base_model, load_base
-from trainables.shared.prepare import load_extractor, reference
-from trainables.training.context import Context
+from trainables.shared.prepare import load_extractor
+from trainables.shared.references import reference
+from trainables.training.context import Context, load_setup
 
 MODELS: tuple[ModelName, ...] = ("mae_tiny", "mage_tiny", "palette_tiny")
 
@@ -94,14 +94,16 @@ def trial(model: ModelName, sizes: Sizes) -> TrialConfig:
 def compare_batching(model: ModelName, sizes: Sizes, context: Context) -> None:
     """The same images, with the same draws, in one batch and in batches of one."""
     config = trial(model, sizes)
-    dataset = load(config.data, context.cache)
-    network = load_base(config, base_model(config, dataset, context), context)
-    rows = dataset.rows("all", "test")[: sizes.images]
+    setup = load_setup(config, context)
+    network = load_base(setup, base_model(setup))
+    rows = setup.dataset.rows("all", "test")[: sizes.images]
 
     def completed(batch: int) -> Callable[[], Tensor]:
         evaluation = dataclasses.replace(config.evaluation, batch_size=batch)
-        batched = dataclasses.replace(config, evaluation=evaluation)
-        return lambda: complete_rows(network, dataset, rows, batched)
+        batched = dataclasses.replace(
+            setup, config=dataclasses.replace(config, evaluation=evaluation)
+        )
+        return lambda: complete_rows(network, batched, rows)
 
     works = {"one by one": completed(1), "at once": completed(len(rows))}
     tell(f"{model}: {len(rows)} completions", interleaved(works, sizes.repeats))
@@ -109,19 +111,18 @@ def compare_batching(model: ModelName, sizes: Sizes, context: Context) -> None:
 
 def compare_samplers(sizes: Sizes, context: Context) -> None:
     """One Palette by some steps of a schedule, without noise, and by all of them."""
-    config = trial("palette_tiny", sizes)
-    dataset = load(config.data, context.cache)
+    setup = load_setup(trial("palette_tiny", sizes), context)
     # the published schedule of sampling, in place of the tiny model's 100 steps
     schedule = Schedule(steps=sizes.ancestral, start=1e-4, end=0.09)
     network = build_model("palette_tiny", test_schedule=schedule)
-    weights = base_model(config, dataset, context) / "weights.safetensors"
+    weights = base_model(setup) / "weights.safetensors"
     load_weights(network.eval(), weights)
-    rows = dataset.rows("all", "test")[: sizes.sampled]
+    rows = setup.dataset.rows("all", "test")[: sizes.sampled]
 
     def completed(sampling: SamplingConfig) -> Callable[[], Tensor]:
         def work() -> Tensor:
             network.sampling = sampling
-            return complete_rows(network, dataset, rows, config)
+            return complete_rows(network, setup, rows)
 
         return work
 
@@ -139,23 +140,22 @@ def compare_evaluations(model: ModelName, sizes: Sizes, prepared: Context, folde
     the cache, the second all of it; each then completes and measures its own. The original and the
     network that measures, which also are made once a sweep, are there for both.
     """
-    config = trial(model, sizes)
-    context = Context(cache=folder)
-    dataset = load(config.data, prepared.cache)
-    extractor = load_extractor(config, dataset, prepared)
-    base = base_model(config, dataset, prepared)
-    network = load_base(config, base, prepared)
+    made = load_setup(trial(model, sizes), prepared)
+    setup = dataclasses.replace(made, context=Context(cache=folder))
+    extractor = load_extractor(made)
+    base = base_model(made)
+    network = load_base(made, base)
 
     def forget_all() -> None:
-        shutil.rmtree(context.cache, ignore_errors=True)
-        shutil.copytree(prepared.cache, context.cache)
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(prepared.cache, folder)
 
     def compare() -> None:
-        reference(config, dataset, base, extractor, {}, context)
+        reference(setup, base, extractor, {})
 
     def measure() -> None:
-        known = reference(config, dataset, base, extractor, {}, context)
-        evaluate(network, extractor, dataset, known.real, config)
+        known = reference(setup, base, extractor, {})
+        evaluate(network, Evaluator(setup, extractor, known.real))
 
     for what, work in (("what trials share", compare), ("evaluation", measure)):
         works = {"first": work, "second": work}

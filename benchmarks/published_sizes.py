@@ -41,13 +41,14 @@ from trainables.config import (
     TaskConfig,
     TrialConfig,
 )
-from trainables.data import Dataset, load
+from trainables.data import Dataset
 from trainables.data.batches import Batches, Pool
 from trainables.evaluation.evaluate import complete_rows
 from trainables.methods import METHODS, Terms
 from trainables.models import MODELS, CompletionModel, build_model
 from trainables.models.checkpoints import load_published
 from trainables.models.palette import Palette
+from trainables.training.context import Context, TrialSetup, load_setup
 from trainables.training.loop import Recipe, Running, train
 
 PUBLISHED = tuple(name for name in MODELS if not name.endswith("_tiny"))
@@ -98,9 +99,9 @@ def measure_size(name: ModelName, path: Path, asked: Asked) -> None:
     model.eval().requires_grad_(False).to(device)
     with tempfile.TemporaryDirectory() as cache:
         config = _trial(name, model, asked)
-        dataset = load(config.data, Path(cache))
-        _tell_completion(model, dataset, config, asked)
-        _tell_step(model, dataset, config, asked)
+        setup = load_setup(config, Context(cache=Path(cache)))
+        _tell_completion(model, setup, asked)
+        _tell_step(model, setup.dataset, config, asked)
     _say("memory", f"at most {_gb(peak_memory())} in all")
 
 
@@ -124,21 +125,16 @@ def _trial(name: ModelName, model: CompletionModel, asked: Asked) -> TrialConfig
     )
 
 
-def _tell_completion(
-    model: CompletionModel, dataset: Dataset, config: TrialConfig, asked: Asked
-) -> None:
-    rows = dataset.rows("retain", "test")
+def _tell_completion(model: CompletionModel, setup: TrialSetup, asked: Asked) -> None:
+    rows = setup.dataset.rows("retain", "test")
     palette = isinstance(model, Palette)
     what = f"{'one denoising' if palette else 'completion'} of {len(rows)}"
-    model.sampling = config.sampling
+    model.sampling = setup.config.sampling
 
     def work() -> Cost:
         with FlopCounterMode(display=False) as counter:
-            complete_rows(model, dataset, rows, config)
-        spent = [
-            _timed(lambda: complete_rows(model, dataset, rows, config))[1]
-            for _ in range(asked.repeats)
-        ]
+            complete_rows(model, setup, rows)
+        spent = [_timed(lambda: complete_rows(model, setup, rows))[1] for _ in range(asked.repeats)]
         return Cost(statistics.median(spent), counter.get_total_flops())
 
     found = _tell(what, work, len(rows), asked)

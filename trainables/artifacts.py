@@ -1,25 +1,29 @@
-"""What a finished trial leaves beside its figures: weights, pictures, embeddings."""
+"""Leaves what a finished trial has: weights, pictures, embeddings, figures."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.config import TrialConfig, to_dict
+from trainables.config.names import RESULT, SNAPSHOT
 from trainables.data import Dataset
 from trainables.evaluation import figures
-from trainables.evaluation.evaluate import Arrays, complete_rows
+from trainables.evaluation.evaluate import Arrays, complete_rows, further_setups, grey_rows
+from trainables.evaluation.pretrained_weights import extractor_labels
 from trainables.models import CompletionModel
 from trainables.models.checkpoints import save_weights
+from trainables.shared.identity import identity
 from trainables.shared.prepare import Prepared
-from trainables.training.context import Context
-from trainables.utils.files import write_json
-from trainables.utils.rng import RowGenerators
+from trainables.training.context import TrialSetup
+from trainables.utils.files import flush, write_json
+from trainables.utils.hashing import code_version, seal
 
 
 @dataclass
@@ -36,62 +40,66 @@ class Measured:
     extracted: dict[str, Arrays] = field(default_factory=dict)
     resumed_from: int = 0
 
+    def resume(self, step: int, history: Sequence[Mapping[str, float]]) -> None:
+        """Takes over the evaluations of an attempt that was killed, and how far that had come."""
+        self.history[:] = history
+        self.resumed_from = step
+
     @property
     def final(self) -> dict[str, float]:
         """Metrics of the last."""
         return {name: value for name, value in self.history[-1].items() if name != "step"}
 
 
+def leave_artifacts(
+    prepared: Prepared, student: CompletionModel, teacher: CompletionModel, measured: Measured
+) -> None:
+    """Writes configuration, history, weights, sample grids and t-SNE into the trial's folder."""
+    setup = prepared.setup
+    folder = setup.context.folder
+    write_json(folder / "config.json", to_dict(setup.config))
+    write_json(folder / "history.json", measured.history)
+    save_weights(student, folder / "weights.safetensors")
+    models = {"original": teacher, "unlearned": student}
+    rows, roles = sampled_rows(setup.dataset, setup.config.evaluation.grid_images)
+    columns = sample_columns(models, setup, rows)
+    _leave_grid(setup.config, folder / "samples.png", columns, roles)
+    figures.write_samples(folder / "samples.parquet", columns, roles, rows.tolist())
+    for other in further_setups(setup):
+        path = folder / f"samples_{other.config.test_task.name}.png"
+        _leave_grid(other.config, path, sample_columns(models, other, rows), roles)
+    _leave_embeddings(prepared, measured)
+
+
+def sampled_rows(dataset: Dataset, count: int) -> tuple[NDArray[np.int64], list[str]]:
+    """Returns manifest rows of up to `count` test images of each role, and their roles."""
+    rows = {role: dataset.rows(role, "test") for role in ("retain", "forget")}
+    chosen = {role: each[_spread(each, count)] for role, each in rows.items()}
+    roles = [role for role, each in chosen.items() for _ in each]
+    return np.concatenate([*chosen.values()]), roles
+
+
 def _spread(rows: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` places of `rows`, evenly spread, so that every class is met."""
+    """Returns at most `count` places of `rows`, evenly spread, so that every class is met."""
     return np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))
 
 
-def leave_artifacts(
-    config: TrialConfig,
-    context: Context,
-    prepared: Prepared,
-    student: CompletionModel,
-    teacher: CompletionModel,
-    measured: Measured,
-) -> None:
-    """Writes configuration, history, weights, sample grids and t-SNE into the trial's folder."""
-    folder = context.folder
-    write_json(folder / "config.json", to_dict(config))
-    write_json(folder / "history.json", measured.history)
-    save_weights(student, folder / "weights.safetensors")
-    columns, roles, rows = _sampled(config, prepared.dataset, student, teacher)
-    _leave_grid(config, folder / "samples.png", columns, roles)
-    figures.write_samples(folder / "samples.parquet", columns, roles, rows)
-    for task in config.further_tests():
-        other = dataclasses.replace(config, test_task=task)
-        columns, roles, _ = _sampled(other, prepared.dataset, student, teacher)
-        _leave_grid(other, folder / f"samples_{task.name}.png", columns, roles)
-    _leave_embeddings(config, context, prepared, measured)
+def sample_columns(
+    models: Mapping[str, CompletionModel], setup: TrialSetup, rows: NDArray[np.int64]
+) -> dict[str, Tensor]:
+    """Returns what is shown of some images: input, truth and a completion by each model.
 
-
-def _sampled(
-    config: TrialConfig, dataset: Dataset, student: CompletionModel, teacher: CompletionModel
-) -> tuple[dict[str, Tensor], list[str], list[int]]:
-    """Completions of some test images by kind, with the images' roles and manifest rows."""
-    chosen: list[int] = []
-    roles: list[str] = []
-    for role in ("retain", "forget"):
-        rows = dataset.rows(role, "test")
-        places = rows[_spread(rows, config.evaluation.grid_images)]
-        chosen += places.tolist()
-        roles += [role] * len(places)
-    rows = np.array(chosen)
-    truth = dataset.images(rows)
-    source = RowGenerators(chosen, config.evaluation.seed, "complete")
-    hole = student.hole(len(rows), config.test_task, source)
-    columns = {
-        "input": truth.masked_fill(hole, 0.5),
-        "truth": truth,
-        "original": complete_rows(teacher, dataset, rows, config),
-        "unlearned": complete_rows(student, dataset, rows, config),
+    Args:
+        models: by the heading of their completions.
+        setup: gives the images and the test task.
+        rows: the images' manifest rows.
+    """
+    first = next(iter(models.values()))
+    return {
+        "input": grey_rows(first, setup, rows),
+        "truth": setup.dataset.images(rows),
+        **{heading: complete_rows(model, setup, rows) for heading, model in models.items()},
     }
-    return columns, roles, chosen
 
 
 def _leave_grid(
@@ -122,9 +130,9 @@ def describe(config: TrialConfig) -> str:
     )
 
 
-def _leave_embeddings(
-    config: TrialConfig, context: Context, prepared: Prepared, measured: Measured
-) -> None:
+def _leave_embeddings(prepared: Prepared, measured: Measured) -> None:
+    config, dataset = prepared.setup.config, prepared.setup.dataset
+    folder = prepared.setup.context.folder
     groups: list[str] = []
     index: list[int] = []
     parts: list[np.ndarray] = []
@@ -133,20 +141,53 @@ def _leave_embeddings(
         del shown["unlearned"]  # the same model once more
     for who, sets in shown.items():
         for role in ("retain", "forget"):
-            rows = prepared.dataset.rows(role, "test")
+            rows = dataset.rows(role, "test")
             places = _spread(rows, config.evaluation.tsne_points)
             parts.append(sets[role].embeddings[places])
             index += rows[places].tolist()
             groups += [f"{who}/{role}"] * len(places)
     embeddings = np.concatenate(parts).astype(np.float64)
     points = figures.tsne_points(embeddings, config.evaluation.seed)
-    figures.write_embeddings(
-        context.folder / "embeddings.parquet", groups, index, embeddings, points
-    )
+    figures.write_embeddings(folder / "embeddings.parquet", groups, index, embeddings, points)
     figures.tsne_figure(
-        [context.folder / "tsne.png", context.folder / "tsne.pdf"],
+        [folder / "tsne.png", folder / "tsne.pdf"],
         points,
         groups,
         title=f"{config.model} · {config.method}: embeddings of completions",
         subtitle=describe(config),
     )
+
+
+def write_result(
+    prepared: Prepared, measured: Measured, spent: Mapping[str, float]
+) -> dict[str, Any]:
+    """Writes `result.json`, by which a trial counts as finished, and returns what it holds.
+
+    Args:
+        prepared: what the trial started from.
+        measured: its evaluations.
+        spent: seconds of each of its parts.
+    """
+    setup = prepared.setup
+    folder = setup.context.folder
+    result = {
+        "trial_key": setup.config.key(),
+        "metrics": measured.final,
+        "extractors": extractor_labels(setup.config, prepared.weights),
+        "fid": {
+            "width": measured.extracted["retain"].features.shape[1],
+            "images": {name: len(each.features) for name, each in measured.extracted.items()},
+        },
+        "timing": dict(spent),
+        "resumed_from": measured.resumed_from,
+        "data_hash": setup.dataset.fingerprint,
+        "code_version": code_version("trainables"),
+        "identity": identity(setup),
+    }
+    # a loss of power must not leave a result whose other files are empty
+    for path in folder.iterdir():
+        if path.is_file():
+            flush(path)
+    write_json(folder / RESULT, seal(result))
+    (folder / SNAPSHOT).unlink(missing_ok=True)
+    return result

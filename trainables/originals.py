@@ -18,19 +18,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from trainables.artifacts import sample_columns, sampled_rows
 from trainables.config import TrialConfig, to_dict
-from trainables.data import Dataset, load
 from trainables.evaluation import figures
-from trainables.evaluation.evaluate import complete_rows, extract_real
+from trainables.evaluation.evaluate import Evaluator, extract_real
 from trainables.methods import Terms
 from trainables.models import CompletionModel
 from trainables.models.checkpoints import load_weights, save_weights
-from trainables.shared.base_models import new_model, pretrain
-from trainables.shared.prepare import load_extractor, measure_original
+from trainables.shared.prepare import load_extractor
+from trainables.shared.pretraining import new_model, pretrain
+from trainables.shared.references import measure_original
 from trainables.shipped import FOLDER, RECIPES, recipe
-from trainables.training.context import Context
+from trainables.training.context import Context, TrialSetup, load_setup
 from trainables.utils.errors import UserError
-from trainables.utils.rng import RowGenerators
+from trainables.utils.files import write_text
 
 _TELL_EVERY_S = 15.0
 _SNAPSHOT_EVERY = 1000
@@ -92,26 +93,26 @@ def make(
     """
     name = f"{config.model}_retrained" if without_forget else str(config.model)
     weights, record = out / f"{name}.safetensors", out / f"{name}.json"
-    dataset = load(config.data, cache)
+    setup = load_setup(config, Context(cache=cache))
     model = new_model(config)
     if train:
-        trained = _train(model, config, dataset, weights, without_forget=without_forget)
+        trained = _train(model, setup, weights, without_forget=without_forget)
     else:
         load_weights(model, weights)
         trained = json.loads(record.read_text())["training"]
     model.eval()
     title = f"{config.model} " + ("without forget classes" if without_forget else "as it comes")
-    picture(model, dataset, config, out / f"{name}.png", title=title)
+    _picture(model, setup, out / f"{name}.png", title=title)
     option = " --without-forget" * without_forget
     told = {
         "command": f"python -m trainables.originals {config.model}{option}",
         "recipe": _described(config),
-        "data": dataset.fingerprint,
+        "data": setup.dataset.fingerprint,
         "training": trained,
-        "metrics": _measured(model, config, dataset, Context(cache=cache)),
+        "metrics": _measured(model, setup),
         "measured_by": f"{config.data.source} CNN",
     }
-    record.write_text(json.dumps(told, indent=1) + "\n")
+    write_text(record, json.dumps(told, indent=1) + "\n")
 
 
 def _described(config: TrialConfig) -> dict[str, Any]:
@@ -123,27 +124,20 @@ def _described(config: TrialConfig) -> dict[str, Any]:
     }
 
 
-def _measured(
-    model: CompletionModel, config: TrialConfig, dataset: Dataset, context: Context
-) -> dict[str, float]:
-    extractor = load_extractor(config, dataset, context)
-    real = extract_real(extractor, dataset, config)
-    metrics, _ = measure_original(model, extractor, dataset, real, config)
-    return metrics
+def _measured(model: CompletionModel, setup: TrialSetup) -> dict[str, float]:
+    extractor = load_extractor(setup)
+    evaluator = Evaluator(setup, extractor, extract_real(extractor, setup))
+    return measure_original(model, evaluator)[0]
 
 
 def _train(
-    model: CompletionModel,
-    config: TrialConfig,
-    dataset: Dataset,
-    weights: Path,
-    *,
-    without_forget: bool,
+    model: CompletionModel, setup: TrialSetup, weights: Path, *, without_forget: bool
 ) -> dict[str, Any]:
     """Trains, and tells how it goes; a snapshot now and then shows what a stopped run had.
 
     It lies beside the weights: trials must not take what is half trained for the whole.
     """
+    config = setup.config
     snapshot = weights.with_suffix(".snapshot")
     losses: list[float] = []
     first: list[list[float]] = []
@@ -169,7 +163,7 @@ def _train(
             )
             sys.stdout.flush()
 
-    pretrain(model, config, dataset, on_step, without_forget=without_forget)
+    pretrain(model, setup, on_step, without_forget=without_forget)
     save_weights(model, weights)
     snapshot.unlink(missing_ok=True)
     return {
@@ -180,26 +174,12 @@ def _train(
     }
 
 
-def picture(
-    model: CompletionModel, dataset: Dataset, config: TrialConfig, path: Path, *, title: str
-) -> None:
-    """Completions of some test images of both roles, a row an image."""
-    chosen: list[int] = []
-    roles: list[str] = []
-    for role in ("retain", "forget"):
-        rows = dataset.rows(role, "test")
-        places = rows[np.linspace(0, len(rows) - 1, _PICTURED).round().astype(int)]
-        chosen += places.tolist()
-        roles += [role] * len(places)
-    truth = dataset.images(np.array(chosen))
-    source = RowGenerators(chosen, config.evaluation.seed, "complete")
-    hole = model.hole(len(chosen), config.test_task, source)
-    columns = {
-        "input": truth.masked_fill(hole, 0.5),
-        "truth": truth,
-        "completion": complete_rows(model, dataset, np.array(chosen), config),
-    }
-    told = f"{config.pretrain.steps} steps of {config.pretrain.batch_size} images"
+def _picture(model: CompletionModel, setup: TrialSetup, path: Path, *, title: str) -> None:
+    """Draws completions of some test images of both roles, a row an image."""
+    rows, roles = sampled_rows(setup.dataset, _PICTURED)
+    columns = sample_columns({"completion": model}, setup, rows)
+    options = setup.config.pretrain
+    told = f"{options.steps} steps of {options.batch_size} images"
     figures.sample_grid(path, columns, roles, title=title, subtitle=told)
 
 

@@ -108,8 +108,8 @@ def _identity(plan: Plan, trial: PlannedTrial, dataset: Dataset) -> Mapping[str,
     """Returns all that can change a figure of a trial, as its result would hold it."""
     import torch
 
-    from trainables.training.context import Context
-    from trainables.trial import identity
+    from trainables.shared.identity import identity
+    from trainables.training.context import Context, TrialSetup
     from trainables.utils.distributed import World
 
     context = Context(
@@ -117,7 +117,7 @@ def _identity(plan: Plan, trial: PlannedTrial, dataset: Dataset) -> Mapping[str,
         device=torch.device("cuda" if plan.launch.gpus_per_trial else "cpu"),
         world=World(0, plan.launch.workers),
     )
-    return identity(trial.config, context, dataset)
+    return identity(TrialSetup(trial.config, dataset, context))
 
 
 def _copy(source: Path, target: Path, storage: Path) -> None:

@@ -87,10 +87,9 @@ def _build_kind(kind: str, config: dict[str, Any], cache: str, address: str, que
     """Builds one piece of shared work into the cache, or this node's copy of it, on a worker."""
     import torch
 
-    from trainables.data import load
     from trainables.evaluation import domain_cnn
     from trainables.shared import base_models, prepare, tokens
-    from trainables.training.context import Context
+    from trainables.training.context import Context, load_setup
 
     trial = from_dict(config)
     last = 0.0
@@ -107,15 +106,14 @@ def _build_kind(kind: str, config: dict[str, Any], cache: str, address: str, que
     if kind == "networks":
         prepare.check_networks(trial, context)
         return
-    dataset = load(trial.data, context.cache)
+    setup = load_setup(trial, context)
     if kind == "extractor":
-        domain_cnn.extractor_folder(trial, dataset, context)
+        domain_cnn.extractor_folder(setup)
     elif kind == "base":
-        base_models.base_model(trial, dataset, context)
+        base_models.base_model(setup)
     elif kind == "retrained":
-        base_models.retrained_model(trial, dataset, context)
+        base_models.retrained_model(setup)
     elif kind == "reference":
         prepare.prepare(trial, context)
     elif kind == "tokens":
-        base = base_models.base_model(trial, dataset, context)
-        tokens.kept_tokens(trial, dataset, base, context)
+        tokens.kept_tokens(setup, base_models.base_model(setup))

@@ -11,11 +11,11 @@ import torch
 
 from benchmarks import published_sizes, unlearning
 from tests.helpers.tiny import tiny
-from trainables.config import ModelName, TrialConfig
-from trainables.config.overrides import apply_overrides
+from trainables.config import ModelName, TrialConfig, UnlearnConfig
 from trainables.models import build_model
 from trainables.training.context import Context
-from trainables.trial import _ease, run_trial
+from trainables.training.efficiency import ease_blocks
+from trainables.trial import run_trial
 
 pytestmark = pytest.mark.gpu
 TINY: tuple[ModelName, ...] = ("mae_tiny", "mage_tiny", "palette_tiny")
@@ -48,8 +48,7 @@ def test_recomputing_takes_less_memory() -> None:
     peaks: list[int] = []
     for recompute in (False, True):
         model = build_model("mae_vit_base_patch16").cuda().train()
-        given = {"unlearn.recompute": recompute}
-        _ease(model, apply_overrides(TrialConfig(model="mae_vit_base_patch16"), given))
+        ease_blocks(model, UnlearnConfig(recompute=recompute))
         images = torch.rand(16, 3, 224, 224, device="cuda")
         inputs = model.prepare(images, TrialConfig().train_task, None, noise=False)
         torch.cuda.reset_peak_memory_stats()

@@ -130,6 +130,7 @@ def kill_workers() -> int:
 def test_rows_that_workers_cannot_share_are_refused(config: TrialConfig, tmp_path: Path) -> None:
     from trainables.data import load
     from trainables.data.batches import Batches
+    from trainables.training.context import TrialSetup
     from trainables.trial import training_pools
     from trainables.utils.distributed import World
     from trainables.utils.errors import ConfigError
@@ -137,7 +138,7 @@ def test_rows_that_workers_cannot_share_are_refused(config: TrialConfig, tmp_pat
     dataset = load(config.data, tmp_path)
     odd = dataclasses.replace(config, unlearn=dataclasses.replace(config.unlearn, forget_batch=7))
     with pytest.raises(ConfigError, match="7 forget rows"):
-        Batches(dataset, training_pools(odd, dataset), 0, World(0, 2))
+        Batches(dataset, training_pools(TrialSetup(odd, dataset)), 0, World(0, 2))
 
 
 def test_a_failure_is_named_and_its_trace_kept(config: TrialConfig, tmp_path: Path) -> None:

@@ -26,13 +26,13 @@ from tests.helpers.weights_files import (
     write_places,
 )
 from trainables.config import TrialConfig
-from trainables.data import load
 from trainables.evaluation.evaluate import complete_rows
 from trainables.evaluation.networks import InceptionNetwork, PlacesNetwork
 from trainables.metrics import frechet_distance, inception_score
 from trainables.models.checkpoints import load_weights
-from trainables.shared.base_models import new_model
+from trainables.shared.pretraining import new_model
 from trainables.shipped import FOLDER as SHIPPED
+from trainables.training.context import Context, load_setup
 from trainables.utils.cache import file_hash
 from trainables.utils.rng import mix_seed
 
@@ -172,11 +172,11 @@ def test_the_figures_are_those_of_the_given_networks(
 
 def completed(config: TrialConfig, folder: Path, cache: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """A trial's completions of the retain test images, and those images."""
-    dataset = load(config.data, cache)
+    setup = load_setup(config, Context(cache=cache))
     model = new_model(config)
     load_weights(model, folder / "weights.safetensors")
-    chosen = dataset.rows("retain", "test")
-    return complete_rows(model.eval(), dataset, chosen, config), dataset.images(chosen)
+    chosen = setup.dataset.rows("retain", "test")
+    return complete_rows(model.eval(), setup, chosen), setup.dataset.images(chosen)
 
 
 def test_widths_are_those_of_inception_and_of_the_given_clip(folder: Path) -> None:

@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from trainables.config import TrialConfig, to_dict
-from trainables.data import Dataset
+from trainables.config import to_dict
 from trainables.data.batches import Pool
 from trainables.evaluation.extractors import DomainCNN, jitter_colours
 from trainables.models.checkpoints import save_weights
-from trainables.training.context import Context
+from trainables.training.context import TrialSetup
 from trainables.utils.cache import build_once
 from trainables.utils.errors import NonFiniteError
 from trainables.utils.files import write_json
@@ -22,8 +21,9 @@ from trainables.utils.rng import mix_seed
 from trainables.utils.threads import torch_threads
 
 
-def extractor_folder(config: TrialConfig, dataset: Dataset, context: Context) -> Path:
-    """Trains the extractor unless the cache holds it; returns its folder."""
+def extractor_folder(setup: TrialSetup) -> Path:
+    """Trains the domain CNN unless the cache holds it; returns its folder."""
+    config, dataset, context = setup.config, setup.dataset, setup.context
     material = {
         "extractor": to_dict(config.extractor),
         "data": dataset.fingerprint,
@@ -38,7 +38,7 @@ def extractor_folder(config: TrialConfig, dataset: Dataset, context: Context) ->
 
     def build(folder: Path) -> None:
         with torch_threads(1):
-            network = _train_extractor(config, dataset, context)
+            network = _train_extractor(setup)
         save_weights(network, folder / "weights.safetensors")
         rows = np.concatenate([dataset.rows(role, "test") for role in ("retain", "forget")])
         network.eval()
@@ -50,8 +50,8 @@ def extractor_folder(config: TrialConfig, dataset: Dataset, context: Context) ->
     return build_once(context.cache, "extractor", material, build)
 
 
-def _train_extractor(config: TrialConfig, dataset: Dataset, context: Context) -> DomainCNN:
-    options = config.extractor
+def _train_extractor(setup: TrialSetup) -> DomainCNN:
+    options, dataset = setup.config.extractor, setup.dataset
     torch.manual_seed(mix_seed(options.seed, "extractor"))
     network = DomainCNN(len(dataset.classes), options.dim)
     optimiser = torch.optim.AdamW(network.parameters(), lr=options.lr, weight_decay=0.05)
@@ -68,5 +68,5 @@ def _train_extractor(config: TrialConfig, dataset: Dataset, context: Context) ->
         schedule.step()
         if not bool(torch.isfinite(loss)):
             raise NonFiniteError(f"extractor step {step + 1}: loss {float(loss):g}")
-        context.report_steps("extractor", step + 1, options.steps)
+        setup.context.report_steps("extractor", step + 1, options.steps)
     return network

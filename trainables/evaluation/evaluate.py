@@ -1,4 +1,4 @@
-"""Completes the validation and test images of a data set and measures the completions."""
+"""Completes the validation and test images of a trial and measures the completions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from trainables.config import TrialConfig
-from trainables.data import Dataset
 from trainables.evaluation.extractors import Extractor
 from trainables.metrics import (
     cosine_similarity,
@@ -21,6 +20,7 @@ from trainables.metrics import (
     kernel_distance,
 )
 from trainables.models.base import CompletionModel
+from trainables.training.context import TrialSetup
 from trainables.utils.errors import NonFiniteError
 from trainables.utils.rng import RowGenerators, mix_seed
 
@@ -51,31 +51,70 @@ class Arrays:
     embeddings: np.ndarray
 
 
-def complete_rows(
-    model: CompletionModel, dataset: Dataset, rows: np.ndarray, config: TrialConfig
-) -> Tensor:
-    """Completions of the manifest's rows, `(N, 3, H, W)` in [0, 1] on the CPU.
+@dataclass(frozen=True)
+class Evaluator:
+    """Measures the completions of a trial's models.
+
+    Attributes:
+        setup: the images, the test task and what keys the draws.
+        extractor: the networks.
+        real: what they extract from the real images, by the names of `MEASURED`.
+    """
+
+    setup: TrialSetup
+    extractor: Extractor
+    real: Mapping[str, Arrays]
+
+    def measure(self, name: str, images: Iterable[Tensor]) -> tuple[dict[str, float], Arrays]:
+        """Returns the metrics of one set's completions, and what was extracted from them.
+
+        Args:
+            name: the set, a name of `MEASURED`.
+            images: completions of its images, in their order, in batches `(B, 3, H, W)`.
+        """
+        generated = extract(self.extractor, images)
+        device = next(self.extractor.parameters()).device
+        found = _metrics(generated, self.real[name], self.setup.config, device)
+        return {f"{name}/{key}": value for key, value in found.items()}, generated
+
+
+def complete_rows(model: CompletionModel, setup: TrialSetup, rows: np.ndarray) -> Tensor:
+    """Returns completions of the manifest's rows, `(N, 3, H, W)` in [0, 1] on the CPU.
 
     Each image's draws are keyed by its row, so its completion does not depend on its batch.
     """
-    return torch.cat(list(_completions(model, dataset, rows, config)))
+    return torch.cat(list(_completions(model, setup, rows)))
 
 
-def _completions(
-    model: CompletionModel, dataset: Dataset, rows: np.ndarray, config: TrialConfig
-) -> Iterator[Tensor]:
+def grey_rows(model: CompletionModel, setup: TrialSetup, rows: np.ndarray) -> Tensor:
+    """Returns the images of the manifest's rows, `(N, 3, H, W)`, their holes filled with grey."""
+    return torch.cat(list(_greyed(model, setup, rows)))
+
+
+def _completions(model: CompletionModel, setup: TrialSetup, rows: np.ndarray) -> Iterator[Tensor]:
     device = next(model.parameters()).device
-    for chosen in _batches(rows, config):
-        source = RowGenerators(chosen.tolist(), config.evaluation.seed, "complete")
+    for chosen in _batches(setup.config, rows):
+        source = _draws(setup.config, chosen)
         with torch.inference_mode():
-            images = dataset.images(chosen).to(device)
-            done = model.complete(images, config.test_task, source).cpu()
+            images = setup.dataset.images(chosen).to(device)
+            done = model.complete(images, setup.config.test_task, source).cpu()
         yield done
 
 
-def _batches(rows: np.ndarray, config: TrialConfig) -> Iterator[np.ndarray]:
+def _greyed(model: CompletionModel, setup: TrialSetup, rows: np.ndarray) -> Iterator[Tensor]:
+    for chosen in _batches(setup.config, rows):
+        source = _draws(setup.config, chosen)
+        hole = model.hole(len(chosen), setup.config.test_task, source)
+        yield setup.dataset.images(chosen).masked_fill(hole, 0.5)
+
+
+def _batches(config: TrialConfig, rows: np.ndarray) -> Iterator[np.ndarray]:
     for start in range(0, len(rows), config.evaluation.batch_size):
         yield rows[start : start + config.evaluation.batch_size]
+
+
+def _draws(config: TrialConfig, rows: np.ndarray) -> RowGenerators:
+    return RowGenerators(rows.tolist(), config.evaluation.seed, "complete")
 
 
 def extract(extractor: Extractor, batches: Iterable[Tensor]) -> Arrays:
@@ -93,15 +132,15 @@ def extract(extractor: Extractor, batches: Iterable[Tensor]) -> Arrays:
     )
 
 
-def extract_real(extractor: Extractor, dataset: Dataset, config: TrialConfig) -> dict[str, Arrays]:
-    """What is extracted from the real images of each set, by the names of `MEASURED`."""
-    return {
-        name: extract(extractor, map(dataset.images, _batches(dataset.rows(role, split), config)))
-        for name, (split, role) in MEASURED.items()
-    }
+def extract_real(extractor: Extractor, setup: TrialSetup) -> dict[str, Arrays]:
+    """Returns what is extracted from the real images of each set, by the names of `MEASURED`."""
+    found = {}
+    for name, rows in _measured_rows(setup):
+        found[name] = extract(extractor, map(setup.dataset.images, _batches(setup.config, rows)))
+    return found
 
 
-def measure(
+def _metrics(
     generated: Arrays, real: Arrays, config: TrialConfig, device: torch.device
 ) -> dict[str, float]:
     """`fid`, `is_mean`, `is_std` and `clip` of one set; by Inception `kid_mean` and `kid_std` too.
@@ -156,33 +195,22 @@ def objective(
     }
 
 
-def measure_grey(
-    model: CompletionModel,
-    extractor: Extractor,
-    dataset: Dataset,
-    real: Mapping[str, Arrays],
-    config: TrialConfig,
-) -> dict[str, float]:
-    """Metrics of completions that are flat grey: how bad a completion that knows nothing scores.
+def measure_grey(model: CompletionModel, evaluator: Evaluator) -> dict[str, float]:
+    """Measures completions that are flat grey: how bad one that knows nothing scores.
 
-    Keys are those of `evaluate`, each after `grey/`.
+    Returns:
+        The metrics of `evaluate`, each after `grey/`.
     """
     metrics: dict[str, float] = {}
-    device = next(extractor.parameters()).device
-    for name, (split, role) in MEASURED.items():
-        grey = _grey(model, dataset, dataset.rows(role, split), config)
-        found = measure(extract(extractor, grey), real[name], config, device)
-        metrics |= {f"grey/{name}/{key}": value for key, value in found.items()}
+    for name, rows in _measured_rows(evaluator.setup):
+        found, _ = evaluator.measure(name, _greyed(model, evaluator.setup, rows))
+        metrics |= {f"grey/{key}": value for key, value in found.items()}
     return metrics
 
 
-def _grey(
-    model: CompletionModel, dataset: Dataset, rows: np.ndarray, config: TrialConfig
-) -> Iterator[Tensor]:
-    for chosen in _batches(rows, config):
-        source = RowGenerators(chosen.tolist(), config.evaluation.seed, "complete")
-        hole = model.hole(len(chosen), config.test_task, source)
-        yield dataset.images(chosen).masked_fill(hole, 0.5)
+def _measured_rows(setup: TrialSetup) -> Iterator[tuple[str, np.ndarray]]:
+    for name, (split, role) in MEASURED.items():
+        yield name, setup.dataset.rows(role, split)
 
 
 def _finite(batches: Iterable[Tensor], name: str) -> Iterator[Tensor]:
@@ -193,49 +221,50 @@ def _finite(batches: Iterable[Tensor], name: str) -> Iterator[Tensor]:
 
 
 def evaluate(
-    model: CompletionModel,
-    extractor: Extractor,
-    dataset: Dataset,
-    real: Mapping[str, Arrays],
-    config: TrialConfig,
+    model: CompletionModel, evaluator: Evaluator
 ) -> tuple[dict[str, float], dict[str, Arrays]]:
-    """Every metric of every measured set, and what was extracted from the completions.
+    """Measures a model's completions of every set.
+
+    Returns:
+        Every metric of every set, such as `val/retain/fid`, and what was extracted from the
+        completions of each.
 
     Raises:
         NonFiniteError: a metric is NaN or infinite, which names it.
     """
     metrics: dict[str, float] = {}
     extracted: dict[str, Arrays] = {}
-    device = next(extractor.parameters()).device
-    for name, (split, role) in MEASURED.items():
-        completed = _completions(model, dataset, dataset.rows(role, split), config)
-        extracted[name] = extract(extractor, _finite(completed, name))
-        found = measure(extracted[name], real[name], config, device)
-        metrics |= {f"{name}/{key}": value for key, value in found.items()}
+    for name, rows in _measured_rows(evaluator.setup):
+        completed = _finite(_completions(model, evaluator.setup, rows), name)
+        found, extracted[name] = evaluator.measure(name, completed)
+        metrics |= found
     wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
     if wrong:
         raise NonFiniteError(f"{', '.join(wrong)} is not finite")
     return metrics, extracted
 
 
-def evaluate_further(
-    model: CompletionModel,
-    extractor: Extractor,
-    dataset: Dataset,
-    real: Mapping[str, Arrays],
-    config: TrialConfig,
-) -> dict[str, float]:
-    """What `evaluate` finds on each further task, after its name: `centre_0.25/val/retain/fid`.
+def evaluate_further(model: CompletionModel, evaluator: Evaluator) -> dict[str, float]:
+    """Measures a model on each further task as `evaluate` does on the test task.
+
+    Returns:
+        The metrics, each after its task's name: `centre_0.25/val/retain/fid`.
 
     Raises:
         NonFiniteError: as `evaluate`, with the task's name.
     """
     metrics: dict[str, float] = {}
-    for task in config.further_tests():
-        other = dataclasses.replace(config, test_task=task)
+    for setup in further_setups(evaluator.setup):
+        task = setup.config.test_task
         try:
-            found, _ = evaluate(model, extractor, dataset, real, other)
+            found, _ = evaluate(model, dataclasses.replace(evaluator, setup=setup))
         except NonFiniteError as error:
             raise NonFiniteError(f"test task {task.name}: {error}") from None
         metrics |= {f"{task.name}/{name}": value for name, value in found.items()}
     return metrics
+
+
+def further_setups(setup: TrialSetup) -> Iterator[TrialSetup]:
+    """Yields the trial with each of its further tasks in place of its test task."""
+    for task in setup.config.further_tests():
+        yield dataclasses.replace(setup, config=dataclasses.replace(setup.config, test_task=task))

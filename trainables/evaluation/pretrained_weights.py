@@ -22,7 +22,7 @@ from open_clip.pretrained import download_pretrained_from_hf, list_pretrained_ta
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from torch import Tensor, nn
 
-from trainables.config import NetworksConfig
+from trainables.config import NetworksConfig, TrialConfig
 from trainables.config.evaluation import WEIGHTS_OPTIONS
 from trainables.evaluation.networks import ClipNetwork, InceptionNetwork, PlacesNetwork
 from trainables.models.checkpoints import load_network, read_state
@@ -150,6 +150,23 @@ def material(config: NetworksConfig, weights: Mapping[str, Weights]) -> dict[str
         "parts": config.parts(),
         "weights": {name: each.sha256 for name, each in weights.items()},
         **{name: used[name] for name in kept},
+    }
+
+
+def extractor_labels(config: TrialConfig, weights: Mapping[str, Weights]) -> dict[str, str]:
+    """Returns what made each kind of figure, as every table and plot must say.
+
+    Args:
+        config: says by which networks, and the source of the domain CNN's images.
+        weights: of the paper's networks, with their names.
+    """
+    names = {name: each.label for name, each in weights.items()}
+    names["domain"] = f"{config.data.source} CNN"
+    parts = config.networks.parts()
+    return {
+        "fid_extractor": names[parts["features"]],
+        "is_extractor": names[parts["probabilities"]],
+        "clip_model": names[parts["embeddings"]],
     }
 
 

@@ -1,57 +1,29 @@
-"""The original model of a trial: published or shipped weights, or pretrained here; made once.
+"""Original models as files: published or shipped weights, or pretrained here; made once.
 
-So is the model that never met the forget classes, of the method `retrained`.
+So are the models that never met the forget classes, of the method `retrained`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
 from trainables.config import TrialConfig
-from trainables.data import Dataset
-from trainables.data.augmentation import TurnedViews
-from trainables.data.batches import Batches, Pool
 from trainables.methods import Terms
-from trainables.methods.original import pretraining
 from trainables.models import CompletionModel, build_model
 from trainables.models.checkpoints import load_original, load_weights, save_weights
-from trainables.shared.keys import original_values, retrained_values
+from trainables.shared.materials import base_material, retrained_material
+from trainables.shared.pretraining import new_model, pretrain
 from trainables.shipped import retraining, shipped_retrained, shipped_weights
-from trainables.training.context import Context
-from trainables.training.loop import Recipe, Running, train
-from trainables.utils.cache import build_once, file_hash
+from trainables.training.context import TrialSetup
+from trainables.utils.cache import build_once
 from trainables.utils.errors import CheckpointError
 from trainables.utils.files import write_json
-from trainables.utils.hashing import code_version
-from trainables.utils.rng import mix_seed
-from trainables.utils.threads import torch_threads
 
-_SCIENCE = (
-    "trainables.models",
-    "trainables.methods",
-    "trainables.data",
-    "trainables.training.loop",
-    "trainables.training.optimizer",
-    "trainables.shared.base_models",
-    "trainables.utils.distributed",
-    "trainables.utils.rng",
-)
-
-
-def new_model(config: TrialConfig) -> CompletionModel:
-    """The trial's model with its seeded initial weights."""
-    torch.manual_seed(mix_seed(config.pretrain.seed, "weights"))
-    options: dict[str, Any] = {"image_size": config.data.image_size}
-    model = build_model(config.model, **options)
-    model.sampling = config.sampling
-    return model
+_WEIGHTS = "weights.safetensors"
 
 
 def check_checkpoint(config: TrialConfig) -> None:
@@ -65,74 +37,55 @@ def check_checkpoint(config: TrialConfig) -> None:
     load_original(model, config.checkpoint)
 
 
-def base_material(config: TrialConfig, dataset: Dataset, context: Context) -> dict[str, Any]:
-    """Returns what names an original model in the cache."""
-    return _with_content(original_values(config), dataset, context)
+def base_model(setup: TrialSetup) -> Path:
+    """Builds or finds the original: published or shipped weights, or a pretraining.
 
-
-def retrained_material(config: TrialConfig, dataset: Dataset, context: Context) -> dict[str, Any]:
-    """Returns what names a model trained without the forget classes in the cache."""
-    return _with_content(retrained_values(config), dataset, context)
-
-
-def _with_content(values: Mapping[str, Any], dataset: Dataset, context: Context) -> dict[str, Any]:
-    """Puts content in place of names: the hashes of files, or of the images and the code."""
-    if "files" in values:
-        return {**values, "files": [file_hash(Path(p), context.cache) for p in values["files"]]}
-    return {
-        **values,
-        "data": dataset.fingerprint,
-        "code": code_version(*_SCIENCE),
-        "device": context.device.type,
-        "torch": str(torch.__version__),
-    }
-
-
-def base_model(config: TrialConfig, dataset: Dataset, context: Context) -> Path:
-    """The folder of the original: published or shipped weights, or pretrained here; made once."""
+    Returns:
+        The folder that holds it.
+    """
+    config = setup.config
     shipped = shipped_weights(config)
 
     def build(folder: Path) -> None:
-        weights = folder / "weights.safetensors"
         if config.checkpoint:
             model = new_model(config)
             load_original(model, config.checkpoint)
-            save_weights(model, weights)
+            save_weights(model, folder / _WEIGHTS)
         elif shipped:
-            load_weights(new_model(config), shipped)
-            shutil.copyfile(shipped, weights)
+            _copy_shipped(config, shipped, folder)
         else:
-            _build_pretrained(config, dataset, context, folder)
+            _build_pretrained(setup, folder)
 
-    return build_once(context.cache, "base", base_material(config, dataset, context), build)
+    return build_once(setup.context.cache, "base", base_material(setup), build)
 
 
-def retrained_model(config: TrialConfig, dataset: Dataset, context: Context) -> Path:
-    """The folder of a model like the original that never met the forget classes; made once.
+def retrained_model(setup: TrialSetup) -> Path:
+    """Builds or finds a model like the original that never met the forget classes.
 
     It is shipped, or pretrained here as the original was: by the recipe of a shipped one.
+
+    Returns:
+        The folder that holds it.
     """
-    shipped = shipped_retrained(config)
+    shipped = shipped_retrained(setup.config)
 
     def build(folder: Path) -> None:
         if shipped:
-            load_weights(new_model(config), shipped)
-            shutil.copyfile(shipped, folder / "weights.safetensors")
+            _copy_shipped(setup.config, shipped, folder)
         else:
-            _build_pretrained(retraining(config), dataset, context, folder, without_forget=True)
+            as_original = dataclasses.replace(setup, config=retraining(setup.config))
+            _build_pretrained(as_original, folder, without_forget=True)
 
-    material = retrained_material(config, dataset, context)
-    return build_once(context.cache, "retrained", material, build)
+    return build_once(setup.context.cache, "retrained", retrained_material(setup), build)
 
 
-def _build_pretrained(
-    config: TrialConfig,
-    dataset: Dataset,
-    context: Context,
-    folder: Path,
-    *,
-    without_forget: bool = False,
-) -> None:
+def _copy_shipped(config: TrialConfig, shipped: Path, folder: Path) -> None:
+    load_weights(new_model(config), shipped)  # refuses what is damaged
+    shutil.copyfile(shipped, folder / _WEIGHTS)
+
+
+def _build_pretrained(setup: TrialSetup, folder: Path, *, without_forget: bool = False) -> None:
+    config, context = setup.config, setup.context
     label = f"pretraining {config.model}" + " without the forget classes" * without_forget
     losses: list[float] = []
 
@@ -141,72 +94,25 @@ def _build_pretrained(
         context.report_steps(label, len(losses), config.pretrain.steps)
 
     model = new_model(config).to(context.device)
-    pretrain(model, config, dataset, on_step, without_forget=without_forget)
-    save_weights(model, folder / "weights.safetensors")
+    pretrain(model, setup, on_step, without_forget=without_forget)
+    save_weights(model, folder / _WEIGHTS)
     write_json(folder / "losses.json", losses)
 
 
-def pretrain(
-    model: CompletionModel,
-    config: TrialConfig,
-    dataset: Dataset,
-    on_step: Callable[[int, Terms], None],
-    *,
-    without_forget: bool = False,
-) -> None:
-    """Trains a fresh model in place, stage by stage.
-
-    Args:
-        model: with its initial weights.
-        config: gives the options and what is learnt.
-        dataset: its training images of all roles.
-        on_step: called after every step with (steps done of its stage, terms).
-        without_forget: leave out the training images of the forget classes.
-
-    Raises:
-        NonFiniteError: a loss or gradient is NaN or infinite.
-    """
-    options = config.pretrain
-    rows = dataset.rows("all", "train")
-    if without_forget:
-        rows = np.setdiff1d(rows, dataset.rows("forget", "train"))
-    pool = Pool(rows, options.batch_size, False, "all")
-    source = TurnedViews(dataset, options.seed) if options.augment else dataset
-    batches = Batches(source, (pool,), options.seed, loader=config.loader)
-    running = Running(device=next(model.parameters()).device, on_step=on_step)
-    stages = model.pretraining_stages()
-    # by shares of the steps, the first ones longer where they do not come out even
-    shares = np.cumsum([0, *(stage.share for stage in stages)])
-    ends = -(-options.steps * shares // shares[-1])
-    with torch_threads(options.threads):
-        for stage, steps in zip(stages, np.diff(ends).tolist(), strict=True):
-            if steps:
-                draws = mix_seed(options.seed, "begin", stage.name)
-                stage.begin(torch.Generator().manual_seed(draws))
-                recipe = Recipe(
-                    method=pretraining(stage),
-                    optimiser=dataclasses.replace(options, steps=steps),
-                    tasks=config.pretraining_tasks(),
-                    seed=options.seed,
-                    prepare=stage.prepare,
-                )
-                train(model, model, batches, recipe, running)
-
-
-def load_base(config: TrialConfig, base: Path, context: Context) -> CompletionModel:
-    """The original, in evaluation mode on the context's device."""
-    model = new_model(config)
+def load_base(setup: TrialSetup, base: Path) -> CompletionModel:
+    """Returns the model of a folder, in evaluation mode on the context's device."""
+    model = new_model(setup.config)
     load_built(model, base)
-    return model.eval().to(context.device)
+    return model.eval().to(setup.context.device)
 
 
 def load_built(model: torch.nn.Module, folder: Path) -> None:
-    """Reads what a finished stage holds.
+    """Reads the weights in a finished folder of the cache.
 
     Raises:
         CheckpointError: the folder was altered, and how that is mended.
     """
     try:
-        load_weights(model, folder / "weights.safetensors")
+        load_weights(model, folder / _WEIGHTS)
     except CheckpointError as error:
         raise CheckpointError(f"{error}; remove {folder}, and it is built anew") from None

@@ -17,12 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainables.config import TrialConfig
-from trainables.data import Dataset
 from trainables.data.retain_subset import training_rows
 from trainables.models.mage import MAGE
 from trainables.shared.base_models import load_base
-from trainables.training.context import Context
+from trainables.training.context import TrialSetup
 from trainables.utils.cache import build_once
 from trainables.utils.errors import CheckpointError
 from trainables.utils.hashing import code_version, content_key
@@ -73,24 +71,20 @@ class CachedTokens:
         return compact.long()
 
 
-def kept_tokens(
-    config: TrialConfig, dataset: Dataset, base: Path, context: Context
-) -> tuple[CachedTokens | None, Mapping[str, Tensor]]:
+def kept_tokens(setup: TrialSetup, base: Path) -> tuple[CachedTokens | None, Mapping[str, Tensor]]:
     """Tokens of training images and of noise images that the trial asks for, built or found."""
-    if not config.unlearns:
+    if not setup.config.unlearns:
         return None, {}
-    tokens = cached_tokens(config, dataset, base, context)
-    return tokens, noise_bank(config, dataset, base, context)
+    return cached_tokens(setup, base), noise_bank(setup, base)
 
 
-def cached_tokens(
-    config: TrialConfig, dataset: Dataset, base: Path, context: Context
-) -> CachedTokens | None:
+def cached_tokens(setup: TrialSetup, base: Path) -> CachedTokens | None:
     """Tokens of every image that a trial trains on, or None where it reads the images.
 
     Raises:
         CheckpointError: the cache was altered.
     """
+    config, dataset = setup.config, setup.dataset
     if not config.canonical().unlearn.token_cache:
         return None
     views = config.data.views if config.data.augment else 1
@@ -105,19 +99,18 @@ def cached_tokens(
 
         named = {"role": role, "rows": content_key(rows.tolist()), "views": views}
         keep = _Keep(f"tokens of {role} images", images, views * len(rows), named)
-        found = keep.tokens(config, dataset, base, context)
+        found = keep.tokens(setup, base)
         roles.append(RoleTokens(rows, found.reshape(views, len(rows), -1)))
     return CachedTokens(tuple(roles))
 
 
-def noise_bank(
-    config: TrialConfig, dataset: Dataset, base: Path, context: Context
-) -> dict[str, Tensor]:
+def noise_bank(setup: TrialSetup, base: Path) -> dict[str, Tensor]:
     """`noise_tokens` `(N, L)` of clamp(N(mean, std of training images), 0, 1); empty without any.
 
     Raises:
         CheckpointError: the cache was altered.
     """
+    config, dataset = setup.config, setup.dataset
     count = config.canonical().unlearn.noise_bank
     if not count:
         return {}
@@ -133,8 +126,8 @@ def noise_bank(
             yield (measured.mean() + measured.std() * normal).clamp(0.0, 1.0)
 
     keep = _Keep("tokens of noise", images, count, {"noise": count, "seed": config.data.seed})
-    tokens = keep.tokens(config, dataset, base, context).astype(np.int64)
-    return {"noise_tokens": torch.from_numpy(tokens).to(context.device)}
+    tokens = keep.tokens(setup, base).astype(np.int64)
+    return {"noise_tokens": torch.from_numpy(tokens).to(setup.context.device)}
 
 
 @dataclass(frozen=True)
@@ -153,13 +146,12 @@ class _Keep:
     count: int
     named: dict[str, Any]
 
-    def tokens(
-        self, config: TrialConfig, dataset: Dataset, base: Path, context: Context
-    ) -> NDArray[np.uint16]:
+    def tokens(self, setup: TrialSetup, base: Path) -> NDArray[np.uint16]:
         """Tokens `(count, L)`, memory-mapped; made where the cache does not hold them."""
+        context = setup.context
         material = self.named | {
             "base": base.name,
-            "data": dataset.fingerprint,
+            "data": setup.dataset.fingerprint,
             "code": code_version(
                 "trainables.shared.tokens",
                 "trainables.models",
@@ -171,9 +163,9 @@ class _Keep:
         }
 
         def build(folder: Path) -> None:
-            model = load_base(config, base, context)
+            model = load_base(setup, base)
             if not isinstance(model, MAGE):
-                raise TypeError(f"{config.model} has no tokenizer")
+                raise TypeError(f"{setup.config.model} has no tokenizer")
             made: list[NDArray[np.uint16]] = []
             done = 0
             for images in self.images():

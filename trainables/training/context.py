@@ -1,4 +1,4 @@
-"""What surrounds a trial: where it writes, whom it tells, with whom it shares its batches."""
+"""What every part of a trial is given: the trial, its images, where it runs and whom it tells."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from trainables.config import TrialConfig
+from trainables.data import Dataset, load
 from trainables.training.loop import Parallelise
 from trainables.utils.distributed import ALONE, World
 
@@ -54,3 +56,27 @@ class Context:
     report_steps: ReportSteps = _silent_steps
     kept: Kept = _silent_kept
     threads: int = 1
+
+
+@dataclass(frozen=True)
+class TrialSetup:
+    """A trial with its images, in its surroundings.
+
+    Attributes:
+        config: the trial.
+        dataset: its images and their roles.
+        context: where it runs and whom it tells.
+    """
+
+    config: TrialConfig
+    dataset: Dataset
+    context: Context = field(default_factory=Context)
+
+
+def load_setup(config: TrialConfig, context: Context) -> TrialSetup:
+    """Loads a trial's images, decoded now unless the cache holds them.
+
+    Raises:
+        UserError: data that cannot be used.
+    """
+    return TrialSetup(config, load(config.data, context.cache), context)

@@ -27,9 +27,10 @@ from trainables.data import Dataset, load
 from trainables.evaluation import figures
 from trainables.methods import METHODS, Terms
 from trainables.models import build_model
-from trainables.training.context import Context
+from trainables.shared.identity import identity
+from trainables.training.context import Context, TrialSetup
 from trainables.training.loop import Parallelise
-from trainables.trial import identity, run_trial, training_pools
+from trainables.trial import run_trial, training_pools
 from trainables.utils.distributed import World
 from trainables.utils.errors import CheckpointError, ConfigError, NonFiniteError
 from trainables.utils.hashing import read_sealed
@@ -430,7 +431,9 @@ def dataset(root: Path) -> Dataset:
 def test_the_retain_source_changes_the_retain_rows_alone(
     source: str, counts: dict[str, int], dataset: Dataset
 ) -> None:
-    pools = {pool.name: pool for pool in training_pools(tiny(retain_source=source), dataset)}
+    pools = {
+        pool.name: pool for pool in training_pools(TrialSetup(tiny(retain_source=source), dataset))
+    }
     assert {name: pool.count for name, pool in pools.items()} == counts | {"forget": 4}
     for role, pool in pools.items():
         assert np.array_equal(pool.rows, dataset.rows(role, "train"))
@@ -440,7 +443,7 @@ def test_the_retain_source_changes_the_retain_rows_alone(
 def test_forget_rows_are_the_same_whatever_the_retain_source(dataset: Dataset) -> None:
     drawn = []
     for source in ("real", "none", "1:3"):
-        pool = training_pools(tiny(retain_source=source), dataset)[-1]
+        pool = training_pools(TrialSetup(tiny(retain_source=source), dataset))[-1]
         drawn.append(np.concatenate([pool.draw(0, step) for step in range(60)]))
     assert np.array_equal(drawn[0], drawn[1])
     assert np.array_equal(drawn[0], drawn[2])

@@ -13,7 +13,7 @@ import torch
 from tests.helpers.tiny import EVALUATED, files, tiny
 from trainables.config import TrialConfig
 from trainables.evaluation import evaluate
-from trainables.training.context import Context
+from trainables.training.context import Context, TrialSetup
 from trainables.trial import run_trial
 from trainables.utils.errors import NonFiniteError
 
@@ -105,9 +105,9 @@ def test_a_completion_that_is_not_finite_names_its_task(
 ) -> None:
     plain_completions = evaluate._completions
 
-    def spoilt(model: Any, dataset: Any, rows: Any, config: TrialConfig) -> Any:
-        for images in plain_completions(model, dataset, rows, config):
-            bad = config.test_task.name == NAMES[1]
+    def spoilt(model: Any, setup: TrialSetup, rows: Any) -> Any:
+        for images in plain_completions(model, setup, rows):
+            bad = setup.config.test_task.name == NAMES[1]
             yield images * (torch.nan if bad else 1.0)
 
     monkeypatch.setattr(evaluate, "_completions", spoilt)

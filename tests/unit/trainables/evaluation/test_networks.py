@@ -30,8 +30,7 @@ from tests.helpers.weights_files import (
 from trainables.config import NetworksConfig, TrialConfig
 from trainables.evaluation.extractors import DomainCNN
 from trainables.evaluation.networks import Networks, to_bytes
-from trainables.evaluation.pretrained_weights import find_weights, load_networks
-from trainables.trial import extractor_labels
+from trainables.evaluation.pretrained_weights import extractor_labels, find_weights, load_networks
 from trainables.utils.errors import CheckpointError
 
 

@@ -14,8 +14,9 @@ from platform.storage.variants import metric_labels
 from tests.helpers.tiny import tiny
 from tests.helpers.weights_files import write_clip, write_inception, write_places
 from trainables.config import TrialConfig
-from trainables.shared import prepare
+from trainables.shared import references
 from trainables.shared.keys import shared_work_keys
+from trainables.shared.prepare import prepare
 from trainables.training.context import Context
 from trainables.trial import run_trial
 from trainables.utils.errors import CheckpointError
@@ -93,13 +94,13 @@ def test_features_of_real_images_are_shared_by_the_content_of_the_weights(
     """Another test task compares with the same real images; other weights do not."""
     clip = {"networks__embeddings": paper["networks__embeddings"]}
     seen: list[str] = []
-    measured = prepare.extract_real
+    measured = references.extract_real
     monkeypatch.setattr(
-        prepare, "extract_real", lambda *args: (seen.append("real"), measured(*args))[1]
+        references, "extract_real", lambda *args: (seen.append("real"), measured(*args))[1]
     )
 
     def real(config: TrialConfig) -> np.ndarray:
-        prepared = prepare.prepare(config, Context(cache=tmp_path / "cache"))
+        prepared = prepare(config, Context(cache=tmp_path / "cache"))
         return prepared.reference.real["retain"].embeddings
 
     first = real(few(**clip))

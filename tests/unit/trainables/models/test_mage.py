@@ -21,8 +21,8 @@ from trainables.models.blending import blend, rim
 from trainables.models.mae import IMAGENET_MEAN
 from trainables.models.mage import MAGE
 from trainables.models.maskgit import decode
-from trainables.shared.base_models import new_model
 from trainables.shared.prepare import prepare
+from trainables.shared.pretraining import new_model
 from trainables.training.context import Context
 from trainables.training.optimizer import StudentLoss
 from trainables.trial import run_trial

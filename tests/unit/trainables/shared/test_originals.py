@@ -18,9 +18,10 @@ from trainables.data import Dataset, load
 from trainables.methods import Terms
 from trainables.models import CompletionModel
 from trainables.models.checkpoints import load_original, load_weights, save_weights
-from trainables.shared.base_models import base_model, load_base, new_model, pretrain
+from trainables.shared.base_models import base_model, load_base
+from trainables.shared.pretraining import new_model, pretrain
 from trainables.shipped import FOLDER, RECIPES, recipe, shipped_weights
-from trainables.training.context import Context
+from trainables.training.context import Context, TrialSetup
 from trainables.utils.errors import CheckpointError
 from trainables.utils.rng import RowGenerators
 
@@ -46,7 +47,7 @@ def first_losses(model: CompletionModel, config: TrialConfig, dataset: Dataset) 
             raise Enough
 
     with pytest.raises(Enough):
-        pretrain(model, config, dataset, on_step)
+        pretrain(model, TrialSetup(config, dataset), on_step)
     return losses
 
 
@@ -190,8 +191,9 @@ def test_a_model_that_is_not_shipped_is_trained() -> None:
 def test_a_trial_starts_from_the_shipped_weights(
     model: ModelName, photos: Dataset, cache: Path
 ) -> None:
-    config, context = TrialConfig(model=model), Context(cache=cache)
-    own = load_base(config, base_model(config, photos, context), context)
+    config = TrialConfig(model=model)
+    setup = TrialSetup(config, photos, Context(cache=cache))
+    own = load_base(setup, base_model(setup))
     shipped = new_model(config)
     load_weights(shipped, FOLDER / f"{model}.safetensors")
     for name, value in shipped.state_dict().items():
@@ -256,15 +258,15 @@ def test_a_trial_starts_from_a_published_file(photos: Dataset, tmp_path: Path) -
     path = tmp_path / "mae.pth"
     config = TrialConfig(checkpoint=(str(path),))
     wanted = published(config, path, seed=3)
-    context = Context(cache=tmp_path / "cache")
-    folder = base_model(config, photos, context)
-    own = load_base(config, folder, context)
+    setup = TrialSetup(config, photos, Context(cache=tmp_path / "cache"))
+    folder = base_model(setup)
+    own = load_base(setup, folder)
     assert all(
         torch.equal(a, b) for a, b in zip(own.parameters(), wanted.parameters(), strict=True)
     )
-    assert base_model(config, photos, context) == folder
+    assert base_model(setup) == folder
     published(config, path, seed=4)
-    assert base_model(config, photos, context) != folder  # named by what it holds
+    assert base_model(setup) != folder  # named by what it holds
 
 
 def test_a_tokenizer_and_a_transformer_make_a_whole(photos: Dataset, tmp_path: Path) -> None:
@@ -272,8 +274,8 @@ def test_a_tokenizer_and_a_transformer_make_a_whole(photos: Dataset, tmp_path: P
     config = TrialConfig(model="mage_tiny", checkpoint=paths)
     wanted = published(config, Path(paths[0]), 5, "tokenizer")
     published(config, Path(paths[1]), 5, "transformer")
-    context = Context(cache=tmp_path / "cache")
-    own = load_base(config, base_model(config, photos, context), context)
+    setup = TrialSetup(config, photos, Context(cache=tmp_path / "cache"))
+    own = load_base(setup, base_model(setup))
     assert all(torch.equal(own.state_dict()[n], v) for n, v in wanted.state_dict().items())
 
 
@@ -293,8 +295,9 @@ def test_a_refused_file_leaves_nothing_in_the_cache(photos: Dataset, tmp_path: P
     path = tmp_path / "mae.pth"
     save_weights(new_model(TrialConfig()), path)  # safetensors, which nobody publishes
     context = Context(cache=tmp_path / "cache")
+    setup = TrialSetup(TrialConfig(checkpoint=(str(path),)), photos, context)
     with pytest.raises(CheckpointError, match=r"mae\.pth: "):
-        base_model(TrialConfig(checkpoint=(str(path),)), photos, context)
+        base_model(setup)
     assert not list((tmp_path / "cache").glob("base-*[0-9a-f]"))
 
 

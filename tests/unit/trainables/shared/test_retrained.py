@@ -20,19 +20,14 @@ from trainables.config.overrides import apply_overrides, flatten
 from trainables.data import Dataset, load
 from trainables.data.splits import PHOTOGRAPHS
 from trainables.models.checkpoints import load_weights, save_weights
-from trainables.shared.base_models import (
-    base_model,
-    load_base,
-    new_model,
-    pretrain,
-    retrained_material,
-    retrained_model,
-)
+from trainables.shared.base_models import base_model, load_base, retrained_model
+from trainables.shared.identity import identity
 from trainables.shared.keys import shared_work_keys
+from trainables.shared.materials import retrained_material
 from trainables.shared.prepare import prepare
+from trainables.shared.pretraining import new_model, pretrain
 from trainables.shipped import FOLDER, RECIPES, recipe, retraining, shipped_retrained
-from trainables.training.context import Context
-from trainables.trial import identity
+from trainables.training.context import Context, TrialSetup, load_setup
 
 TINY: tuple[ModelName, ...] = ("mae_tiny", "mage_tiny", "palette_tiny")
 MADE = sorted(path.stem for path in FOLDER.glob("*_retrained.json"))
@@ -66,7 +61,8 @@ def test_no_forget_image_is_read(
     augment: bool, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = retrained(pretrain__steps=12, pretrain__augment=augment)
-    dataset = load(config.data, cache)
+    setup = load_setup(config, Context(cache=cache))
+    dataset = setup.dataset
     read: set[int] = set()
     plain = Dataset.read
 
@@ -77,12 +73,12 @@ def test_no_forget_image_is_read(
         return plain(self, rows, views)
 
     monkeypatch.setattr(Dataset, "read", watched)
-    pretrain(new_model(config), config, dataset, lambda step, terms: None, without_forget=True)
+    pretrain(new_model(config), setup, lambda step, terms: None, without_forget=True)
     kept = {int(row) for role in ("retain", "proxy") for row in dataset.rows(role, "train")}
     assert read <= kept
     assert len(read) == 12 * config.pretrain.batch_size  # no image twice in one epoch
     read.clear()
-    pretrain(new_model(config), config, dataset, lambda step, terms: None)
+    pretrain(new_model(config), setup, lambda step, terms: None)
     assert read & set(dataset.rows("forget", "train").tolist())
 
 
@@ -91,17 +87,17 @@ def test_it_is_pretrained_as_an_original_of_the_other_images_alone(
     model: ModelName, cache: Path
 ) -> None:
     config = retrained(model=model)
-    dataset = load(config.data, cache)
-    context = Context(cache=cache)
-    own = load_base(config, retrained_model(config, dataset, context), context)
+    setup = load_setup(config, Context(cache=cache))
+    dataset = setup.dataset
+    own = load_base(setup, retrained_model(setup))
     others = np.nonzero(np.asarray(dataset.manifest.column("role")) != "forget")[0]
     without = dataclasses.replace(
         dataset, manifest=dataset.manifest.take(others), pixels=np.asarray(dataset.pixels)[others]
     )
     alone = new_model(config)
-    pretrain(alone, config, without, lambda step, terms: None)
+    pretrain(alone, TrialSetup(config, without), lambda step, terms: None)
     assert same(own, alone)
-    original = load_base(config, base_model(config, dataset, context), context)
+    original = load_base(setup, base_model(setup))
     assert not same(own, original)
 
 
@@ -111,11 +107,11 @@ def test_its_training_is_told_and_done_once(tmp_path: Path) -> None:
     context = Context(
         cache=tmp_path, report_steps=lambda label, step, total: told.append((label, step, total))
     )
-    dataset = load(config.data, tmp_path)
-    folder = retrained_model(config, dataset, context)
+    setup = load_setup(config, context)
+    folder = retrained_model(setup)
     assert told[-1] == ("pretraining mae_tiny without the forget classes", 5, 5)
     assert len(told) == 5
-    assert retrained_model(config, dataset, context) == folder
+    assert retrained_model(setup) == folder
     assert len(told) == 5
     losses = json.loads((folder / "losses.json").read_text())
     assert len(losses) == 5
@@ -152,9 +148,8 @@ def test_what_changes_its_training_changes_its_folder_and_its_trials_identity(
     context = Context(cache=cache)
     found = []
     for config in (retrained(), apply_overrides(retrained(), changed)):
-        dataset = load(config.data, cache)
-        own = identity(config, context, dataset)
-        found.append((retrained_material(config, dataset, context), own["retrained"]))
+        setup = load_setup(config, context)
+        found.append((retrained_material(setup), identity(setup)["retrained"]))
         assert shared_work_keys(config)["retrained"] != shared_work_keys(config)["base"]
     assert found[0][0] != found[1][0]
     assert found[0][1] != found[1][1]
@@ -165,7 +160,7 @@ def test_only_its_own_trials_need_it(cache: Path) -> None:
     config = tiny()
     assert "retrained" not in shared_work_keys(config)
     assert "retrained" not in shared_work_keys(tiny(method="original"))
-    assert "retrained" not in identity(config, Context(cache=cache), load(config.data, cache))
+    assert "retrained" not in identity(load_setup(config, Context(cache=cache)))
     base = {name: key for name, key in shared_work_keys(retrained()).items() if name != "retrained"}
     assert base == shared_work_keys(tiny(method="original", pretrain__threads=1))
 
@@ -187,7 +182,8 @@ def test_a_trial_begins_with_shipped_weights(folder: Path, cache: Path) -> None:
     config, context = TrialConfig(model="mage_tiny", method="retrained"), Context(cache=cache)
     path = folder / "mage_tiny_retrained.safetensors"
     assert shipped_retrained(config) == path
-    own = load_base(config, retrained_model(config, load(config.data, cache), context), context)
+    setup = load_setup(config, context)
+    own = load_base(setup, retrained_model(setup))
     wanted = new_model(config)
     load_weights(wanted, path)
     assert same(own, wanted)
@@ -224,7 +220,7 @@ def test_beside_a_shipped_original_it_is_trained_by_that_ones_recipe(
     monkeypatch.setitem(RECIPES, "mage_tiny", short)
     told: list[tuple[str, int, int]] = []
     context = Context(cache=cache, report_steps=lambda *step: told.append(step))
-    retrained_model(config, load(config.data, cache), context)
+    retrained_model(load_setup(config, context))
     assert told[-1] == ("pretraining mage_tiny without the forget classes", 3, 3)
 
 
@@ -249,8 +245,8 @@ def test_the_command_makes_its_three_files(
     assert told["command"] == "python -m trainables.originals mae_tiny --without-forget"
     own, wanted = new_model(short), new_model(short)
     load_weights(own, tmp_path / "mae_tiny_retrained.safetensors")
-    dataset = load(short.data, cache)
-    pretrain(wanted, short, dataset, lambda step, terms: None, without_forget=True)
+    setup = load_setup(short, Context(cache=cache))
+    pretrain(wanted, setup, lambda step, terms: None, without_forget=True)
     assert same(own, wanted)
 
 
@@ -307,7 +303,7 @@ def test_a_retraining_meets_the_shipped_ones_first_losses(name: str, cache: Path
         if step == 3:
             raise Enough
 
-    dataset = load(config.data, cache)
+    setup = load_setup(config, Context(cache=cache))
     with pytest.raises(Enough):
-        pretrain(new_model(config), config, dataset, on_step, without_forget=True)
+        pretrain(new_model(config), setup, on_step, without_forget=True)
     assert losses == pytest.approx(told["training"]["first_losses"][0][:3], rel=1e-4)

@@ -16,12 +16,11 @@ from tests.helpers import published
 from tests.helpers.tiny import STEPS, tiny
 from trainables.config import TrialConfig
 from trainables.config.overrides import apply_overrides
-from trainables.data import load
 from trainables.models.mage import MAGE
 from trainables.shared.base_models import base_model, load_base
 from trainables.shared.keys import shared_work_keys
 from trainables.shared.tokens import kept_tokens
-from trainables.training.context import Context
+from trainables.training.context import Context, load_setup
 from trainables.trial import run_trial
 from trainables.utils.errors import CheckpointError, ConfigError
 
@@ -80,13 +79,13 @@ def test_with_kept_tokens_no_step_runs_the_tokenizer(
 
 def test_kept_tokens_are_those_of_the_images(cache: Path) -> None:
     config = tiny(**KEPT, retain_source="1:1")
-    context = Context(cache=cache)
-    dataset = load(config.data, cache)
-    base = base_model(config, dataset, context)
-    tokens, bank = kept_tokens(config, dataset, base, context)
+    setup = load_setup(config, Context(cache=cache))
+    dataset = setup.dataset
+    base = base_model(setup)
+    tokens, bank = kept_tokens(setup, base)
     assert tokens is not None
     rows = np.concatenate([dataset.rows(role, "train")[[3, 0]] for role in config.batch_rows()])
-    model = load_base(config, base, context)
+    model = load_base(setup, base)
     assert isinstance(model, MAGE)
     found = tokens.expand(tokens.read(rows, np.arange(len(rows))))
     assert torch.equal(found, model.tokenize(dataset.images(rows)))
@@ -115,13 +114,11 @@ def test_a_noise_bank_is_of_the_method_that_reads_it() -> None:
 
 
 def test_tokens_are_mapped_and_not_copied(cache: Path) -> None:
-    config = tiny(**KEPT)
-    context = Context(cache=cache)
-    dataset = load(config.data, cache)
-    base = base_model(config, dataset, context)
-    kept_tokens(config, dataset, base, context)
+    setup = load_setup(tiny(**KEPT), Context(cache=cache))
+    base = base_model(setup)
+    kept_tokens(setup, base)
     before = pa.total_allocated_bytes()
-    tokens, _ = kept_tokens(config, dataset, base, context)
+    tokens, _ = kept_tokens(setup, base)
     assert tokens is not None
     assert sum(role.views.nbytes for role in tokens.roles) > 10_000
     assert pa.total_allocated_bytes() - before < 1000
@@ -141,12 +138,12 @@ def test_kept_views_are_those_that_a_step_would_read(tmp_path: Path) -> None:
             "data.proxy": published.PROXY,
         },
     )
-    context = Context(cache=tmp_path / "cache")
-    dataset = load(config.data, context.cache)
-    base = base_model(config, dataset, context)
-    tokens, _ = kept_tokens(config, dataset, base, context)
+    setup = load_setup(config, Context(cache=tmp_path / "cache"))
+    dataset = setup.dataset
+    base = base_model(setup)
+    tokens, _ = kept_tokens(setup, base)
     assert tokens is not None
-    model = load_base(config, base, context)
+    model = load_base(setup, base)
     assert isinstance(model, MAGE)
     rows = dataset.rows("forget", "train")[[0, 1, 2, 3]]
     views = np.array([0, 1, 2, 3])
@@ -157,19 +154,17 @@ def test_kept_views_are_those_that_a_step_would_read(tmp_path: Path) -> None:
 
 
 def test_altered_tokens_are_refused_in_one_line(cache: Path, tmp_path: Path) -> None:
-    config = tiny(**KEPT)
     copied = tmp_path / "cache"
-    context = Context(cache=copied)
-    dataset = load(config.data, cache)
     shutil.copytree(cache, copied)
-    base = base_model(config, dataset, context)
-    kept_tokens(config, dataset, base, context)
+    setup = load_setup(tiny(**KEPT), Context(cache=copied))
+    base = base_model(setup)
+    kept_tokens(setup, base)
     kept = {path: path.read_bytes() for path in copied.glob("tokens-*/tokens.arrow")}
     for broken in (b"", None, b"ARROW1\0\0 nothing"):
         for path, content in kept.items():
             path.write_bytes(content[:-9] if broken is None else broken)
         with pytest.raises(CheckpointError, match=r"arrow: .*remove .*built anew") as caught:
-            kept_tokens(config, dataset, base, context)
+            kept_tokens(setup, base)
         assert "\n" not in str(caught.value)
 
 

@@ -17,16 +17,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tests.conformance.test_methods import THIN
-from trainables.config import REFERENCES, ModelName, OptimiserConfig, TaskConfig, TrialConfig
+from trainables.config import (
+    REFERENCES,
+    ModelName,
+    OptimiserConfig,
+    TaskConfig,
+    TrialConfig,
+    UnlearnConfig,
+)
 from trainables.config.overrides import apply_overrides
 from trainables.data.batches import Batches, Pool
 from trainables.methods import METHODS, Terms
 from trainables.models import MODELS, build_model
 from trainables.models.checkpoints import save_weights
 from trainables.models.mage import MAGE
+from trainables.training.efficiency import ease_blocks, in_bf16
 from trainables.training.loop import Recipe, Running, train
 from trainables.training.optimizer import TrainingState, adamw
-from trainables.trial import _ease, in_bf16
 from trainables.utils.distributed import World
 from trainables.utils.errors import ConfigError
 from trainables.utils.rng import RowGenerators
@@ -91,7 +98,7 @@ def short(
                 parameter.add_(0.01 * torch.randn_like(parameter))
     teacher.requires_grad_(False)
     if config is not None:
-        _ease(student, config)
+        ease_blocks(student, config.unlearn)
     seen: list[Terms] = []
     running = dataclasses.replace(
         running or Running(), on_step=lambda step, terms: seen.append(terms)
@@ -168,13 +175,11 @@ def test_bf16_is_near_float32_and_leaves_weights_in_it(size: str, method: str) -
 
 
 def test_auto_precision_is_bf16_on_a_gpu_alone() -> None:
-    config = TrialConfig()
-    assert in_bf16(config, torch.device("cuda"))
-    assert not in_bf16(config, torch.device("cpu"))
+    assert in_bf16(UnlearnConfig(), torch.device("cuda"))
+    assert not in_bf16(UnlearnConfig(), torch.device("cpu"))
     for precision, wanted in (("bf16", True), ("float32", False)):
-        given = apply_overrides(config, {"unlearn.precision": precision})
         for device in ("cuda", "cpu"):
-            assert in_bf16(given, torch.device(device)) is wanted
+            assert in_bf16(UnlearnConfig(precision=precision), torch.device(device)) is wanted
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -186,7 +191,7 @@ def test_recomputed_blocks_train_bit_for_bit_alike(size: ModelName, tmp_path: Pa
     for name, each in plain.weights.items():
         assert torch.equal(each, eased.weights[name]), name
     model = build_model(size, **THIN[MODELS[size][0]])
-    _ease(model, apply_overrides(config, {"unlearn.recompute": True}))
+    ease_blocks(model, apply_overrides(config, {"unlearn.recompute": True}).unlearn)
     save_weights(model, tmp_path / "weights.safetensors")
 
 
@@ -194,7 +199,7 @@ def test_recomputing_keeps_fewer_activations() -> None:
     kept: list[int] = []
     for option in (False, True):
         model = build_model("mae_tiny")
-        _ease(model, apply_overrides(TrialConfig(), {"unlearn.recompute": option}))
+        ease_blocks(model, UnlearnConfig(recompute=option))
         sizes: list[int] = []
 
         def pack(value: Tensor, sizes: list[int] = sizes) -> Tensor:
