@@ -142,7 +142,7 @@ def test_the_tokenizer_has_a_fifth_of_the_steps(
 ) -> None:
     config = tiny(model="mage_tiny", pretrain__steps=steps, pretrain__batch_size=2)
     done: list[int] = []
-    pretrain(new_model(config), config, photos, lambda step, terms: done.append(step))
+    pretrain(new_model(config), TrialSetup(config, photos), lambda step, terms: done.append(step))
     assert done == [step for stage in split for step in range(1, stage + 1)]
 
 
