@@ -74,7 +74,7 @@ class Evaluator:
         """
         generated = extract(self.extractor, images)
         device = next(self.extractor.parameters()).device
-        found = _metrics(generated, self.real[name], self.setup.config, device)
+        found = measure(generated, self.real[name], self.setup.config, device)
         return {f"{name}/{key}": value for key, value in found.items()}, generated
 
 
@@ -140,7 +140,7 @@ def extract_real(extractor: Extractor, setup: TrialSetup) -> dict[str, Arrays]:
     return found
 
 
-def _metrics(
+def measure(
     generated: Arrays, real: Arrays, config: TrialConfig, device: torch.device
 ) -> dict[str, float]:
     """`fid`, `is_mean`, `is_std` and `clip` of one set; by Inception `kid_mean` and `kid_std` too.

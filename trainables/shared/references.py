@@ -60,7 +60,7 @@ def reference(
 ) -> Reference:
     """Measures the real images and the original's completions unless the cache holds them."""
     config = setup.config
-    evaluator = Evaluator(setup, extractor, _real_arrays(setup, extractor, weights))
+    evaluator = Evaluator(setup, extractor, real_arrays(setup, extractor, weights))
     compared = {
         "base": base.name,
         "task": to_dict(config.test_task),
@@ -81,7 +81,7 @@ def reference(
     return Reference(evaluator.real, _read_arrays(folder / "original.npz"), metrics)
 
 
-def _real_arrays(
+def real_arrays(
     setup: TrialSetup, extractor: Extractor, weights: Mapping[str, Weights]
 ) -> dict[str, Arrays]:
     """Extracts from the real images, whatever is compared with them, unless the cache holds it."""

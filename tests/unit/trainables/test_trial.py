@@ -383,7 +383,7 @@ def test_whatever_can_change_a_figure_changes_the_identity_alone(
     config = TrialConfig(method="retrained")
     context = Context(cache=root / "cache")
     images = load(tiny().data, root / "cache")
-    before = identity(config, context, images)
+    before = identity(TrialSetup(config, images, context))
     if part == "trial":
         config = from_dict({**to_dict(config), "more_tests": ["left:0.5"]})
     elif part == "data":
@@ -391,11 +391,11 @@ def test_whatever_can_change_a_figure_changes_the_identity_alone(
     elif part == "torch":
         monkeypatch.setattr(torch, "__version__", "9.9")
     elif part == "device":
-        context.device = torch.device("meta")
+        context = dataclasses.replace(context, device=torch.device("meta"))
     elif part == "processes":
-        context.world = World(0, 2)
+        context = dataclasses.replace(context, world=World(0, 2))
     elif part == "threads":
-        context.threads = 2
+        context = dataclasses.replace(context, threads=2)
     else:
         name = {
             "original": "base_material",
@@ -403,8 +403,8 @@ def test_whatever_can_change_a_figure_changes_the_identity_alone(
             "code": "code_version",
             "retrained": "retrained_material",
         }[part]
-        monkeypatch.setattr(f"trainables.trial.{name}", lambda *_: "changed")
-    after = identity(config, context, images)
+        monkeypatch.setattr(f"trainables.shared.identity.{name}", lambda *_: "changed")
+    after = identity(TrialSetup(config, images, context))
     assert before.keys() == after.keys()
     assert {name for name in before if before[name] != after[name]} == {part}
 

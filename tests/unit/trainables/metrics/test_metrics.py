@@ -13,11 +13,12 @@ from scipy.linalg import sqrtm
 from trainables.config import TaskConfig, TrialConfig
 from trainables.config.overrides import apply_overrides
 from trainables.evaluation import evaluate
-from trainables.evaluation.evaluate import Arrays
+from trainables.evaluation.evaluate import Arrays, Evaluator
 from trainables.evaluation.extractors import Extracted, jitter_colours
 from trainables.evaluation.resize import resize_batch_for_inception, resize_for_inception
 from trainables.metrics import cosine_similarity, frechet_distance, inception_score, kernel_distance
 from trainables.metrics.fid import Gaussian, gaussian, gaussian_distance
+from trainables.training.context import TrialSetup
 from trainables.utils.errors import NonFiniteError
 
 
@@ -400,16 +401,21 @@ MEASURING: Any = apply_overrides(
 )
 
 
-def test_every_figure_is_of_the_images_that_its_name_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def rows_of(config: TrialConfig) -> TrialSetup:
     dataset: Any = Rows()
-    real = evaluate.extract_real(Shift(), dataset, MEASURING)
+    return TrialSetup(config, dataset)
+
+
+def test_every_figure_is_of_the_images_that_its_name_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = rows_of(MEASURING)
+    real = evaluate.extract_real(Shift(), setup)
 
     def told(generated: Arrays, of: Arrays, *_: Any) -> dict[str, float]:
         return {"generated": generated.features[:, 0].sum(), "real": of.features[:, 0].sum()}
 
     monkeypatch.setattr(evaluate, "measure", told)
     model: Any = Shift()
-    metrics, extracted = evaluate.evaluate(model, Shift(), dataset, real, MEASURING)
+    metrics, extracted = evaluate.evaluate(model, Evaluator(setup, Shift(), real))
     for name, first in SETS.items():
         rows = (first + np.arange(8)) / 1000.0
         np.testing.assert_allclose(real[name].features[:, 1], rows, rtol=1e-6)
@@ -420,14 +426,14 @@ def test_every_figure_is_of_the_images_that_its_name_says(monkeypatch: pytest.Mo
 
 
 def test_an_images_draws_are_keyed_by_its_row_whatever_its_batch() -> None:
-    dataset: Any = Rows()
     model: Any = Shift()
     seen = []
     for size, seed in ((3, 0), (8, 0), (8, 1)):
         config = apply_overrides(
             MEASURING, {"evaluation.batch_size": size, "evaluation.seed": seed}
         )
-        evaluate.complete_rows(model, dataset, dataset.rows("forget", "test"), config)
+        setup = rows_of(config)
+        evaluate.complete_rows(model, setup, setup.dataset.rows("forget", "test"))
         # the last batch of three holds the last two rows
         seen.append(model.drawn[-2:].flatten().tolist())
     assert seen[0] == seen[1]
@@ -494,20 +500,20 @@ def test_objective_and_violation_are_logarithms_on_validation() -> None:
 
 
 def test_grey_completions_are_grey_in_the_hole_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset: Any = Rows()
+    setup = rows_of(MEASURING)
     model: Any = Shift()
-    real = evaluate.extract_real(Shift(), dataset, MEASURING)
+    real = evaluate.extract_real(Shift(), setup)
     monkeypatch.setattr(
         evaluate,
         "measure",
         lambda grey, of, *_: {"sum": grey.features[:, 2].sum(), "real": of.features[:, 2].sum()},
     )
-    found = evaluate.measure_grey(model, Shift(), dataset, real, MEASURING)
+    found = evaluate.measure_grey(model, Evaluator(setup, Shift(), real))
     in_hole = model.drawn
     for name, first in SETS.items():
         rows = (first + np.arange(8)) / 1000.0
         assert found[f"grey/{name}/sum"] == pytest.approx((0.75 * rows + 0.125).sum(), rel=1e-5)
         assert found[f"grey/{name}/real"] == pytest.approx(rows.sum(), rel=1e-5)
     # the hole is the completion's
-    evaluate.complete_rows(model, dataset, dataset.rows("forget", "test"), MEASURING)
+    evaluate.complete_rows(model, setup, setup.dataset.rows("forget", "test"))
     assert torch.equal(model.drawn, in_hole)

@@ -15,13 +15,13 @@ from trainables.config import TrialConfig
 from trainables.config.overrides import apply_overrides
 from trainables.data import Dataset, load
 from trainables.evaluation import domain_cnn
-from trainables.shared import base_models, prepare, tokens
-from trainables.training.context import Context
+from trainables.shared import materials, references, tokens
+from trainables.training.context import Context, TrialSetup
 from trainables.utils.hashing import content_key
 
 
 class Named(Exception):
-    """Ends a stage with what it is named by."""
+    """Ends a build with what its work is named by."""
 
 
 def stop(root: Path, kind: str, material: Any, build: Any) -> NoReturn:
@@ -30,33 +30,31 @@ def stop(root: Path, kind: str, material: Any, build: Any) -> NoReturn:
 
 @dataclasses.dataclass
 class Work:
-    """What stages are named by."""
+    """What shared work is named by."""
 
     config: TrialConfig
     dataset: Dataset
     context: Context
     base: Path = Path("base-1")
 
-    def key(self, stage: str) -> str:
-        """The key of one stage, which is not built."""
-        measuring = (self.config, self.dataset)
-        plain, extractor = (*measuring, self.context), cast(Any, None)
+    def key(self, kind: str) -> str:
+        """The key of one kind of work, which is not built."""
+        setup = TrialSetup(self.config, self.dataset, self.context)
+        extractor = cast(Any, None)
         begun: dict[str, Callable[[], Any]] = {
-            "base": lambda: stop(Path(), "", base_models.base_material(*plain), None),
-            "retrained": lambda: stop(Path(), "", base_models.retrained_material(*plain), None),
-            "extractor": lambda: domain_cnn.extractor_folder(*plain),
-            "real": lambda: prepare.real_arrays(*measuring, extractor, {}, self.context),
-            "reference": lambda: prepare.reference(
-                *measuring, self.base, extractor, {}, self.context
-            ),
-            "tokens": lambda: tokens.cached_tokens(*measuring, self.base, self.context),
-            "bank": lambda: tokens.noise_bank(*measuring, self.base, self.context),
+            "base": lambda: stop(Path(), "", materials.base_material(setup), None),
+            "retrained": lambda: stop(Path(), "", materials.retrained_material(setup), None),
+            "extractor": lambda: domain_cnn.extractor_folder(setup),
+            "real": lambda: references.real_arrays(setup, extractor, {}),
+            "reference": lambda: references.reference(setup, self.base, extractor, {}),
+            "tokens": lambda: tokens.cached_tokens(setup, self.base),
+            "bank": lambda: tokens.noise_bank(setup, self.base),
         }
         with pytest.MonkeyPatch.context() as patch:
-            if stage == "reference":  # which asks for the real images first
-                patch.setattr(prepare, "real_arrays", lambda *_: {})
+            if kind == "reference":  # which asks for the real images first
+                patch.setattr(references, "real_arrays", lambda *_: {})
             with pytest.raises(Named) as caught:
-                begun[stage]()
+                begun[kind]()
         return content_key(caught.value.args)
 
     def change(self, name: str, patch: pytest.MonkeyPatch) -> None:
@@ -71,9 +69,9 @@ class Work:
         elif name == "torch":
             patch.setattr(torch, "__version__", "9.9")
         elif name == "extractor":
-            patch.setattr(prepare, "extractor_folder", lambda *_: Path("extractor-2"))
+            patch.setattr(references, "extractor_folder", lambda *_: Path("extractor-2"))
         elif name == "code":
-            for module in (base_models, domain_cnn, prepare, tokens):
+            for module in (materials, domain_cnn, references, tokens):
                 patch.setattr(module, "code_version", lambda *_: "changed")
 
 
@@ -109,7 +107,7 @@ VALUES: dict[str, Any] = {
     "unlearn.noise_bank": 7,
     "data.seed": 1,
 }
-STAGES = ("base", "retrained", "extractor", "real", "reference", "tokens", "bank")
+KINDS = ("base", "retrained", "extractor", "real", "reference", "tokens", "bank")
 
 
 @pytest.fixture(scope="module")
@@ -121,12 +119,12 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def test_what_changes_shared_work_changes_its_name(
     change: str, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (domain_cnn, prepare, tokens):
+    for module in (domain_cnn, references, tokens):
         monkeypatch.setattr(module, "build_once", stop)
-    monkeypatch.setattr(prepare, "extractor_folder", lambda *_: Path("extractor-1"))
+    monkeypatch.setattr(references, "extractor_folder", lambda *_: Path("extractor-1"))
     options = {"unlearn__noise_bank": 6, "unlearn__token_cache": True, "model": "mage_tiny"}
     work = Work(tiny(**options), images, Context(cache=tmp_path))
-    before = {stage: work.key(stage) for stage in STAGES}
+    before = {kind: work.key(kind) for kind in KINDS}
     work.change(change, monkeypatch)
-    after = {stage: work.key(stage) for stage in STAGES}
-    assert {stage for stage in STAGES if after[stage] != before[stage]} == set(CHANGES[change])
+    after = {kind: work.key(kind) for kind in KINDS}
+    assert {kind for kind in KINDS if after[kind] != before[kind]} == set(CHANGES[change])

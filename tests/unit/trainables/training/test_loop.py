@@ -296,8 +296,8 @@ def test_a_step_is_as_long_as_the_clipped_gradient_times_the_steps_rate(
     monkeypatch.setattr("trainables.training.loop.adamw", descent)
     met: list[dict[str, Tensor]] = []
 
-    def keep(step: int, progress: TrainingState) -> None:
-        met.append({name: each.clone() for name, each in progress.tensors().items()})
+    def keep(step: int, state: TrainingState) -> None:
+        met.append({name: each.clone() for name, each in state.tensors().items()})
 
     running = Running(keep=keep)
     # four steps of warm-up to 1, then half a cosine: 1 and 0.5
