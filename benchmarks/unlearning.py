@@ -26,7 +26,7 @@ from torch import Tensor
 
 from benchmarks._measuring import synchronise
 from trainables.config import OptimiserConfig, TaskConfig
-from trainables.data.batches import Batches, Pool, Source
+from trainables.data.batches import Batches, Pool, RowReader
 from trainables.methods import METHODS
 from trainables.models import build_model
 from trainables.models.mage import MAGE
@@ -56,7 +56,7 @@ class _Images:
         return compact
 
 
-def _batches(source: Source) -> Batches:
+def _batches(source: RowReader) -> Batches:
     pools = (
         Pool(np.arange(_ROWS), _HALF, False, "retain"),
         Pool(np.arange(_ROWS, 2 * _ROWS), _HALF, True, "forget"),
@@ -65,7 +65,7 @@ def _batches(source: Source) -> Batches:
 
 
 def product_step(
-    model: MAGE, teacher: MAGE, source: Source, bank: Mapping[str, Tensor], device: torch.device
+    model: MAGE, teacher: MAGE, source: RowReader, bank: Mapping[str, Tensor], device: torch.device
 ) -> float:
     """Seconds of the second of two steps of the product's own training."""
     ends: list[float] = []
@@ -79,7 +79,7 @@ def product_step(
     return ends[1] - ends[0]
 
 
-def plain_step(model: MAGE, teacher: MAGE, source: Source, device: torch.device) -> float:
+def plain_step(model: MAGE, teacher: MAGE, source: RowReader, device: torch.device) -> float:
     """Seconds of the second of two steps, every input tokenised and every pass whole."""
     student_loss = StudentLoss(model.train(), _METHOD)
     optimiser = adamw(student_loss, _OPTIMISER, device)

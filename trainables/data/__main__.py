@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         source = _source(options.root, options.source)
         config = _config(source, options)
         found = [] if source == COCO else data_faults(config)
-        sys.stdout.write("".join(f"{line}\n" for line in _there(source, config)))
+        sys.stdout.write("".join(f"{line}\n" for line in _describe_directory(source, config)))
         if found:
             raise ConfigError(found)
         storage = _storage(options.storage)
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in getattr(error, "problems", [str(error)]):
             sys.stderr.write(f"error: {one_line(line, None)}\n")
         return 2
-    sys.stdout.write("".join(f"{line}\n" for line in _report(dataset, source, config)))
+    sys.stdout.write("".join(f"{line}\n" for line in _describe_dataset(dataset, source, config)))
     return 0
 
 
@@ -146,7 +146,7 @@ def _config(source: str, options: argparse.Namespace) -> DataConfig:
     return apply_overrides(TrialConfig(), values).data
 
 
-def _there(source: str, config: DataConfig) -> list[str]:
+def _describe_directory(source: str, config: DataConfig) -> list[str]:
     """Describes what the directory holds, as far as its names tell."""
     lines = [f"{source} in {config.proxy_root if source == COCO else config.root}"]
     with contextlib.suppress(DataError):
@@ -181,7 +181,7 @@ def _write_manifest(dataset: Dataset, path: Path) -> None:
     sys.stdout.write(f"manifest: {path}\n")
 
 
-def _report(dataset: Dataset, source: str, config: DataConfig) -> list[str]:
+def _describe_dataset(dataset: Dataset, source: str, config: DataConfig) -> list[str]:
     """Describes the data set: counts by role, what falls short, what is left out."""
     rows = dataset.manifest.to_pylist()
     counts = dataset.counts()

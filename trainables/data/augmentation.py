@@ -24,8 +24,8 @@ _TONE = 0.25  # standard deviation of the logarithm of a channel's gamma
 class TurnedViews:
     """Shows images in one of eight turns and reflections, each channel by a gamma of its own.
 
-    A `trainables.data.batches.Source`. A view is a function of the seed, the image and how often it
-    was seen. A gamma keeps black and white where they are, so that nothing is clipped.
+    It is a `trainables.data.batches.RowReader`. A view is a function of the seed, the image and how
+    often it was seen. A gamma keeps black and white where they are, so that nothing is clipped.
 
     Attributes:
         dataset: gives the images; they are square.

@@ -60,8 +60,11 @@ class Pool:
         return chosen, epochs
 
 
-class Source(Protocol):
-    """What batches are read from, in two steps, since the first may run in a worker."""
+class RowReader(Protocol):
+    """Reads the images of rows, or what stands for them, in two steps.
+
+    The first may run in a worker, so what it returns is small.
+    """
 
     def read(self, rows: NDArray[np.int64], views: NDArray[np.int64]) -> Tensor:
         """Returns the compact content of rows `(B,)`, in views counted from 0 `(B,)`."""
@@ -78,7 +81,7 @@ class Batches:
         ConfigError: a pool is empty, or its rows cannot be shared evenly by the processes.
     """
 
-    source: Source
+    reader: RowReader
     pools: tuple[Pool, ...]
     seed: int
     world: World = ALONE
@@ -116,7 +119,7 @@ class Batches:
             drawn, seen = pool.draw_views(self.seed, step)
             rows.append(drawn[mine])
             views.append(seen[mine])
-        return self.source.read(np.concatenate(rows), np.concatenate(views))
+        return self.reader.read(np.concatenate(rows), np.concatenate(views))
 
     def _batch(self, compact: Tensor) -> Batch:
         forget: list[bool] = []
@@ -126,7 +129,7 @@ class Batches:
             forget += [pool.forget] * (mine.stop - mine.start)
             places += range(start + mine.start, start + mine.stop)
             start += pool.count
-        return Batch(self.source.expand(compact), torch.tensor(forget), places)
+        return Batch(self.reader.expand(compact), torch.tensor(forget), places)
 
     def _shares(self) -> Iterator[tuple[Pool, slice]]:
         """Yields each pool with this process's part of its rows."""

@@ -61,22 +61,22 @@ def pillow_warnings() -> Iterator[None]:
         yield
 
 
-def decode(source: Path | bytes, *, smallest: int = 1) -> Image.Image:
+def decode(encoded: Path | bytes, *, smallest: int = 1) -> Image.Image:
     """Decodes a JPEG or PNG image, upright and RGB; called inside `pillow_warnings`.
 
     Args:
-        source: a file, or its content.
+        encoded: a file, or its content.
         smallest: least short side that is taken, pixels.
 
     Raises:
         UnusableError: corrupt, truncated, empty, too large or too small.
         DataError: the system does not let us read it.
     """
-    with _refusing(source):
-        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+    with _refusing(encoded):
+        size = len(encoded) if isinstance(encoded, bytes) else encoded.stat().st_size
         if not size:
             raise UnusableError("empty file")
-        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        file = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
         with Image.open(file, formats=("JPEG", "PNG")) as opened:
             if min(opened.size) < smallest:
                 raise UnusableError(f"{opened.width}x{opened.height} is too small")
@@ -84,7 +84,7 @@ def decode(source: Path | bytes, *, smallest: int = 1) -> Image.Image:
 
 
 @contextlib.contextmanager
-def _refusing(source: Path | bytes) -> Iterator[None]:
+def _refusing(encoded: Path | bytes) -> Iterator[None]:
     try:
         yield
     except UnidentifiedImageError:
@@ -94,7 +94,7 @@ def _refusing(source: Path | bytes) -> Iterator[None]:
     except _DECODING as error:
         if isinstance(error, OSError) and error.errno:
             raise DataError(
-                f"{source!s}: {error.strerror}; make it readable or remove it"
+                f"{encoded!s}: {error.strerror}; make it readable or remove it"
             ) from None
         raise UnusableError(f"corrupt or truncated ({one_line(error)})") from None
 

@@ -30,7 +30,7 @@ class Store(Protocol):
 
     def __len__(self) -> int: ...
 
-    def source(self, row: int) -> Path | bytes:
+    def encoded(self, row: int) -> Path | bytes:
         """Returns an image's file, or its content."""
 
     def name(self, row: int) -> str:
@@ -46,7 +46,7 @@ class FileStore:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def source(self, row: int) -> Path:
+    def encoded(self, row: int) -> Path:
         """Returns the file of a manifest row."""
         return self.paths[row]
 
@@ -75,7 +75,7 @@ class ParquetStore:
     def __len__(self) -> int:
         return self._rows
 
-    def source(self, row: int) -> bytes:
+    def encoded(self, row: int) -> bytes:
         """Returns the JPEG of a manifest row."""
         return bytes(self._column(row, "jpeg"))
 
@@ -214,7 +214,7 @@ class StoredImages:
 
     def _image(self, row: int) -> Image.Image:
         try:
-            return decode(self.store.source(row))
+            return decode(self.store.encoded(row))
         except UnusableError as error:
             raise DataError(
                 f"{self.store.name(row)}: {error}; it was usable when the data set was built: "

@@ -49,7 +49,7 @@ class RoleTokens:
 
 @dataclass(frozen=True)
 class CachedTokens:
-    """Tokens in place of images: a `trainables.data.batches.Source`.
+    """Tokens in place of images: a `trainables.data.batches.RowReader`.
 
     Attributes:
         roles: what a batch may hold.

@@ -23,12 +23,11 @@ def test_the_parquet_store_gives_what_its_files_would(
     files = []
     for row in range(len(dataset.pixels)):
         files.append(tmp_path / f"{row}.jpg")
-        files[-1].write_bytes(dataset.pixels.store.source(row))
+        files[-1].write_bytes(dataset.pixels.store.encoded(row))
     rows = np.random.default_rng(0).permutation(len(files))
     for augment in (None, 3):
         first, second = (
-            StoredImages(encoded, 16, augment)
-            for encoded in (dataset.pixels.store, FileStore(files))
+            StoredImages(store, 16, augment) for store in (dataset.pixels.store, FileStore(files))
         )
         assert np.array_equal(first.augmented(rows, rows), second.augmented(rows, rows))
     difference = dataset.pixels[rows].astype(int) - plain.pixels[rows]

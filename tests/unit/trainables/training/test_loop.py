@@ -400,11 +400,11 @@ class Numbers:
 
 
 def test_processes_share_the_rows_that_one_would_draw() -> None:
-    whole = dataclasses.replace(BATCHES, source=Numbers()).at(3)
+    whole = dataclasses.replace(BATCHES, reader=Numbers()).at(3)
     assert whole.forget.tolist() == [False] * 8 + [True] * 4
     assert bool(((whole.content[:, 0] >= 20) == whole.forget).all())
     for rank, places in ((0, [0, 1, 2, 3, 8, 9]), (1, [4, 5, 6, 7, 10, 11])):
-        mine = dataclasses.replace(BATCHES, source=Numbers(), world=World(rank, 2)).at(3)
+        mine = dataclasses.replace(BATCHES, reader=Numbers(), world=World(rank, 2)).at(3)
         assert list(mine.places) == places
         assert torch.equal(mine.content, whole.content[places])
         assert torch.equal(mine.forget, whole.forget[places])
