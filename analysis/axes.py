@@ -1,4 +1,4 @@
-"""What changes along a field that a sweep enumerates, and over further test tasks."""
+"""Shows what changes along a field that a sweep enumerates: the axis, its table, its figure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from analysis.comparisons import Contest, Entrant, Point, Trial
-from analysis.selection import Named
+from analysis.comparisons import Comparison, Member
+from analysis.criterion import Criterion
+from analysis.seed_groups import SeedGroup, Trial
 from analysis.statistics import Estimate
-from analysis.style import GRID, Style, log_ticks, styles
+from analysis.style import Style, label_distance, legend_below, log_ticks, styles
 from analysis.tables_io import Column, Table
 from analysis.trial_configs import SEEDS
 
@@ -27,7 +28,7 @@ class Line:
     Attributes:
         label: its name for people.
         style: how it is drawn.
-        values: value of the axis to the estimates of `retain/fid` and `forget/fid`.
+        values: the axis's values to the estimates of `retain/fid` and `forget/fid`.
     """
 
     label: str
@@ -40,11 +41,11 @@ class Axis:
     """One axis of one model.
 
     Attributes:
-        name: what is varied.
-        stem: the beginning of its files' names.
-        title: of its figure and table.
-        lines: a variant each.
-        note: how it was made.
+        name: the field that is varied.
+        stem: the beginning of the names of its files.
+        title: the title of its figure and table.
+        lines: a line for each variant.
+        note: a line on how it was made.
     """
 
     name: str
@@ -55,31 +56,31 @@ class Axis:
 
     @property
     def values(self) -> list[Any]:
-        """Of the axis, in order: numbers by size, others as they come."""
+        """The axis's values in order: numbers by size, others as they come."""
         found = list(dict.fromkeys(value for line in self.lines for value in line.values))
         return sorted(found) if is_numeric(found) else found
 
     @property
     def is_drawn(self) -> bool:
-        """Whether a figure says more than the table: not of two names and one variant."""
+        """Whether a figure says more than the table: it does not for two names and one variant."""
         several = is_numeric(self.values) or len(self.values) > 2 or len(self.lines) > 1
         return len(self.values) > 1 and several
 
 
 def is_numeric(values: Sequence[Any]) -> bool:
-    """Whether values have places on an axis of numbers."""
+    """Reports whether all values are numbers, so that an axis can place them by size."""
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
-def enumerated_axes(model: str, contests: Sequence[Contest]) -> list[Axis]:
-    """An axis for each field that differs between the enumerated trials of one variant.
+def enumerated_axes(model: str, comparisons: Sequence[Comparison]) -> list[Axis]:
+    """Returns an axis for each field that differs between the enumerated trials of one variant.
 
     Args:
         model: the model's name.
-        contests: all of the model.
+        comparisons: all comparisons of the model.
     """
-    drawn = styles(entrant.variant for contest in contests for entrant in contest.entrants)
-    families = list(_families(contests, drawn))
+    drawn = styles(member.variant for comparison in comparisons for member in comparison.members)
+    families = list(_families(comparisons, drawn))
     varied: dict[str, None] = {}
     for _, _, trials in families:
         names = dict.fromkeys(name for trial in trials for name in trial.config)
@@ -103,16 +104,16 @@ def enumerated_axes(model: str, contests: Sequence[Contest]) -> list[Axis]:
 
 
 def _families(
-    contests: Sequence[Contest], drawn: Mapping[str, Style]
+    comparisons: Sequence[Comparison], drawn: Mapping[str, Style]
 ) -> Iterator[tuple[str, Style, list[Trial]]]:
-    """The enumerated trials of each method in each form, whatever their retain images."""
-    found: dict[Hashable, list[tuple[Entrant, Trial]]] = {}
-    for entrant in (entrant for contest in contests for entrant in contest.entrants):
-        own = {trial.point for trial in entrant.trials if trial.row["kind"] in _ENUMERATED}
-        for trial in entrant.trials:
-            if trial.point in own:  # with the seeds that it was repeated under
+    """Yields the enumerated trials of each method and formulation, whatever the retain images."""
+    found: dict[Hashable, list[tuple[Member, Trial]]] = {}
+    for member in (member for comparison in comparisons for member in comparison.members):
+        own = {trial.seed_group for trial in member.trials if trial.row["kind"] in _ENUMERATED}
+        for trial in member.trials:
+            if trial.seed_group in own:  # with the seeds that it was repeated under
                 key = (trial.row["method"], trial.row["formulation"])
-                found.setdefault(key, []).append((entrant, trial))
+                found.setdefault(key, []).append((member, trial))
     for pairs in found.values():
         pairs.sort(key=lambda pair: pair[1].row["kind"] != "default")
         variant = pairs[0][0].variant
@@ -143,11 +144,11 @@ def _line(
 
 
 def _estimate(trials: Sequence[Trial], metric: str) -> Estimate | None:
-    return Point(trials=tuple(trials)).estimate(metric)
+    return SeedGroup(trials=tuple(trials)).estimate(metric)
 
 
-def axis_table(axis: Axis, named: Named) -> Table:
-    """A row a variant and value."""
+def axis_table(axis: Axis, criterion: Criterion) -> Table:
+    """Makes the table of an axis, a row for each variant and value."""
     numeric = is_numeric(axis.values)
     rows = [
         {
@@ -170,16 +171,15 @@ def axis_table(axis: Axis, named: Named) -> Table:
                 key="value", heading=axis.name, kind="number" if numeric else "text", form=".4g"
             ),
             Column(key="seeds", heading="seeds", kind="integer"),
-            Column(key="retain_fd", heading=f"retain {named.fid} ↓", kind="estimate"),
-            Column(key="forget_fd", heading=f"forget {named.fid} ↑", kind="estimate"),
+            *criterion.distance_columns(),
         ),
         rows=rows,
-        notes=(axis.note, named.networks),
+        notes=(axis.note, criterion.networks),
     )
 
 
-def axis_figure(axis: Axis, named: Named) -> Figure:
-    """Retain and forget distance along the axis, a line a variant; bars are intervals."""
+def axis_figure(axis: Axis, criterion: Criterion) -> Figure:
+    """Draws the retain and the forget distance along an axis, a line a variant, with intervals."""
     figure = Figure(figsize=(10.5, 4.8), layout="constrained")
     sides = figure.subplots(1, 2)
     values = axis.values
@@ -189,20 +189,14 @@ def axis_figure(axis: Axis, named: Named) -> Figure:
         for line in axis.lines:
             found = {where[value]: pair[side] for value, pair in line.values.items() if pair[side]}
             _draw(panel, line, dict(sorted(found.items())), joined=numeric)
-        good = "lower" if role == "retain" else "higher"
-        panel.set_title(f"{role} images ({good} is better)", fontsize=11)
-        panel.set_ylabel(f"{role} {named.fid}")
+        label_distance(panel, role, criterion.fid)
         panel.set_xlabel(axis.name)
-        panel.set_yscale("log")
-        log_ticks(panel.yaxis)
         if not numeric:
             panel.set_xticks(list(where.values()), [str(value) for value in values])
         elif min(values) > 0 and max(values) >= 10 * min(values):
             panel.set_xscale("log")
             log_ticks(panel.xaxis)
-        panel.grid(visible=True, color=GRID, linewidth=0.6)
-    handles, labels = sides[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    legend_below(figure, sides[0])
     figure.suptitle(axis.title, fontsize=11)
     return figure
 

@@ -1,4 +1,4 @@
-"""The command line that every analysis shares: NAME, --storage, --out, --debug."""
+"""Runs an analysis from its command line: NAME, --storage, --out, --debug, which all share."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ Shown = tuple[Variant, Row]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What an analysis is asked for.
+class Analysis:
+    """One analysis of one sweep: what it reads, and where it writes.
 
     Attributes:
         sweep: the recorded sweep.
         out: the folder to write to; it exists.
         best: show each variant's best feasible trial in place of its default.
-        options: the values of further options, by their names.
+        options: the values of the command line's options, by their names.
     """
 
     sweep: Sweep
@@ -48,25 +48,25 @@ class Request:
 
     @cached_property
     def source(self) -> Provenance:
-        """Where the numbers come from."""
+        """Where the numbers of every file come from."""
         return provenance(self.sweep)
 
     def save(self, figure: Figure, stem: str) -> list[Path]:
-        """Writes `STEM.png` and `.pdf`; each says in its metadata where it comes from."""
+        """Writes `STEM.png` and `.pdf`, whose metadata say where they come from."""
         paths = [self.out / f"{stem}.{suffix}" for suffix in ("png", "pdf")]
         save_figure(figure, paths, about=self.source.line)
         return paths
 
     def variants(self) -> list[Variant]:
-        """The sweep's variants, in the order of its plan."""
+        """Returns the sweep's variants, in the order of its plan."""
         order = [group["label"] for group in self.sweep.plan.get("groups", ())]
         return variants(self.sweep.rows(), order)
 
     def shown(self, variants: Iterable[Variant]) -> list[Shown]:
-        """Each variant with the trial that stands for it: its default, or with `best` its best.
+        """Returns each variant with the trial to show: its default, or with `best` its best.
 
         Raises:
-            RecordError: none has such a trial.
+            RecordError: no variant has such a trial.
         """
         trials = [
             (variant, variant.best if self.best and not variant.is_reference else variant.default)
@@ -79,11 +79,11 @@ class Request:
 
     @property
     def chosen(self) -> str:
-        """Which trials are shown, for a title."""
+        """Words for the trials that are shown, for a title."""
         return "best feasible trials" if self.best else "trials at the defaults"
 
     def by_model(self) -> dict[str, list[Variant]]:
-        """The variants of each model."""
+        """Returns the variants of each model."""
         models: dict[str, list[Variant]] = {}
         for variant in self.variants():
             models.setdefault(variant.model, []).append(variant)
@@ -93,24 +93,25 @@ class Request:
 def run(
     program: str,
     description: str,
-    work: Callable[[Request], Iterable[Path]],
+    work: Callable[[Analysis], Iterable[Path]],
     argv: Sequence[str] | None,
     *,
     offers_best: bool = False,
     add_options: Callable[[argparse.ArgumentParser], None] | None = None,
 ) -> int:
-    """Parses the command line, does the work and prints the paths it wrote.
+    """Parses the command line, does the work and prints the paths that it wrote.
 
     Args:
-        program: such as `analysis.tables`.
+        program: the module, such as `analysis.tables`.
         description: a line for `--help`.
         work: writes files and returns their paths.
-        argv: arguments; None for those of the process.
-        offers_best: whether there is an option `--best`.
-        add_options: adds further options, whose values are in the request.
+        argv: the arguments; None takes those of the process.
+        offers_best: whether the command line has the option `--best`.
+        add_options: adds further options to the parser.
 
     Returns:
-        The exit status: 0, 1 for a fault of the program, 2 for the user's mistake.
+        The exit status, as `exit_status` gives it; a file that cannot be used is a mistake of the
+        user.
     """
     parser = _parser(program, description, offers_best=offers_best)
     if add_options is not None:
@@ -119,17 +120,15 @@ def run(
         options = parser.parse_args(argv)
     except SystemExit as stop:  # argparse has printed the help or the fault
         return int(stop.code or 0)
-    return exit_status(lambda: _write(work, options), debug=options.debug, mistakes=(OSError,))
+    return exit_status(lambda: _write(options, work), debug=options.debug, mistakes=(OSError,))
 
 
-def _write(work: Callable[[Request], Iterable[Path]], options: argparse.Namespace) -> int:
-    """Reads the sweep, does the work and prints the paths it wrote; returns the exit status."""
+def _write(options: argparse.Namespace, work: Callable[[Analysis], Iterable[Path]]) -> int:
     sweep = read_sweep(fetched(options.storage, options.name), options.name)
     out = options.out or sweep.folder / "analysis"
     out.mkdir(parents=True, exist_ok=True)
     best = getattr(options, "best", False)
-    request = Request(sweep=sweep, out=out, best=best, options=vars(options))
-    for path in work(request):
+    for path in work(Analysis(sweep=sweep, out=out, best=best, options=vars(options))):
         sys.stdout.write(f"{path}\n")
     give(out)
     return FINISHED

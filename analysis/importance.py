@@ -1,4 +1,4 @@
-"""How much each searched field matters to forgetting and to retaining, variant by variant."""
+"""Shows how much each searched field matters to forgetting and to retaining, by variant."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.comparisons import Contest, Entrant, Trial
-from analysis.style import GRID
+from analysis.comparisons import Comparison, Member
+from analysis.seed_groups import Trial
+from analysis.style import GRID, legend_below
 from analysis.tables_io import Column, Table
 from platform.tracking.recorder import Sweep, importances
 
@@ -18,19 +19,19 @@ LEAST = 8  # finished search trials, below which a share would be noise
 _ROLES = ("forget", "retain")
 
 
-def importance_table(contest: Contest, sweep: Sweep) -> Table | None:
-    """Shares of the variance that each field explains; None where no variant was searched enough.
+def importance_table(comparison: Comparison, sweep: Sweep) -> Table | None:
+    """Makes the table of the shares of variance that each field explains; None without searches.
 
     Args:
-        contest: whose variants.
-        sweep: for the search spaces of its plan.
+        comparison: the variants; those of fewer than `LEAST` finished search trials are left out.
+        sweep: the recorded sweep, whose plan has the search spaces.
     """
-    rows = [row for entrant in contest.contenders for row in _rows(entrant, sweep.plan)]
+    rows = [row for member in comparison.contenders for row in _rows(member, sweep.plan)]
     if not rows:
         return None
     return Table(
-        name=f"{contest.stem}_importance",
-        caption=f"{contest.title}: importance of hyperparameters",
+        name=f"{comparison.stem}_importance",
+        caption=f"{comparison.title}: importance of hyperparameters",
         columns=(
             Column(key="variant", heading="Variant"),
             Column(key="field", heading="Field"),
@@ -47,26 +48,26 @@ def importance_table(contest: Contest, sweep: Sweep) -> Table | None:
     )
 
 
-def _rows(entrant: Entrant, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The shares of one variant; none where it was not searched enough."""
-    space = _space(entrant, plan)
+def _rows(member: Member, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the rows of one variant; none where it was not searched enough."""
+    space = _space(member, plan)
     usable = [
-        (point, place)
-        for trial in entrant.trials
+        (point, ratios)
+        for trial in member.trials
         if trial.row["kind"] == "search"
-        and (place := trial.place("val/")) is not None
+        and (ratios := trial.log_ratios("val/")) is not None
         and (point := _params(trial, space)) is not None
     ]
     if not space or len(usable) < LEAST:
         return []
     points = [point for point, _ in usable]
     shares = {
-        role: importances(space, points, [place[role == "forget"] for _, place in usable])
+        role: importances(space, points, [ratios[role == "forget"] for _, ratios in usable])
         for role in _ROLES
     }
     return [
         {
-            "variant": entrant.variant.label,
+            "variant": member.variant.label,
             "field": name,
             "trials": len(usable),
             **{role: shares[role].get(name) for role in _ROLES},
@@ -75,25 +76,25 @@ def _rows(entrant: Entrant, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _space(entrant: Entrant, plan: Mapping[str, Any]) -> dict[str, str]:
-    """Of the first group of the variant that has one: groups of one variant share it."""
+def _space(member: Member, plan: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the search space that the plan's groups of a variant share; empty without one."""
     spaces = (
         group.get("space", {})
         for group in plan.get("groups", ())
-        if group["label"] == entrant.variant.group
+        if group["label"] == member.variant.group
     )
     return next((dict(space) for space in spaces if space), {})
 
 
 def _params(trial: Trial, space: Mapping[str, str]) -> dict[str, Any] | None:
-    """The searched fields' values; None where one is not known."""
+    """Returns the values of the searched fields; None where one is not known."""
     recorded = json.loads(trial.row["params"]) if trial.row.get("params") else {}
     point = {name: recorded.get(name, trial.config.get(name)) for name in space}
     return None if None in point.values() else point
 
 
 def importance_figure(table: Table) -> Figure:
-    """The shares as bars: a panel for forgetting, one for retaining."""
+    """Draws the shares as bars, in a panel for forgetting and one for retaining."""
     variants = list(dict.fromkeys(row["variant"] for row in table.rows))
     fields = list(dict.fromkeys(row["field"] for row in table.rows))
     figure = Figure(figsize=(9.6, 1.6 + 0.42 * len(variants) * 1.2), layout="constrained")
@@ -102,8 +103,7 @@ def importance_figure(table: Table) -> Figure:
         _bars(axes, role, table.rows, variants, fields)
         axes.set_title("forgetting" if role == "forget" else "retaining", fontsize=11)
     sides[0].invert_yaxis()  # the panels share it
-    handles, labels = sides[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    legend_below(figure, sides[0])
     figure.suptitle(table.caption, fontsize=11)
     return figure
 

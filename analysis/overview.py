@@ -1,4 +1,4 @@
-"""What the report says of a sweep itself: its plan, its failures, its environment."""
+"""Tells what the report says of a sweep itself: its plan, data, failures and environment."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from analysis.comparisons import Contest
-from analysis.selection import Named, percent
+from analysis.comparisons import Comparison
+from analysis.criterion import Criterion, percent
 from analysis.tables_io import Column, Table
 from platform.tracking.recorder import RecordError, Row, Sweep, Variant, read_table
 
-Facts = list[tuple[str, str]]
+Fact = tuple[str, str]
 _NETWORKS = {
     "fid_extractor": "Frechet distance",
     "is_extractor": "Inception Score",
@@ -22,11 +22,15 @@ _CAUSES = {"pruned": "stopped early, behind others", "interrupted": "the sweep w
 
 
 def plan_facts(
-    sweep: Sweep, variants: Sequence[Variant], contests: Sequence[Contest], named: Named
-) -> Facts:
-    """The plan in names and values."""
+    sweep: Sweep,
+    variants: Sequence[Variant],
+    comparisons: Sequence[Comparison],
+    criterion: Criterion,
+) -> list[Fact]:
+    """Returns the plan in names and values."""
     rows, plan = sweep.rows(), sweep.plan
-    configs = [contest.config for contest in contests]
+    configs = [comparison.config for comparison in comparisons]
+    kinds = Counter(str(row["kind"]) for row in rows)
     measured = {
         text: _listed(row[column] for row in rows) or "not recorded"
         for column, text in _NETWORKS.items()
@@ -36,16 +40,16 @@ def plan_facts(
         ("Settings", _listed(plan.get("settings", ())) or "as the study has them"),
         ("Models", _listed(variant.model for variant in variants)),
         ("Variants", "; ".join(dict.fromkeys(variant.label for variant in variants))),
-        *_axes(rows),
+        ("Kinds of trial", ", ".join(f"{count} {kind}" for kind, count in kinds.items())),
         ("Search space", _space(plan)),
         ("Search", _pairs(plan.get("search", {}))),
         ("Budget of a trial", _budget(rows, plan)),
         ("Seeds", _seeds(rows)),
         (
             "Tolerance",
-            f"{percent(named.tolerance)} above the original's validation retain distance",
+            f"{percent(criterion.tolerance)} above the original's validation retain distance",
         ),
-        *(("Test task", _listed(f"{row['test_task']}" for row in rows)),),
+        ("Test task", _listed(row["test_task"] for row in rows)),
         ("Data", _data(sweep, configs)),
         ("Measured by", _pairs(measured)),
         ("Trials", trial_counts(sweep)),
@@ -53,7 +57,7 @@ def plan_facts(
 
 
 def trial_counts(sweep: Sweep) -> str:
-    """How many trials ended how, and how many were taken over from other sweeps."""
+    """Counts the trials by how they ended, and those that were taken over from other sweeps."""
     rows = sweep.rows()
     states = Counter(str(row["state"]) for row in rows)
     usual = dict.fromkeys(("finished", "failed", "pruned", "interrupted"), 0)
@@ -67,11 +71,6 @@ def trial_counts(sweep: Sweep) -> str:
     return ", ".join([*parts, f"{taken} of the finished taken over from other sweeps"])
 
 
-def _axes(rows: Iterable[Row]) -> Facts:
-    kinds = Counter(str(row["kind"]) for row in rows)
-    return [("Kinds of trial", ", ".join(f"{count} {kind}" for kind, count in kinds.items()))]
-
-
 def _space(plan: Mapping[str, Any]) -> str:
     found: dict[str, None] = {}
     for group in plan.get("groups", ()):
@@ -81,7 +80,7 @@ def _space(plan: Mapping[str, Any]) -> str:
 
 
 def _distribution(text: str) -> str:
-    """Optuna's JSON of a distribution in a few words."""
+    """Returns Optuna's JSON of a distribution in a few words."""
     try:
         values = json.loads(text)["attributes"]
     except (ValueError, KeyError, TypeError):
@@ -122,7 +121,7 @@ def _data(sweep: Sweep, configs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def data_table(sweep: Sweep) -> Table | None:
-    """Images and classes of each role and split; None where the sweep has no manifest.
+    """Makes the table of images and classes by role and split; None without a manifest.
 
     Raises:
         RecordError: the manifest is damaged.
@@ -160,7 +159,7 @@ def data_table(sweep: Sweep) -> Table | None:
 
 
 def failures_table(rows: Iterable[Mapping[str, Any]]) -> Table | None:
-    """Every trial that did not finish, with its cause; None where all did."""
+    """Makes the table of the trials that did not finish, with causes; None where all did."""
     lost = [row for row in rows if row["state"] != "finished"]
     if not lost:
         return None
@@ -181,7 +180,7 @@ def failures_table(rows: Iterable[Mapping[str, Any]]) -> Table | None:
 
 
 def environment_table(environment: Mapping[str, Any]) -> Table:
-    """`environment.json`, a row an entry."""
+    """Makes the table of `environment.json`, a row an entry."""
     rows = []
     for name, value in environment.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The report as one HTML file: sections of texts, tables and pictures, all within the file."""
+"""Renders the report as one HTML file that holds its texts, tables and pictures."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from PIL import Image
 
 from analysis.tables_io import Table
 
-_MOST_ROWS = 60  # of a table in the page; its files hold all
+_MOST_ROWS = 60  # that the page shows of a table; its files hold all
 # width in pixels and quality of JPEG, tried in turn until the pictures are small enough together
 _ENCODINGS = ((1600, 85), (1200, 80), (900, 70), (640, 55))
-_MOST_BYTES = 5_500_000  # of all pictures, which base64 makes a third larger
+_MOST_BYTES = 5_500_000  # all pictures together, before base64 makes them a third larger
 _KEPT_BYTES = 400_000  # a PNG up to this size stays as it is
 
 
@@ -30,25 +30,25 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True)
 class Heading:
-    """Of a part of a section."""
+    """The heading of a part of a section."""
 
     title: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """Names and what belongs to each."""
+    """Names, each with its value."""
 
     items: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listed:
+class TableBlock:
     """A table, with its files.
 
     Attributes:
-        table: to show.
-        files: names of the files that hold it.
+        table: the table to show.
+        files: the names of the files that hold it.
     """
 
     table: Table
@@ -60,10 +60,10 @@ class Picture:
     """A figure.
 
     Attributes:
-        path: of its PNG.
-        alt: what it shows, for who cannot see it.
-        caption: below it.
-        files: names of the files that hold it.
+        path: its PNG.
+        alt: a text in its place, for readers who cannot see it.
+        caption: the text below it.
+        files: the names of the files that hold it.
     """
 
     path: Path
@@ -72,7 +72,7 @@ class Picture:
     files: Sequence[str] = ()
 
 
-Block = Text | Heading | Facts | Listed | Picture
+Block = Text | Heading | Facts | TableBlock | Picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +81,8 @@ class Section:
 
     Attributes:
         title: its heading.
-        anchor: its place in the page's address.
-        blocks: in their order.
+        anchor: the end of its address, after `#`.
+        blocks: what it shows, in order.
     """
 
     title: str
@@ -91,13 +91,13 @@ class Section:
 
 
 def render(title: str, subtitle: str, sections: Sequence[Section], source: str) -> str:
-    """The page.
+    """Renders the page.
 
     Args:
-        title: of the page.
-        subtitle: below it.
-        sections: in their order.
-        source: where the numbers come from, at the page's end.
+        title: the title of the page.
+        subtitle: the line below the title.
+        sections: the sections in their order.
+        source: a line on where the numbers come from, for the page's end.
 
     Returns:
         HTML in which every text is escaped and every picture inlined.
@@ -129,7 +129,7 @@ class Inlined:
 
     Attributes:
         address: a `data:` URI.
-        width, height: of the picture as it is shown at most, pixels.
+        width, height: the largest size at which it is shown, pixels.
     """
 
     address: str
@@ -138,7 +138,7 @@ class Inlined:
 
 
 def inlined(paths: Iterable[Path]) -> dict[Path, Inlined]:
-    """Pictures as addresses, enlarged files made smaller until all fit into the page together."""
+    """Returns pictures as addresses, made smaller until all fit into the page together."""
     every = list(dict.fromkeys(paths))
     for widest, quality in _ENCODINGS:
         encoded = {path: _encoded(path, widest, quality) for path in every}

@@ -1,4 +1,4 @@
-"""Published numbers, given in a file, beside those of a sweep."""
+"""Shows published numbers, which a file gives, beside those of a sweep."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.comparisons import Contest, Entrant, Point
-from analysis.selection import Named, chosen
+from analysis.comparisons import Comparison, Member
+from analysis.criterion import Criterion
+from analysis.seed_groups import SeedGroup
+from analysis.selection import chosen
 from analysis.tables_io import Column, Table
 from platform.tracking.recorder import Row, UserError, Variant
 
@@ -17,14 +19,14 @@ COLUMNS = ("model", "variant", "metric", "value")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
+class PublishedNumber:
     """One published number.
 
     Attributes:
-        model: of the sweep.
-        variant: such as `ours_proxy`.
-        metric: such as `forget/fid`.
-        value: finite.
+        model: a model of the sweep.
+        variant: a variant of the sweep, such as `ours_proxy`.
+        metric: a metric, such as `forget/fid`.
+        value: the number, finite.
     """
 
     model: str
@@ -33,13 +35,15 @@ class Published:
     value: float
 
 
-def read_published(path: Path, variants: Sequence[Variant], rows: Sequence[Row]) -> list[Published]:
-    """Published numbers from a CSV file of the columns model, variant, metric, value.
+def read_published(
+    path: Path, variants: Sequence[Variant], rows: Sequence[Row]
+) -> list[PublishedNumber]:
+    """Reads published numbers from a CSV file of the columns model, variant, metric, value.
 
     Args:
         path: the file.
-        variants: of the sweep.
-        rows: of the sweep, whose metrics are known.
+        variants: the variants of the sweep.
+        rows: the rows of the sweep, by which metrics are known.
 
     Raises:
         UserError: the file cannot be read, lacks a column, or names what the sweep has not.
@@ -65,7 +69,7 @@ def read_published(path: Path, variants: Sequence[Variant], rows: Sequence[Row])
 
 def _published(
     where: str, line: Mapping[str, str | None], known: Mapping[str, set[str]]
-) -> Published:
+) -> PublishedNumber:
     given = {name: (line[name] or "").strip() for name in COLUMNS}
     for name, values in known.items():
         if given[name] not in values:
@@ -77,28 +81,30 @@ def _published(
         value = math.nan
     if not math.isfinite(value):
         raise UserError(f"{where}: value {given['value']!r} is not a finite number")
-    return Published(
+    return PublishedNumber(
         model=given["model"], variant=given["variant"], metric=given["metric"], value=value
     )
 
 
 def variant_name(variant: Variant) -> str:
-    """A group without its model: `mage_tiny/ours_proxy` is `ours_proxy`."""
+    """Returns a group without its model: `mage_tiny/ours_proxy` is `ours_proxy`."""
     return variant.group.rpartition("/")[2]
 
 
-def paper_table(published: Sequence[Published], contests: Sequence[Contest], named: Named) -> Table:
-    """Each published number beside that of the variant's default and of its chosen trial.
+def paper_table(
+    published: Sequence[PublishedNumber], comparisons: Sequence[Comparison], criterion: Criterion
+) -> Table:
+    """Makes the table of published numbers beside those of the default and the chosen trial.
 
     Args:
-        published: by `read_published`.
-        contests: of the sweep; the first of a model is its defaults'.
-        named: what the sweep asks of its variants.
+        published: the numbers, from `read_published`.
+        comparisons: the comparisons of the sweep; the first of a model is its defaults'.
+        criterion: what variants are judged by.
     """
-    entrants: dict[tuple[str, str], Entrant] = {}
-    for contest in contests:
-        for entrant in contest.entrants:
-            entrants.setdefault((contest.model, variant_name(entrant.variant)), entrant)
+    members: dict[tuple[str, str], Member] = {}
+    for comparison in comparisons:
+        for member in comparison.members:
+            members.setdefault((comparison.model, variant_name(member.variant)), member)
     return Table(
         name="paper",
         caption="The paper's numbers beside ours",
@@ -112,7 +118,7 @@ def paper_table(published: Sequence[Published], contests: Sequence[Contest], nam
             Column(key="chosen_deviation", heading="deviation", kind="number", form="+.2f"),
             Column(key="chosen_relative", heading="relative", kind="number", form="+.1%"),
         ),
-        rows=[_row(each, entrants, named) for each in published],
+        rows=[_row(each, members, criterion) for each in published],
         notes=(
             "Deviation: ours minus the paper's. Numbers are comparable only where data, networks "
             "and budget are the paper's; the plan says what they were here.",
@@ -121,12 +127,12 @@ def paper_table(published: Sequence[Published], contests: Sequence[Contest], nam
 
 
 def _row(
-    published: Published, entrants: Mapping[tuple[str, str], Entrant], named: Named
+    published: PublishedNumber, members: Mapping[tuple[str, str], Member], criterion: Criterion
 ) -> dict[str, object]:
-    own = entrants.get((published.model, published.variant))
+    own = members.get((published.model, published.variant))
     default = None if own is None else own.default
     unlearns = own is not None and not own.variant.is_reference
-    best = chosen(own, named.tolerance) if own is not None and unlearns else None
+    best = chosen(own, criterion.tolerance) if own is not None and unlearns else None
     return {
         "model": published.model,
         "variant": published.variant,
@@ -137,8 +143,8 @@ def _row(
     }
 
 
-def _beside(key: str, point: Point | None, published: Published) -> dict[str, object]:
-    estimate = None if point is None else point.estimate(published.metric)
+def _beside(key: str, group: SeedGroup | None, published: PublishedNumber) -> dict[str, object]:
+    estimate = None if group is None else group.estimate(published.metric)
     if estimate is None:
         return {}
     deviation = estimate.mean - published.value

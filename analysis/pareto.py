@@ -1,4 +1,4 @@
-"""What each variant trades: forget against retain distance, its Pareto front, its hypervolume."""
+"""Shows what each variant trades, forget against retain distance: its front, its hypervolume."""
 
 from __future__ import annotations
 
@@ -9,30 +9,29 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.comparisons import Contest, Entrant
-from analysis.selection import Named
-from analysis.statistics import Place, hypervolume, pareto
-from analysis.style import GRID, INK, Style, log_ticks, styles
+from analysis.comparisons import Comparison, Member
+from analysis.criterion import Criterion
+from analysis.statistics import Pair, hypervolume, pareto
+from analysis.style import GRID, INK, Style, legend_below, log_ticks, styles
 from analysis.tables_io import Column, Table
 
-# the worst that counts: twice the original's retain distance, and its forget distance
-REFERENCE: Place = (math.log(2.0), 0.0)
+# the worst values that count: twice the original's retain distance, and its forget distance
+REFERENCE: Pair = (math.log(2.0), 0.0)
 
 
-def places(entrant: Entrant, split: str = "") -> list[Place]:
-    """Every finished trial: logs of its retain and forget distance over the original's."""
-    found = (trial.place(split) for trial in entrant.trials)
-    return [place for place in found if place is not None]
+def _log_ratios(member: Member, split: str = "") -> list[Pair]:
+    found = (trial.log_ratios(split) for trial in member.trials)
+    return [pair for pair in found if pair is not None]
 
 
-def front_table(contest: Contest) -> Table:
-    """The hypervolume of each variant's trials."""
+def front_table(comparison: Comparison) -> Table:
+    """Makes the table of the hypervolume of each variant's trials."""
     rows = []
-    for entrant in contest.contenders:
-        test, validation = places(entrant), places(entrant, "val/")
+    for member in comparison.contenders:
+        test, validation = _log_ratios(member), _log_ratios(member, "val/")
         rows.append(
             {
-                "variant": entrant.variant.label,
+                "variant": member.variant.label,
                 "trials": len(test),
                 "front": len(pareto(test)),
                 "test": hypervolume(test, REFERENCE),
@@ -40,8 +39,8 @@ def front_table(contest: Contest) -> Table:
             }
         )
     return Table(
-        name=f"{contest.stem}_hypervolume",
-        caption=f"{contest.title}: hypervolume of each variant's trials",
+        name=f"{comparison.stem}_hypervolume",
+        caption=f"{comparison.title}: hypervolume of each variant's trials",
         columns=(
             Column(key="variant", heading="Variant"),
             Column(key="trials", heading="finished trials", kind="integer"),
@@ -61,17 +60,17 @@ def front_table(contest: Contest) -> Table:
     )
 
 
-def front_figure(contest: Contest, named: Named) -> Figure:
-    """Every finished trial on test images, with the front of each variant."""
+def front_figure(comparison: Comparison, criterion: Criterion) -> Figure:
+    """Draws every finished trial on test images, with the front of each variant."""
     figure = Figure(figsize=(8.4, 5.8), layout="constrained")
     axes = figure.subplots()
-    drawn = styles(entrant.variant for entrant in contest.entrants)
-    for entrant in contest.entrants:
-        if found := places(entrant):
-            style = drawn[entrant.variant.group]
-            draw = _draw_reference if entrant.variant.is_reference else _draw
-            draw(axes, found, style, entrant.variant.label)
-    most = 1.0 + named.tolerance
+    drawn = styles(member.variant for member in comparison.members)
+    for member in comparison.members:
+        if found := _log_ratios(member):
+            style = drawn[member.variant.group]
+            draw = _draw_reference if member.variant.is_reference else _draw
+            draw(axes, found, style, member.variant.label)
+    most = 1.0 + criterion.tolerance
     axes.axvline(most, color=INK, linewidth=1.0, linestyle=":")
     axes.annotate(
         f" retain limit, {most:.2f}", (most, 0.005), xycoords=("data", "axes fraction"), fontsize=8
@@ -81,15 +80,15 @@ def front_figure(contest: Contest, named: Named) -> Figure:
     log_ticks(axes.xaxis)
     log_ticks(axes.yaxis)
     axes.grid(visible=True, color=GRID, linewidth=0.6)
-    axes.set_xlabel(f"retain {named.labels['fid']} / original's (lower is better)")
-    axes.set_ylabel(f"forget {named.labels['fid']} / original's (higher is better)")
-    axes.set_title(f"{contest.title}: test images, a point a finished trial", fontsize=11)
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    axes.set_xlabel(f"retain {criterion.labels['fid']} / original's (lower is better)")
+    axes.set_ylabel(f"forget {criterion.labels['fid']} / original's (higher is better)")
+    axes.set_title(f"{comparison.title}: test images, a point a finished trial", fontsize=11)
+    legend_below(figure, axes)
     return figure
 
 
-def _draw(axes: Axes, found: Sequence[Place], style: Style, label: str) -> None:
-    """All trials of a variant, hollow, and its front, filled."""
+def _draw(axes: Axes, found: Sequence[Pair], style: Style, label: str) -> None:
+    """Draws all trials of a variant, hollow, and its front, filled."""
     across, up = ([math.exp(value) for value in side] for side in zip(*found, strict=True))
     look: dict[str, Any] = {
         "marker": style.marker,
@@ -109,8 +108,8 @@ def _draw(axes: Axes, found: Sequence[Place], style: Style, label: str) -> None:
     )
 
 
-def _draw_reference(axes: Axes, found: Sequence[Place], style: Style, label: str) -> None:
-    """Every trial of a reference: its seeds."""
+def _draw_reference(axes: Axes, found: Sequence[Pair], style: Style, label: str) -> None:
+    """Draws every trial of a reference, which differ in their seeds."""
     across, up = ([math.exp(value) for value in side] for side in zip(*found, strict=True))
     look: dict[str, Any] = {"marker": style.marker, "linestyle": "none", "label": label}
     axes.plot(across, up, color=style.colour, markersize=12, markeredgewidth=2, zorder=5, **look)

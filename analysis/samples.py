@@ -17,8 +17,8 @@ from analysis import cli
 from platform.tracking.recorder import RecordError, Row
 from trainables.evaluation.figures import compose_grid, save_figure
 
-Place = tuple[str, int]
-Pictures = Mapping[tuple[str, Place], NDArray[np.uint8]]
+ImageKey = tuple[str, int]  # role and number of a test image
+Pictures = Mapping[tuple[str, ImageKey], NDArray[np.uint8]]
 _SHARED = {"input": "Input", "truth": "Truth", "original": "Original"}
 _PIXELS_AN_INCH = 120
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.run("analysis.samples", text, write_pictures, argv, offers_best=True)
 
 
-def write_pictures(request: cli.Request) -> list[Path]:
+def write_pictures(analysis: cli.Analysis) -> list[Path]:
     """Writes `MODEL_samples.png` and `.pdf` for each model.
 
     Raises:
@@ -37,53 +37,53 @@ def write_pictures(request: cli.Request) -> list[Path]:
             images.
     """
     written: list[Path] = []
-    for model, variants in request.by_model().items():
-        shown = request.shown(variants)
-        columns, rows = _columns(request, shown)
+    for model, variants in analysis.by_model().items():
+        shown = analysis.shown(variants)
+        columns, rows = _columns(analysis, shown)
         picture = compose_grid(
             columns,
             rows,
             title=f"{model}: completions of the same test images",
-            subtitle=f"sweep {request.sweep.name}, {request.chosen}",
+            subtitle=f"sweep {analysis.sweep.name}, {analysis.chosen}",
             stacked=True,
         )
-        stem = f"{model}_samples_best" if request.best else f"{model}_samples"
-        png, pdf = request.out / f"{stem}.png", request.out / f"{stem}.pdf"
+        stem = f"{model}_samples_best" if analysis.best else f"{model}_samples"
+        png, pdf = analysis.out / f"{stem}.png", analysis.out / f"{stem}.pdf"
         described = PngInfo()
-        described.add_text("Description", request.source.line)
+        described.add_text("Description", analysis.source.line)
         picture.save(png, pnginfo=described)
-        _save_pdf(picture, pdf, request.source.line)
+        _save_pdf(picture, pdf, analysis.source.line)
         written += [png, pdf]
     return written
 
 
 def _columns(
-    request: cli.Request, shown: Sequence[cli.Shown]
+    analysis: cli.Analysis, shown: Sequence[cli.Shown]
 ) -> tuple[dict[str, NDArray[np.uint8]], list[str]]:
-    """Heading to images, and the role of each row: forget first, then retain."""
-    trials = [(variant, _pictures(request, row)) for variant, row in shown]
+    """Returns heading to images, and the role of each row: forget first, then retain."""
+    trials = [(variant, _pictures(analysis, row)) for variant, row in shown]
     first = trials[0][1]
-    places = sorted({place for _, place in first})
+    images = sorted({image for _, image in first})
     for variant, pictures in trials:
         same = all(
-            np.array_equal(first[kind, place], pictures.get((kind, place), np.empty(0)))
+            np.array_equal(first[kind, image], pictures.get((kind, image), np.empty(0)))
             for kind in ("input", "truth")
-            for place in places
+            for image in images
         )
         if not same:
             raise RecordError(f"the samples of {variant.label} are not of the same images")
     columns = {
-        heading: np.stack([first[kind, place] for place in places])
+        heading: np.stack([first[kind, image] for image in images])
         for kind, heading in _SHARED.items()
     }
     for variant, pictures in trials:
         if not variant.is_original:
-            columns[variant.label] = np.stack([pictures["unlearned", place] for place in places])
-    return columns, [role for role, _ in places]
+            columns[variant.label] = np.stack([pictures["unlearned", image] for image in images])
+    return columns, [role for role, _ in images]
 
 
-def _pictures(request: cli.Request, row: Row) -> Pictures:
-    table = request.sweep.trial_table(row, "samples.parquet")
+def _pictures(analysis: cli.Analysis, row: Row) -> Pictures:
+    table = analysis.sweep.trial_table(row, "samples.parquet")
     return {
         (kind, (role, index)): np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
         for role, index, kind, png in zip(
@@ -93,7 +93,7 @@ def _pictures(request: cli.Request, row: Row) -> Pictures:
 
 
 def _save_pdf(picture: Image.Image, path: Path, about: str) -> None:
-    """Without loss: Pillow's own PDF would store the enlarged pixels as JPEG."""
+    """Writes a picture without loss: Pillow's own PDF would store its pixels as JPEG."""
     width, height = picture.size
     figure = Figure(figsize=(width / _PIXELS_AN_INCH, height / _PIXELS_AN_INCH))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))

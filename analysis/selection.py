@@ -1,98 +1,74 @@
-"""Which trial each variant is chosen by, on validation images, and its figures on test images."""
+"""Chooses a trial for each variant on validation images, and shows its figures on test images."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from analysis.comparisons import Contest, Entrant, Point
-from analysis.statistics import choose
+from analysis.comparisons import Comparison, Member
+from analysis.criterion import Criterion, percent
+from analysis.seed_groups import SeedGroup
 from analysis.tables_io import Column, Table
-from platform.tracking.recorder import REFERENCES
+from platform.storage.best_trial import is_feasible, rank
 
 TOLERANCES = (0.05, 0.10, 0.20)
+_ROUNDING = 1e-12  # a trial on the limit is within it, whatever the rounding
 
 
-@dataclass(frozen=True, kw_only=True)
-class Named:
-    """What a sweep's figures are called, and what it asks of its variants.
+def chosen(member: Member, tolerance: float) -> SeedGroup | None:
+    """Returns the trials of the highest forget distance that kept the retain set, on validation.
 
-    Attributes:
-        labels: of `fid`, `is` and `clip`, by the networks that made them.
-        tolerance: how far above the original's the validation retain distance may be.
-        has_kernel: the kernel distance was measured too.
+    Args:
+        member: a variant.
+        tolerance: how far the retain distance may rise above the original's; 0.10 is 10 %.
+
+    Returns:
+        The first of equally good ones; None where no trial kept within the tolerance.
     """
-
-    labels: Mapping[str, str]
-    tolerance: float
-    has_kernel: bool = False
-
-    @property
-    def fid(self) -> str:
-        """The Frechet distance in a heading; by which network, `networks` says."""
-        return self.short("fid")
-
-    def short(self, name: str) -> str:
-        """A label without its network."""
-        return self.labels[name].partition(" (")[0]
-
-    @property
-    def networks(self) -> str:
-        """A line on what the figures are made by."""
-        return f"Figures: {', '.join(self.labels.values())}."
+    limit = math.log1p(tolerance) + _ROUNDING
+    measured = [(group, forget, retain - limit) for group, (retain, forget) in member.candidates]
+    best = max(measured, key=lambda each: rank(each[1], each[2]), default=None)
+    return best[0] if best is not None and is_feasible(best[2]) else None
 
 
-def percent(share: float) -> str:
-    """Such as `10 %`."""
-    return f"{100 * share:g} %"
-
-
-def chosen(entrant: Entrant, tolerance: float) -> Point | None:
-    """The point of the highest validation forget distance that kept the validation retain set."""
-    candidates = entrant.candidates
-    at = choose([place for _, place in candidates], tolerance)
-    return None if at is None else candidates[at][0]
-
-
-def figures(point: Point) -> dict[str, Any]:
-    """A point's settings and test figures by the columns' keys."""
-    row = point.first.row
-    searched = {} if row["method"] in REFERENCES else row
+def figures(group: SeedGroup) -> dict[str, Any]:
+    """Returns the searched values and the test figures of a seed group, by the columns' keys."""
+    row = group.first.row
+    searched = {} if row["method"] in ("original", "retrained") else row
     values: dict[str, Any] = {
         "forget_alpha": searched.get("forget_alpha"),
         "lr": searched.get("lr"),
-        "seeds": len(point.trials),
-        "gap": None if row["method"] == "retrained" else point.estimate("gap"),
+        "seeds": len(group.trials),
+        "gap": None if row["method"] == "retrained" else group.estimate("gap"),
     }
     for role in ("retain", "forget"):
-        spread = point.estimate(f"{role}/is_std")
+        spread = group.estimate(f"{role}/is_std")
         values |= {
-            f"{role}_fd": point.estimate(f"{role}/fid"),
-            f"{role}_kid": point.estimate(f"{role}/kid_mean"),
-            f"{role}_is": point.estimate(f"{role}/is_mean"),
+            f"{role}_fd": group.estimate(f"{role}/fid"),
+            f"{role}_kid": group.estimate(f"{role}/kid_mean"),
+            f"{role}_is": group.estimate(f"{role}/is_mean"),
             f"{role}_is_split_std": None if spread is None else spread.mean,
-            f"{role}_cosine": point.estimate(f"{role}/clip"),
+            f"{role}_cosine": group.estimate(f"{role}/clip"),
         }
     return values
 
 
-def choices(contest: Contest, named: Named) -> Table:
-    """Which point each variant is chosen by at 5, 10 and 20 %, and its test figures."""
+def choices(comparison: Comparison, criterion: Criterion) -> Table:
+    """Makes the table of each variant's choice at 5, 10 and 20 %, with its test figures."""
     rows = []
     for tolerance in TOLERANCES:
-        for entrant in contest.contenders:
-            start = {"tolerance": percent(tolerance), "variant": entrant.variant.label}
-            point = chosen(entrant, tolerance)
-            if point is None:
-                rows.append(start | {"trial": f"none of {len(entrant.candidates)}"})
+        for member in comparison.contenders:
+            start = {"tolerance": percent(tolerance), "variant": member.variant.label}
+            group = chosen(member, tolerance)
+            if group is None:
+                rows.append(start | {"trial": f"none of {len(member.candidates)}"})
             else:
-                rows.append(start | {"trial": point.first.row["name"]} | _chosen(point))
-    gap = contest.reference("retrained") is not None
+                trial = {"trial": group.first.row["name"]}
+                rows.append(start | trial | figures(group) | _over_original(group))
+    gap = comparison.reference("retrained") is not None
     return Table(
-        name=f"{contest.stem}_choices",
-        caption=f"{contest.title}: choice under retain constraints",
+        name=f"{comparison.stem}_choices",
+        caption=f"{comparison.title}: choice under retain constraints",
         columns=(
             Column(key="tolerance", heading="Retain within"),
             Column(key="variant", heading="Variant"),
@@ -101,8 +77,7 @@ def choices(contest: Contest, named: Named) -> Table:
             Column(key="val_forget", heading="validation forget / original", kind="number"),
             Column(key="seeds", heading="seeds", kind="integer"),
             Column(key="test_retain", heading="test retain / original", kind="number"),
-            Column(key="retain_fd", heading=f"test retain {named.fid} ↓", kind="estimate"),
-            Column(key="forget_fd", heading=f"test forget {named.fid} ↑", kind="estimate"),
+            *criterion.distance_columns(start="test "),
             *([Column(key="gap", heading="gap to retrained ↓", kind="estimate")] if gap else []),
         ),
         rows=rows,
@@ -113,11 +88,12 @@ def choices(contest: Contest, named: Named) -> Table:
     )
 
 
-def _chosen(point: Point) -> dict[str, Any]:
-    validation, test = point.place("val/"), point.place()
+def _over_original(group: SeedGroup) -> dict[str, float]:
+    """Returns the distances over the original's: both on validation, the retained on test."""
+    validation, test = group.log_ratios("val/"), group.log_ratios()
     ratios: dict[str, float] = {}
     if validation is not None:
         ratios = {"val_retain": math.exp(validation[0]), "val_forget": math.exp(validation[1])}
     if test is not None:
         ratios["test_retain"] = math.exp(test[0])
-    return {**figures(point), **ratios}
+    return ratios

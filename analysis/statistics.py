@@ -1,4 +1,4 @@
-"""What the report computes: intervals over seeds, fronts and choices. Pure functions of numbers."""
+"""Computes intervals over seeds, Pareto fronts, hypervolumes and ranks from numbers alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from scipy.special import stdtrit
 
-Place = tuple[float, float]
+Pair = tuple[float, float]
 _CONFIDENCE = 0.95
 
 
@@ -19,7 +19,7 @@ class Estimate:
     Attributes:
         mean: of the values.
         low, high: ends of the interval; None of a single value, which has none.
-        n: how many values.
+        n: the number of values.
     """
 
     mean: float
@@ -29,7 +29,7 @@ class Estimate:
 
 
 def interval(values: Sequence[float]) -> Estimate | None:
-    """Mean and 95 % interval by Student's t; None of no values.
+    """Returns the mean and 95 % interval by Student's t; None for no values.
 
     The half width is t(0.975, n - 1) s / sqrt(n), s the sample standard deviation (Student,
     Biometrika 1908): it holds for values that are independent and about normal.
@@ -46,60 +46,45 @@ def interval(values: Sequence[float]) -> Estimate | None:
 
 
 def paired(first: Mapping[Hashable, float], second: Mapping[Hashable, float]) -> Estimate | None:
-    """Mean and interval of `first - second` over the keys (seeds) that both have."""
+    """Returns mean and interval of `first - second` over the keys (seeds) that both have."""
     return interval([first[key] - second[key] for key in first if key in second])
 
 
-def pareto(points: Sequence[Place]) -> list[int]:
-    """Which points no other one beats: low in the first coordinate, high in the second.
+def pareto(pairs: Sequence[Pair]) -> list[int]:
+    """Returns which pairs no other one beats: low in the first number, high in the second.
 
     Args:
-        points: finite pairs.
+        pairs: finite numbers.
 
     Returns:
-        Indices in order of the first coordinate; of equal points the first.
+        Indices, in the order of the first number; the first index where pairs are equal.
     """
-    order = sorted(range(len(points)), key=lambda at: (points[at][0], -points[at][1], at))
+    order = sorted(range(len(pairs)), key=lambda at: (pairs[at][0], -pairs[at][1], at))
     front: list[int] = []
     for at in order:
-        if not front or points[at][1] > points[front[-1]][1]:
+        if not front or pairs[at][1] > pairs[front[-1]][1]:
             front.append(at)
     return front
 
 
-def hypervolume(points: Sequence[Place], reference: Place) -> float:
-    """Area that points dominate up to a reference: as `pareto`, the first low, the second high.
+def hypervolume(pairs: Sequence[Pair], reference: Pair) -> float:
+    """Returns the area that pairs dominate up to a reference, the first low and the second high.
 
     Args:
-        points: finite pairs; those that do not beat the reference in both add nothing.
-        reference: the worst first and second coordinate that count.
+        pairs: finite numbers; a pair that does not beat the reference in both adds nothing.
+        reference: the worst first and second number that count.
 
     Returns:
         The area, 0 or more (Zitzler and Thiele, PPSN 1998).
     """
     right, floor = reference
-    inside = [point for point in points if point[0] < right and point[1] > floor]
+    inside = [pair for pair in pairs if pair[0] < right and pair[1] > floor]
     front = [inside[at] for at in pareto(inside)]
     ends = [*(x for x, _ in front[1:]), right][: len(front)]
     return math.fsum((end - x) * (y - floor) for (x, y), end in zip(front, ends, strict=True))
 
 
-def choose(points: Sequence[Place], tolerance: float) -> int | None:
-    """The point of the highest second coordinate among those that keep the first in bounds.
-
-    Args:
-        points: logarithms of the retain and of the forget distance over the original's.
-        tolerance: how far above the original's the retain distance may be, 0.10 is 10 %.
-
-    Returns:
-        Its index, the first of equal ones; None where no point keeps within the tolerance.
-    """
-    most = math.log1p(tolerance) + 1e-12  # a trial on the limit is within it, whatever the rounding
-    kept = [at for at, (retain, _) in enumerate(points) if retain <= most]
-    return max(kept, key=lambda at: points[at][1], default=None)
-
-
 def ranks(values: Sequence[float | None], *, highest_first: bool) -> list[int | None]:
-    """Places from 1, equal values on equal places; None has none."""
+    """Returns ranks from 1, equal ranks for equal values; None for None."""
     known = sorted((value for value in values if value is not None), reverse=highest_first)
     return [None if value is None else known.index(value) + 1 for value in values]

@@ -1,4 +1,4 @@
-"""How variants are drawn in every figure: one colour, marker and line each."""
+"""Draws what figures share: a colour, marker and line for each variant, axes and legends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from platform.tracking.recorder import Variant
@@ -14,12 +16,12 @@ from platform.tracking.recorder import Variant
 
 @dataclass(frozen=True)
 class Style:
-    """Of one variant.
+    """How one variant is drawn.
 
     Attributes:
-        colour: of Okabe and Ito's palette.
-        marker: tells variants apart where there is no colour.
-        line: as the marker, of a curve; Matplotlib's.
+        colour: a colour of Okabe and Ito's palette.
+        marker: Matplotlib's marker; it tells variants apart where there is no colour.
+        line: Matplotlib's line style, which tells curves apart in the same way.
     """
 
     colour: str
@@ -43,7 +45,7 @@ _ORIGINAL, _RETRAINED = Style(INK, "+", (0, (8, 4))), Style(INK, "x", (0, (1, 3)
 
 
 def styles(variants: Iterable[Variant]) -> dict[str, Style]:
-    """Group to style, of the variants of one model in their order."""
+    """Returns group to style for the variants of one model, in their order."""
     every = list(variants)
     contenders = dict.fromkeys(each.group for each in every if not each.is_reference)
     drawn = {group: _STYLES[at % len(_STYLES)] for at, group in enumerate(contenders)}
@@ -53,8 +55,32 @@ def styles(variants: Iterable[Variant]) -> dict[str, Style]:
     return drawn
 
 
+def label_distance(axes: Axes, role: str, name: str) -> None:
+    """Labels a panel whose vertical axis is a distance, which becomes logarithmic.
+
+    Args:
+        axes: the panel, with all that is drawn on it.
+        role: `retain` or `forget`.
+        name: the name of the distance.
+    """
+    better = "lower" if role == "retain" else "higher"
+    axes.set_title(f"{role} images ({better} is better)", fontsize=11)
+    axes.set_ylabel(f"{role} {name}")
+    axes.set_yscale("log")
+    log_ticks(axes.yaxis)
+    axes.grid(visible=True, color=GRID, linewidth=0.6)
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int = 4) -> None:
+    """Puts the legend of a panel below the figure."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+    )
+
+
 def log_ticks(axis: Axis) -> None:
-    """Plain numbers at 1, 2 and 5 of each decade; more within one, evenly within half of one."""
+    """Puts plain numbers at 1, 2 and 5 of each decade; more within one, evenly within a half."""
     low, high = axis.get_view_interval()
     subs = (1.0, 2.0, 5.0) if high > 12 * low else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
     # within half a decade a logarithm's own ticks are one or none

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from analysis import cli
+from analysis.criterion import arrow
 from analysis.tables_io import latex, markdown
+from analysis.trial_configs import further_tasks
 from platform.tracking.recorder import RecordError, Variant, failures, metric_labels
 
 ROLES = ("retain", "forget")
@@ -25,11 +27,7 @@ FID_HEADER = (
 CLIP_HEADER = ("CKPT+Config", *(f"CLIP {role}" for role in ROLES))
 FID_METRICS = tuple(f"{role}/{name}" for role in ROLES for name in ("fid", "is_mean", "is_std"))
 CLIP_METRICS = tuple(f"{role}/clip" for role in ROLES)
-_GOOD = {
-    "retain": {"fid": "↓", "kid": "↓", "is": "↑", "clip": "↑"},
-    "forget": {"fid": "↑", "kid": "↑", "is": "↓", "clip": "↓"},
-}
-# of a figure: where its value is, where its spread is, digits
+# figure to the metric that is its value, the metric that is its spread, and digits
 _FIGURES = {
     "fid": ("fid", "", 2),
     "kid": ("kid_mean", "kid_std", 4),
@@ -44,9 +42,9 @@ class Tested:
     """A finished trial on one test task.
 
     Attributes:
-        row: the trial's.
-        task: such as `centre_0.5`.
-        prefix: of the metrics of that task, empty for the trial's own.
+        row: the trial's row of `results.parquet`.
+        task: the task, such as `centre_0.5`.
+        prefix: the prefix of that task's metrics, empty for the trial's own task.
     """
 
     row: Mapping[str, Any]
@@ -59,30 +57,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.run("analysis.tables", "The tables of a sweep.", write_tables, argv)
 
 
-def write_tables(request: cli.Request) -> list[Path]:
+def write_tables(analysis: cli.Analysis) -> list[Path]:
     """Writes the CSV files of each mode that was tested, `table.md` and `table.tex`.
 
     Raises:
         RecordError: no trial has finished.
     """
-    finished = [row for row in request.sweep.rows() if row["state"] == "finished"]
+    finished = [row for row in analysis.sweep.rows() if row["state"] == "finished"]
     if not finished:
-        raise RecordError(f"sweep {request.sweep.name!r} has no finished trial to tabulate")
+        raise RecordError(f"sweep {analysis.sweep.name!r} has no finished trial to tabulate")
     modes: dict[str, list[Tested]] = {}
     for tested in (each for row in finished for each in _tested(row)):
         outside = tested.task.startswith("outpaint")
         modes.setdefault("outpaint" if outside else "inpaint", []).append(tested)
     written = []
     for mode, rows in modes.items():
-        fid, clip = (request.out / f"{name}_{mode}.csv" for name in ("fid_is_eval", "clip_cosine"))
+        fid, clip = (analysis.out / f"{name}_{mode}.csv" for name in ("fid_is_eval", "clip_cosine"))
         _write_csv(fid, FID_HEADER, FID_METRICS, rows)
         _write_csv(clip, CLIP_HEADER, CLIP_METRICS, rows)
         written += [fid, clip]
-    headings, body, notes = _table(request)
+    headings, body, notes = _table(analysis)
     texts = headings.index("Trial") + 1
     for path, text in (
-        (request.out / "table.md", markdown(headings, body, notes, texts)),
-        (request.out / "table.tex", latex(headings, body, notes, texts)),
+        (analysis.out / "table.md", markdown(headings, body, notes, texts)),
+        (analysis.out / "table.tex", latex(headings, body, notes, texts)),
     ):
         path.write_text(text, "utf-8")
         written.append(path)
@@ -90,16 +88,10 @@ def write_tables(request: cli.Request) -> list[Path]:
 
 
 def _tested(row: Mapping[str, Any]) -> list[Tested]:
-    """A trial on its test task, and on each further one, whose metrics follow the task's name."""
-    further = [
-        name.removesuffix("/retain/fid")
-        for name, value in row.items()
-        if name.endswith("/retain/fid") and value is not None
-    ]
-    tasks = [task for task in further if "_" in task and "/" not in task]
+    """Returns a trial on its own test task, and on each further one."""
     return [
         Tested(row=row, task=row["test_task"]),
-        *(Tested(row=row, task=task, prefix=f"{task}/") for task in tasks),
+        *(Tested(row=row, task=task, prefix=f"{task}/") for task in further_tasks(row)),
     ]
 
 
@@ -114,13 +106,13 @@ def _write_csv(
             writer.writerow([f"{each.row['name']}/{each.task}", *figures])
 
 
-def _table(request: cli.Request) -> tuple[list[str], list[list[str]], list[str]]:
-    """Headings, rows of cells, and the notes below."""
-    rows = request.sweep.rows()
+def _table(analysis: cli.Analysis) -> tuple[list[str], list[list[str]], list[str]]:
+    """Returns the headings, the rows of cells, and the notes below."""
+    rows = analysis.sweep.rows()
     names = _names(rows)
     headings = ["Model", "Variant", "Trial", "forget_alpha", "lr"]
-    headings += [f"{role} {names[name]} {_GOOD[role][name]}" for role in ROLES for name in names]
-    body = [cells for variant in request.variants() for cells in _variant_rows(variant, names)]
+    headings += [f"{role} {names[name]} {arrow(role, name)}" for role in ROLES for name in names]
+    body = [cells for variant in analysis.variants() for cells in _variant_rows(variant, names)]
     made = [sorted({row[name] for row in rows if row.get(name)}) for name in _NETWORKS]
     notes = [
         "Good unlearning keeps the retain figures and loses the forget figures (arrows: better).",
@@ -134,18 +126,15 @@ def _table(request: cli.Request) -> tuple[list[str], list[list[str]], list[str]]
         )
         + ". The CSV files call the first FID and the last CLIP, as the paper's do.",
     ]
-    commit = request.sweep.environment.get("git_commit") or "unknown"
-    data = sorted({row["data_hash"] for row in rows if row["data_hash"]})
-    source = f"Sweep {request.sweep.name}, commit {commit}, data {', '.join(data) or 'unknown'}."
-    notes += [*filter(None, [failures(rows)]), source]
-    if len(request.by_model()) == 1:  # a column of equal cells says nothing
+    notes += [*filter(None, [failures(rows)]), analysis.source.line]
+    if len(analysis.by_model()) == 1:  # a column of equal cells says nothing
         notes.insert(0, f"Model: {body[0][0]}.")
         headings, body = headings[1:], [cells[1:] for cells in body]
     return headings, body, notes
 
 
 def _names(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """What each figure of the table is called; the kernel distance where it was measured."""
+    """Returns the label of each figure; the kernel distance is one where it was measured."""
     names = metric_labels(rows)
     if any(row.get("retain/kid_mean") is not None for row in rows):
         names["kid"] = "KID"

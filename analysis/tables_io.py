@@ -1,4 +1,4 @@
-"""A table as data, written as CSV, Markdown, LaTeX and Parquet; where a file comes from."""
+"""Writes tables as CSV, Markdown, LaTeX and Parquet, each of which says where it comes from."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Provenance:
     """Where the numbers of a file come from.
 
     Attributes:
-        sweep: its name.
-        commit: of the code that ran it.
+        sweep: the name of the sweep.
+        commit: the commit of the code that ran it.
         data: the hashes of its images.
     """
 
@@ -54,13 +54,13 @@ class Provenance:
 
     @property
     def line(self) -> str:
-        """One line for people."""
+        """The same on one line, for people."""
         data = ", ".join(self.data) or "unknown"
         return f"Sweep {self.sweep}, commit {self.commit}, data {data}."
 
 
 def provenance(sweep: Sweep) -> Provenance:
-    """That of every file which is made of a sweep."""
+    """Returns the provenance of every file that is made of a sweep."""
     data = {row["data_hash"] for row in sweep.rows() if row["data_hash"]}
     commit = str(sweep.environment.get("git_commit") or "unknown")
     changed = " with changes" if sweep.environment.get("git_dirty") else ""
@@ -69,14 +69,15 @@ def provenance(sweep: Sweep) -> Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column.
+    """One column of a table.
 
     Attributes:
         key: its name in CSV and Parquet.
         heading: its name for people.
-        kind: `estimate` has a mean over seeds, and an interval where there are several seeds.
-        form: how a number is written.
-        spread: key of the value that follows a number after "±" for people.
+        kind: the kind of its values; `estimate` is a mean over seeds, with an interval where there
+            are several seeds.
+        form: the format of its numbers.
+        spread: the key of the value that people see after the number and "±".
     """
 
     key: str
@@ -91,11 +92,11 @@ class Table:
     """Rows of values under columns.
 
     Attributes:
-        name: of its files, without a suffix.
-        caption: what it shows, a line.
-        columns: in their order; texts come first.
-        rows: a value by each column's key: None where there is none.
-        notes: lines below it.
+        name: the name of its files, without a suffix.
+        caption: a line on what it shows.
+        columns: the columns in their order; texts come first.
+        rows: a value by each column's key; None where there is none.
+        notes: the lines below it.
     """
 
     name: str
@@ -106,26 +107,26 @@ class Table:
 
     @property
     def texts(self) -> int:
-        """How many of the columns are texts, which stand at the left."""
+        """The number of columns that are texts, which stand at the left."""
         return sum(column.kind == "text" for column in self.columns)
 
     def headings(self) -> list[str]:
-        """Of the columns."""
+        """Returns the headings of the columns."""
         return [column.heading for column in self.columns]
 
     def cells(self) -> list[list[str]]:
-        """The rows as texts for people."""
+        """Returns the rows as texts for people."""
         return [[_shown(column, row) for column in self.columns] for row in self.rows]
 
     def records(self) -> list[dict[str, Any]]:
-        """The rows as plain values; an estimate has `KEY`, `KEY_low` and `KEY_high`."""
+        """Returns the rows as plain values; an estimate has `KEY`, `KEY_low` and `KEY_high`."""
         return [
             {name: value for column in self.columns for name, value in _values(column, row)}
             for row in self.rows
         ]
 
     def schema(self) -> pa.Schema:
-        """Of the rows as plain values."""
+        """Returns the schema of the rows as plain values."""
         names = [
             (name, _TYPES.get(column.kind, pa.float64()))
             for column in self.columns
@@ -176,13 +177,13 @@ def _shown(column: Column, row: Mapping[str, Any]) -> str:
 def markdown(
     headings: Sequence[str], body: Sequence[Sequence[str]], notes: Iterable[str], texts: int
 ) -> str:
-    """A table in Markdown.
+    """Returns a table in Markdown.
 
     Args:
-        headings: of the columns.
-        body: rows of cells.
-        notes: lines below the table.
-        texts: how many columns, from the first, are texts; the others stand at the right.
+        headings: the headings of the columns.
+        body: the rows of cells.
+        notes: the lines below the table.
+        texts: the number of columns, from the first, that are texts; the others stand at the right.
     """
     rules = ["---"] * texts + ["---:"] * (len(headings) - texts)
     lines = [
@@ -195,7 +196,7 @@ def markdown(
 def latex(
     headings: Sequence[str], body: Sequence[Sequence[str]], notes: Iterable[str], texts: int
 ) -> str:
-    """A table in LaTeX with booktabs; the arguments are those of `markdown`, notes are comments."""
+    """Returns a table in LaTeX with booktabs; `markdown` has the arguments, notes are comments."""
     lines = [f"{' & '.join(cell.translate(_LATEX) for cell in cells)} \\\\" for cells in body]
     return "\n".join(
         [
@@ -214,7 +215,7 @@ def latex(
 
 
 def write_table(folder: Path, table: Table, source: Provenance) -> list[Path]:
-    """Writes `NAME.csv`, `.md`, `.tex` and `.parquet`; all but the CSV say where they come from."""
+    """Writes `NAME.csv`, `.md`, `.tex` and `.parquet`; all but the CSV name their source."""
     paths = [folder / f"{table.name}.{suffix}" for suffix in ("csv", "md", "tex", "parquet")]
     records, schema = table.records(), table.schema()
     with paths[0].open("w", newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""The configuration of each recorded trial, and what must be equal for trials to be compared."""
+"""Reads the configuration of recorded trials, and tells which of them can be compared."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 
 from platform.tracking.recorder import Row, Sweep
 
-# dotted field to the column of `results.parquet` that holds it too
+# dotted fields of the seeds to their columns in `results.parquet`
 SEEDS = {"seed": "seed", "pretrain.seed": "pretrain_seed", "evaluation.seed": "evaluation_seed"}
-# what must be equal for figures to be comparable; a name that ends in a point stands for a section
-_SETTING = (
+# fields that must be equal for figures to be comparable; a name that ends in "." is a section
+_CONDITIONS = (
     *("model", "checkpoint", "test_task.", "sampling.", "pretrain.", "networks.", "extractor."),
     *("evaluation.", "data.source", "data.root", "data.split_file", "data.forget", "data.retain"),
     *("data.image_size", "data.seed", "data.val_per_class", "data.test_per_class"),
 )
-_SEARCH_POINT = re.compile(r"-s\d+$")
+_SEARCH_NUMBER = re.compile(r"-s\d+$")
 
-Setting = tuple[tuple[str, Any], ...]
+Conditions = tuple[tuple[str, Any], ...]
 
 
 def flatten(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Nested values by dotted names; lists become tuples."""
+    """Returns nested values by dotted names; lists become tuples."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -34,7 +34,7 @@ def flatten(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 class Configs:
-    """The configuration of each row: as recorded with it, or else as planned."""
+    """Gives the configuration of each row: as recorded with it, or else as planned."""
 
     def __init__(self, sweep: Sweep) -> None:
         planned = [
@@ -46,12 +46,12 @@ class Configs:
         self._by_name = {each["name"]: config for each, config in planned}
 
     def of(self, row: Row) -> dict[str, Any]:
-        """Dotted fields; model and task alone where nothing is known."""
+        """Returns values by dotted fields; the row's own columns alone where no more is known."""
         if row.get("config"):
             return flatten(json.loads(row["config"]))
         if row["trial_key"] in self._by_key:
             return dict(self._by_key[row["trial_key"]])
-        kind, _, ratio = str(row["test_task"]).rpartition("_")
+        kind, ratio = split_task(str(row["test_task"]))
         own = {
             "model": row["model"],
             "method": row["method"],
@@ -61,32 +61,32 @@ class Configs:
             "unlearn.lr": row["lr"],
             "seed": row["seed"],
             "test_task.kind": kind,
-            "test_task.ratio": float(ratio),
+            "test_task.ratio": ratio,
         }
-        # a point that was proposed as the sweep ran is its group's but for what was searched
-        return {**self._by_name.get(_SEARCH_POINT.sub("", str(row["name"])), {}), **own}
+        # a trial that was proposed as the sweep ran is its group's but for what was searched
+        return {**self._by_name.get(_SEARCH_NUMBER.sub("", str(row["name"])), {}), **own}
 
 
-def setting_of(config: Mapping[str, Any]) -> Setting:
-    """The fields that must be equal for figures to be comparable."""
+def conditions_of(config: Mapping[str, Any]) -> Conditions:
+    """Returns the fields with values that must be equal for figures to be comparable."""
     return tuple(
         (name, value)
         for name, value in sorted(config.items())
         if name not in SEEDS
-        and any(name == each or (each[-1] == "." and name.startswith(each)) for each in _SETTING)
+        and any(name == each or (each[-1] == "." and name.startswith(each)) for each in _CONDITIONS)
     )
 
 
-def titles(model: str, settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What contests of a model are called: by the fields in which their settings differ."""
-    names = dict.fromkeys(name for each in settings for name in each)
-    telling = [name for name in names if len({each.get(name) for each in settings}) > 1]
-    ends = [", ".join(f"{name} {each.get(name)}" for name in telling) for each in settings]
+def titles(model: str, conditions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns titles for a model's comparisons: the fields in which their conditions differ."""
+    names = dict.fromkeys(name for each in conditions for name in each)
+    telling = [name for name in names if len({each.get(name) for each in conditions}) > 1]
+    ends = [", ".join(f"{name} {each.get(name)}" for name in telling) for each in conditions]
     return [f"{model}, {end}" if end else model for end in ends]
 
 
-def point_of(row: Row, config: Mapping[str, Any]) -> str:
-    """Equal for trials that differ in seeds alone."""
+def seed_group_of(row: Row, config: Mapping[str, Any]) -> str:
+    """Returns a key that is equal for trials that differ in seeds alone."""
     if row.get("point"):
         return str(row["point"])
     if "unlearn.steps" not in config:  # too little is known to call two trials equal
@@ -95,9 +95,28 @@ def point_of(row: Row, config: Mapping[str, Any]) -> str:
 
 
 def seeds_of(row: Row, config: Mapping[str, Any] | None = None) -> tuple[Hashable, ...]:
-    """Of unlearning, of pretraining and of measuring; None where one is not recorded."""
+    """Returns the seeds of unlearning, pretraining and measuring; None where not recorded."""
     known = config or {}
     return tuple(
         known.get(name) if row.get(column) is None else row[column]
         for name, column in SEEDS.items()
     )
+
+
+def split_task(name: str) -> tuple[str, float]:
+    """Returns the kind and the ratio of a test task, such as `centre_0.5`."""
+    kind, _, ratio = name.rpartition("_")
+    return kind, float(ratio)
+
+
+def further_tasks(row: Row) -> list[str]:
+    """Returns the test tasks that a trial was measured on beside its own.
+
+    The metrics of such a task begin with its name, such as `left_0.5/retain/fid`.
+    """
+    found = [
+        name.removesuffix("/retain/fid")
+        for name, value in row.items()
+        if name.endswith("/retain/fid") and value is not None
+    ]
+    return [task for task in found if "_" in task and "/" not in task]

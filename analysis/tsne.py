@@ -1,4 +1,4 @@
-"""`python -m analysis.tsne NAME`: the four groups of each variant, from the recorded points."""
+"""`python -m analysis.tsne NAME`: the recorded t-SNE of each variant's embeddings, in panels."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.run("analysis.tsne", text, write_figures, argv, offers_best=True)
 
 
-def write_figures(request: cli.Request) -> list[Path]:
+def write_figures(analysis: cli.Analysis) -> list[Path]:
     """Writes `MODEL_tsne.pdf` and `.png`, a panel a variant, for each model.
 
     Raises:
         RecordError: no trial has finished, or a finished trial's embeddings are missing or damaged.
     """
     written: list[Path] = []
-    for model, variants in request.by_model().items():
-        shown = request.shown(variants)
-        stem = f"{model}_tsne_best" if request.best else f"{model}_tsne"
-        written += request.save(_figure(request, model, shown), stem)
+    for model, variants in analysis.by_model().items():
+        shown = analysis.shown(variants)
+        stem = f"{model}_tsne_best" if analysis.best else f"{model}_tsne"
+        written += analysis.save(_figure(analysis, model, shown), stem)
     return written
 
 
-def _figure(request: cli.Request, model: str, shown: Sequence[cli.Shown]) -> Figure:
+def _figure(analysis: cli.Analysis, model: str, shown: Sequence[cli.Shown]) -> Figure:
     columns = min(_COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(3.2 * columns, 3.3 * rows + 0.9), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (variant, row) in zip(panels, shown, strict=False):
-        table = request.sweep.trial_table(row, "embeddings.parquet")
+        table = analysis.sweep.trial_table(row, "embeddings.parquet")
         points = np.column_stack([table["x"].to_numpy(), table["y"].to_numpy()])
         tsne_panel(axes, points, table["group"].to_pylist())
         axes.set_title(f"{variant.label}  ({row['name']})", fontsize=10)
@@ -51,7 +51,7 @@ def _figure(request: cli.Request, model: str, shown: Sequence[cli.Shown]) -> Fig
         (axes.get_legend_handles_labels() for axes in panels), key=lambda legend: len(legend[1])
     )
     figure.legend(handles, labels, loc="outside lower center", ncols=len(GROUPS), frameon=False)
-    figure.suptitle(f"{model}: t-SNE of embeddings of completed test images, {request.chosen}")
+    figure.suptitle(f"{model}: t-SNE of embeddings of completed test images, {analysis.chosen}")
     return figure
 
 

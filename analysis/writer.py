@@ -8,53 +8,53 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from analysis import cli
-from analysis.page import Block, Listed, Picture, Text
+from analysis.page import Block, Picture, TableBlock, Text
 from analysis.tables_io import Table, write_table
 from platform.tracking.recorder import RecordError
 
 
 class Writer:
-    """Keeps account of every file of one report.
+    """Writes the files of one report, and keeps account of them.
 
     Args:
-        request: the sweep, and the folder to write to.
+        analysis: the sweep, and the folder to write to.
 
     Attributes:
-        request: as given.
-        files: what was written so far.
+        analysis: the same.
+        files: the files that were written so far.
     """
 
-    def __init__(self, request: cli.Request) -> None:
-        self.request = request
+    def __init__(self, analysis: cli.Analysis) -> None:
+        self.analysis = analysis
         self.files: list[Path] = []
 
-    def table(self, table: Table) -> Listed:
-        """Writes a table in its four formats."""
-        paths = write_table(self.request.out, table, self.request.source)
+    def table(self, table: Table) -> TableBlock:
+        """Writes a table in four formats and returns the block that shows it."""
+        paths = write_table(self.analysis.out, table, self.analysis.source)
         self.files += paths
-        return Listed(table=table, files=[path.name for path in paths])
+        return TableBlock(table=table, files=[path.name for path in paths])
 
     def figure(self, figure: Figure, stem: str, alt: str, caption: str) -> Picture:
-        """Writes a figure as PNG and PDF."""
-        return self._picture(self.request.save(figure, stem), alt, caption)
+        """Writes a figure as PNG and PDF and returns the block that shows it."""
+        return self._picture(self.analysis.save(figure, stem), alt, caption)
 
     def made_by(
         self,
-        write: Callable[[cli.Request], Iterable[Path]],
-        request: cli.Request,
+        write: Callable[[cli.Analysis], Iterable[Path]],
+        analysis: cli.Analysis,
         alt: str,
         caption: str,
     ) -> list[Block]:
-        """The pictures of another analysis, or the line on why it has none.
+        """Returns the pictures of another analysis, or a line on why it has none.
 
         Args:
-            write: writes files and returns their paths.
-            request: what it is asked for.
-            alt: what each picture shows; its file's name follows.
-            caption: below each.
+            write: the other analysis: it writes files and returns their paths.
+            analysis: the sweep, and the folder to write to.
+            alt: what each picture shows; the name of its file follows.
+            caption: the text below each.
         """
         try:
-            paths = list(write(request))
+            paths = list(write(analysis))
         except RecordError as error:
             return [Text(text=f"Not shown: {error}.")]
         self.files += [path for path in paths if path.suffix not in (".png", ".pdf")]

@@ -9,12 +9,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from analysis.comparisons import Contest, contests
-from analysis.selection import Named
+from analysis.comparisons import Comparison, find_comparisons
+from analysis.selection import Criterion
 from platform.storage.results import COLUMNS, Sweep
 from platform.storage.variants import variants
 
-NAMED = Named(labels={"fid": "FD (photos CNN)", "is": "IS", "clip": "cosine"}, tolerance=0.1)
+CRITERION = Criterion(
+    labels={"fid": "FD (photos CNN)", "is": "IS", "clip": "cosine"}, tolerance=0.1
+)
 ORIGINAL = 10.0
 
 
@@ -65,7 +67,7 @@ def failed(group: str, **changes: Any) -> dict[str, Any]:
 def seeded(
     group: str, values: Iterable[tuple[float, float]], **changes: Any
 ) -> list[dict[str, Any]]:
-    """One point under the seeds 0, 1, ...: retain and forget distance under each."""
+    """One configuration under the seeds 0, 1, ...: retain and forget distance under each."""
     return [
         row(
             *(group, retain, forget),
@@ -87,6 +89,8 @@ def sweep_of(rows: list[dict[str, Any]], plan: Mapping[str, Any] | None = None) 
     )
 
 
-def contests_of(rows: list[dict[str, Any]], plan: Mapping[str, Any] | None = None) -> list[Contest]:
-    """Their contests."""
-    return contests(sweep_of(rows, plan), variants(rows))
+def comparisons_of(
+    rows: list[dict[str, Any]], plan: Mapping[str, Any] | None = None
+) -> list[Comparison]:
+    """Returns the comparisons of these rows."""
+    return find_comparisons(sweep_of(rows, plan), variants(rows))

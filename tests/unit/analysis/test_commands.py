@@ -182,10 +182,10 @@ def test_samples_of_other_images_are_refused(storage, capsys):
     assert "the samples of Ours are not of the same images" in capsys.readouterr().err
 
 
-def test_ablation_has_a_point_a_finished_trial(recorded, tmp_path):
+def test_ablation_has_a_row_for_each_finished_trial(recorded, tmp_path):
     assert run(ablation, recorded.storage, "--out", str(tmp_path)) == 0
     rows = read_csv(tmp_path / "ablation.csv")
-    assert rows[0] == [*ablation.POINT_COLUMNS, *ablation.METRICS]
+    assert rows[0] == [*ablation.TRIAL_COLUMNS, *ablation.METRICS]
     points = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
     ours = [point for point in points if point["group"] == "ours"]
     assert [float(point["forget_alpha"]) for point in ours] == [0.1, 0.25, 0.8]

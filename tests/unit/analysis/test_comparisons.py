@@ -1,4 +1,4 @@
-"""Points and their seeds, references and contests, and what is chosen and concluded from them."""
+"""Seed groups, references and comparisons, and what is chosen and concluded from them."""
 
 import json
 import math
@@ -6,23 +6,23 @@ import math
 import pytest
 
 from analysis import importance
-from analysis.comparison import against_ours, by_seed, main_table
+from analysis.main_tables import against_ours, main_table, seeds_table
 from analysis.pareto import front_table
 from analysis.selection import choices, chosen
 from analysis.trial_configs import flatten
 from analysis.verdict import verdict
-from tests.helpers.rows import NAMED, ORIGINAL, contests_of, failed, row, seeded, sweep_of
+from tests.helpers.rows import CRITERION, ORIGINAL, comparisons_of, failed, row, seeded, sweep_of
 
 REFERENCE = row("original", ORIGINAL, ORIGINAL)
 
 
-def entrant(contest, group):
-    return next(each for each in contest.entrants if each.variant.group == group)
+def member(comparison, group):
+    return next(each for each in comparison.members if each.variant.group == group)
 
 
 def said(rows):
-    """The verdict's lines on one contest, the last being the criterion."""
-    lines = verdict(contests_of(rows), NAMED)
+    """The verdict's lines on one comparison, the last being the criterion."""
+    lines = verdict(comparisons_of(rows), CRITERION)
     assert lines[-1].startswith("Criterion: ")
     return lines[:-1]
 
@@ -43,21 +43,21 @@ def config(**changes):
     )
 
 
-# --- Points and references -------------------------------------------------------------------
+# --- Seed groups and references --------------------------------------------------------------
 
 
-def test_rows_of_one_point_are_one_measurement():
-    (contest,) = contests_of([REFERENCE, *seeded("ours", [(10.0, 20.0), (10.4, 24.0)])])
-    (point,) = entrant(contest, "ours").points
-    estimate = point.estimate("forget/fid")
+def test_rows_that_differ_in_seeds_alone_are_one_measurement():
+    (comparison,) = comparisons_of([REFERENCE, *seeded("ours", [(10.0, 20.0), (10.4, 24.0)])])
+    (group,) = member(comparison, "ours").seed_groups
+    estimate = group.estimate("forget/fid")
     assert (estimate.mean, estimate.n) == (22.0, 2)
     # s / sqrt(2) = 2, t(0.975, 1) = 12.7062
     assert estimate.high == pytest.approx(22.0 + 12.7062 * 2.0, rel=1e-5)
-    assert entrant(contest, "ours").default is point
+    assert member(comparison, "ours").default is group
 
 
 @pytest.mark.parametrize("recorded", [True, False], ids=["recorded", "planned"])
-def test_without_points_the_configurations_tell_them(recorded):
+def test_without_the_column_point_the_configurations_tell_seed_groups(recorded):
     changes = [{"seed": 0}, {"seed": 1}, {"seed": 1, "forget_alpha": 0.5}]
     rows = [
         row("ours", 10.0, 20.0 + at, name=f"t{at}", point=None, seed=each["seed"])
@@ -68,15 +68,17 @@ def test_without_points_the_configurations_tell_them(recorded):
         {"key": each["trial_key"], "name": each["name"], "config": json.loads(config(**change))}
         for each, change in zip(rows, changes, strict=True)
     ]
-    (contest,) = contests_of(rows, {} if recorded else {"trials": planned})
-    names = [[trial.row["name"] for trial in point.trials] for point in contest.entrants[0].points]
+    (comparison,) = comparisons_of(rows, {} if recorded else {"trials": planned})
+    names = [
+        [trial.row["name"] for trial in group.trials] for group in comparison.members[0].seed_groups
+    ]
     assert names == [["t0", "t1"], ["t2"]]
 
 
-def test_rows_of_which_too_little_is_known_are_points_of_their_own():
+def test_rows_of_which_too_little_is_known_are_seed_groups_of_their_own():
     rows = [row("ours", 10.0, 20.0, name=name, point=None) for name in ("a", "b")]
-    (contest,) = contests_of(rows)
-    assert [len(point.trials) for point in contest.entrants[0].points] == [1, 1]
+    (comparison,) = comparisons_of(rows)
+    assert [len(group.trials) for group in comparison.members[0].seed_groups] == [1, 1]
 
 
 def test_a_trial_is_held_against_the_original_of_its_own_seeds():
@@ -84,16 +86,16 @@ def test_a_trial_is_held_against_the_original_of_its_own_seeds():
         row("original", ORIGINAL * (1 + seed), 10.0, name=f"o{seed}", pretrain_seed=seed)
         for seed in (0, 1)
     ] + [row("ours", 20.0, 40.0, name=f"t{seed}", seed=seed, pretrain_seed=seed) for seed in (0, 1)]
-    (contest,) = contests_of([each | {"evaluation_seed": 0} for each in rows])
-    trials = entrant(contest, "ours").trials
+    (comparison,) = comparisons_of([each | {"evaluation_seed": 0} for each in rows])
+    trials = member(comparison, "ours").trials
     assert [trial.original["retain/fid"] for trial in trials] == [10.0, 20.0]
-    assert trials[1].place() == pytest.approx((0.0, 1.3862944))
+    assert trials[1].log_ratios() == pytest.approx((0.0, 1.3862944))
 
 
-def test_without_an_original_nothing_has_a_place():
-    (contest,) = contests_of([row("ours", 10.0, 20.0)])
-    assert contest.entrants[0].trials[0].place() is None
-    assert contest.entrants[0].candidates == []
+def test_without_an_original_nothing_has_log_ratios():
+    (comparison,) = comparisons_of([row("ours", 10.0, 20.0)])
+    assert comparison.members[0].trials[0].log_ratios() is None
+    assert comparison.members[0].candidates == []
 
 
 def test_trials_of_other_tasks_are_not_compared():
@@ -109,12 +111,12 @@ def test_trials_of_other_tasks_are_not_compared():
         for at, (name, task) in enumerate(tasks.items())
         for method in ("original", "ours")
     ]
-    first, second = contests_of(rows)
+    first, second = comparisons_of(rows)
     assert (first.title, first.stem) == ("m, test_task.ratio 0.5", "m")
     assert (second.title, second.stem) == ("m, test_task.ratio 0.25", "m_2")
-    assert [trial.row["name"] for trial in entrant(second, "ours").trials] == ["ours-b"]
-    assert entrant(second, "ours").trials[0].original["retain/fid"] == 20.0
-    assert verdict([first, second], NAMED)[0].startswith("No baseline was run beside Ours")
+    assert [trial.row["name"] for trial in member(second, "ours").trials] == ["ours-b"]
+    assert member(second, "ours").trials[0].original["retain/fid"] == 20.0
+    assert verdict([first, second], CRITERION)[0].startswith("No baseline was run beside Ours")
 
 
 def test_nested_values_are_flattened():
@@ -135,9 +137,9 @@ def test_what_is_chosen_on_validation_is_measured_on_test():
         row("ours", 30.0, 20.0, name="good", kind="search", val_retain=10.9, val_forget=99.0),
         row("ours", 10.0, 90.0, name="lost", kind="search", val_retain=11.1, val_forget=200.0),
     ]
-    (contest,) = contests_of(rows)
-    assert chosen(entrant(contest, "ours"), 0.10).first.row["name"] == "good"
-    table = choices(contest, NAMED)
+    (comparison,) = comparisons_of(rows)
+    assert chosen(member(comparison, "ours"), 0.10).first.row["name"] == "good"
+    table = choices(comparison, CRITERION)
     told = {each["tolerance"]: each for each in table.rows}
     assert [told[name]["trial"] for name in ("5 %", "10 %", "20 %")] == ["ours", "good", "lost"]
     good = told["10 %"]
@@ -145,16 +147,35 @@ def test_what_is_chosen_on_validation_is_measured_on_test():
     assert (good["test_retain"], good["forget_fd"].mean) == pytest.approx((3.0, 20.0))
 
 
+def test_a_choice_is_the_most_forgetful_within_the_limit():
+    limits = [(0.0, 10.0), (0.05, 20.0), (0.1, 30.0), (0.2001, 90.0)]
+    rows = [
+        row(
+            "ours", ORIGINAL * (1 + above), forget, name=f"{above}", kind="search", point=f"{above}"
+        )
+        for above, forget in limits
+    ]
+
+    def name_at(tolerance, rows=rows):
+        (comparison,) = comparisons_of([REFERENCE, *rows])
+        group = chosen(member(comparison, "ours"), tolerance)
+        return group and group.first.row["name"]
+
+    assert [name_at(tolerance) for tolerance in (0.05, 0.10, 0.20)] == ["0.05", "0.1", "0.1"]
+    assert name_at(0.21) == "0.2001"
+    assert name_at(0.1, rows[3:]) is None
+
+
 def test_a_repetition_of_the_chosen_trial_takes_no_part_in_choosing():
     lucky = row("ours", 10.0, 50.0, name="a", kind="search", val_forget=50.0)
     again = row("ours", 10.0, 10.0, name="a2", kind="replicate", val_retain=30.0, seed=1, point="a")
-    (contest,) = contests_of([REFERENCE, row("ours", 10.0, 12.0), lucky, again])
-    point = chosen(entrant(contest, "ours"), 0.10)
-    assert [trial.row["name"] for trial in point.trials] == ["a", "a2"]
-    assert point.estimate("forget/fid").mean == 30.0
+    (comparison,) = comparisons_of([REFERENCE, row("ours", 10.0, 12.0), lucky, again])
+    group = chosen(member(comparison, "ours"), 0.10)
+    assert [trial.row["name"] for trial in group.trials] == ["a", "a2"]
+    assert group.estimate("forget/fid").mean == 30.0
 
 
-def test_a_point_of_several_seeds_is_chosen_by_its_mean():
+def test_a_group_of_several_seeds_is_chosen_by_its_mean():
     steady = seeded("ours", [(10.0, 30.0), (10.0, 30.0)])
     lucky = [
         row(
@@ -162,8 +183,8 @@ def test_a_point_of_several_seeds_is_chosen_by_its_mean():
         )
         for seed, (forget, v) in enumerate([(60.0, 10.5), (60.0, 15.0)])
     ]
-    (contest,) = contests_of([REFERENCE, *steady, *lucky])
-    assert chosen(entrant(contest, "ours"), 0.10).first.row["name"] == "ours"
+    (comparison,) = comparisons_of([REFERENCE, *steady, *lucky])
+    assert chosen(member(comparison, "ours"), 0.10).first.row["name"] == "ours"
 
 
 # --- Tables ----------------------------------------------------------------------------------
@@ -176,14 +197,14 @@ def test_the_gap_to_the_retrained_model_is_told_and_ranked():
         row("max_loss", 10.0, 90.0),
         row("ours", 10.0, 26.0),
     ]
-    (contest,) = contests_of(rows)
-    told = {each["variant"]: each for each in main_table(contest, NAMED).rows}
+    (comparison,) = comparisons_of(rows)
+    told = {each["variant"]: each for each in main_table(comparison, CRITERION).rows}
     assert (told["Max Loss"]["gap"].mean, told["Ours"]["gap"].mean) == (60.0, 4.0)
     assert told["Original"]["gap"].mean == 20.0
     assert told["Retrained"]["gap"] is None
     places = [(told[name]["rank_forget"], told[name]["rank_gap"]) for name in ("Max Loss", "Ours")]
     assert places == [(1, 2), (2, 1)]
-    assert "gap" in main_table(contest, NAMED).schema().names
+    assert "gap" in main_table(comparison, CRITERION).schema().names
     lines = said(rows)
     assert lines[0].startswith("Ours does not beat the baselines: Ours (forget 26.0, 2.60 times")
     assert lines[1].endswith("Ours is best, 4.0 away. The original itself is 20.0 away.")
@@ -198,8 +219,10 @@ def test_where_the_original_is_as_near_to_the_retrained_model_that_is_said():
 
 
 def test_without_a_retrained_model_there_is_no_gap():
-    (contest,) = contests_of([REFERENCE, row("max_loss", 10.0, 90.0), row("ours", 10.0, 26.0)])
-    table = main_table(contest, NAMED)
+    (comparison,) = comparisons_of(
+        [REFERENCE, row("max_loss", 10.0, 90.0), row("ours", 10.0, 26.0)]
+    )
+    table = main_table(comparison, CRITERION)
     assert not [name for name in table.schema().names if "gap" in name]
     assert any("No retrained reference was run" in note for note in table.notes)
 
@@ -213,8 +236,8 @@ def test_each_column_shows_its_own_metric_of_the_test_images():
     others = [*(f"val/{name}" for name in metrics), "retain/kid_std", "forget/kid_std"]
     values = {name: 10.0 + at for at, name in enumerate(metrics)}
     ours = row("ours", 1.0, 1.0) | values | dict.fromkeys(others, 10.5)
-    (contest,) = contests_of([REFERENCE | dict.fromkeys(others, 10.5), ours])
-    told = {each["variant"]: each for each in main_table(contest, NAMED).rows}["Ours"]
+    (comparison,) = comparisons_of([REFERENCE | dict.fromkeys(others, 10.5), ours])
+    told = {each["variant"]: each for each in main_table(comparison, CRITERION).rows}["Ours"]
     for role in ("retain", "forget"):
         for column, name in names:
             found = told[f"{role}_{column}"]
@@ -224,8 +247,8 @@ def test_each_column_shows_its_own_metric_of_the_test_images():
 
 def test_a_variant_that_failed_is_in_the_table():
     rows = [REFERENCE, row("ours", 10.0, 26.0), failed("max_loss")]
-    (contest,) = contests_of(rows)
-    told = {each["variant"]: each for each in main_table(contest, NAMED).rows}
+    (comparison,) = comparisons_of(rows)
+    told = {each["variant"]: each for each in main_table(comparison, CRITERION).rows}
     assert told["Max Loss"]["trial"] == "no trial finished: crash"
     assert "No trial of Max Loss finished." in said(rows)[1]
 
@@ -236,26 +259,26 @@ def test_differences_are_over_common_seeds():
         *seeded("ours", [(10.0, 20.0), (10.0, 30.0), (10.0, 40.0)]),
         *seeded("max_loss", [(10.0, 25.0), (10.0, 36.0)]),
     ]
-    (contest,) = contests_of(rows)
-    first, second = against_ours(contest, NAMED).rows
+    (comparison,) = comparisons_of(rows)
+    first, second = against_ours(comparison, CRITERION).rows
     assert (first["trial"], second["trial"]) == ("default", "chosen")
     assert (first["forget_fd"].mean, first["seeds"]) == (5.5, 2)
     assert first["forget_fd"].low == pytest.approx(5.5 - 12.7062 * 0.5, rel=1e-5)
-    seeds = by_seed(contest, NAMED).rows
+    seeds = seeds_table(comparison, CRITERION).rows
     assert [each["forget_fd"] for each in seeds] == [20.0, 30.0, 40.0, 25.0, 36.0]
 
 
 def test_one_seed_has_no_table_of_seeds_and_alone_ours_has_no_differences():
-    (contest,) = contests_of([REFERENCE, row("ours", 10.0, 20.0)])
-    assert by_seed(contest, NAMED) is None
-    assert against_ours(contest, NAMED) is None
+    (comparison,) = comparisons_of([REFERENCE, row("ours", 10.0, 20.0)])
+    assert seeds_table(comparison, CRITERION) is None
+    assert against_ours(comparison, CRITERION) is None
 
 
 def test_the_hypervolume_is_of_log_ratios_up_to_twice_the_originals_retain():
     default = row("ours", 10.0, 20.0, val_forget=40.0)
     rows = [REFERENCE, default, row("ours", 40.0, 99.0, name="b", kind="search")]
-    (contest,) = contests_of(rows)
-    (told,) = front_table(contest).rows
+    (comparison,) = comparisons_of(rows)
+    (told,) = front_table(comparison).rows
     assert (told["trials"], told["front"]) == (2, 2)
     assert told["test"] == pytest.approx(0.693147**2, rel=1e-5)
     assert told["validation"] == pytest.approx(2 * 0.693147**2, rel=1e-5)
@@ -283,7 +306,7 @@ def test_importances_explain_the_validation_distances_of_search_trials(monkeypat
     monkeypatch.setattr(importance, "importances", explained)
     sweep = sweep_of([], {"groups": [{"label": "ours", "space": {"forget_alpha": "uniform"}}]})
     enough, few = (
-        contests_of([REFERENCE, row("ours", 10.0, 12.0), *searched(count)])[0]
+        comparisons_of([REFERENCE, row("ours", 10.0, 12.0), *searched(count)])[0]
         for count in (importance.LEAST, importance.LEAST - 1)
     )
     assert importance.importance_table(few, sweep) is None
@@ -391,7 +414,7 @@ def test_a_verdict_on_several_models_counts_them():
             row(f"{model}/{name}", 10.0, value, name=f"{model}-{name}", model=model)
             for name, value in pairs
         ]
-    lines = verdict(contests_of(rows), NAMED)
+    lines = verdict(comparisons_of(rows), CRITERION)
     assert lines[0] == "Ours beats the baselines in 1 of 2 comparisons."
     assert lines[1].startswith("a: Ours beats the baselines in this run")
     assert lines[2].startswith("b: Ours does not beat the baselines")

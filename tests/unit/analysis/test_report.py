@@ -11,16 +11,16 @@ import pytest
 from PIL import Image
 
 from analysis import report
-from analysis.comparison import main_table
-from analysis.comparisons import contests
+from analysis.comparisons import find_comparisons
 from analysis.importance import importance_table
+from analysis.main_tables import main_table
 from analysis.pareto import front_table
 from analysis.selection import choices
 from platform.storage.results import read_sweep
 from platform.storage.variants import variants
 from tests.helpers.recorded import plan_of, record_sweep
 from tests.helpers.recorded_large import LATER, RETRAINED_FORGET, record_large
-from tests.helpers.rows import NAMED
+from tests.helpers.rows import CRITERION
 
 SECTIONS = (
     *("verdict", "plan", "comparison", "front", "choice", "alpha", "axes", "importance", "tsne"),
@@ -276,13 +276,13 @@ def test_a_sweep_without_the_later_columns_gives_the_same_comparison(recorded, t
     tables = []
     for storage in (recorded.storage, tmp_path):
         sweep = read_sweep(storage, "large")
-        (contest,) = contests(sweep, variants(sweep.rows()))
+        (comparison,) = find_comparisons(sweep, variants(sweep.rows()))
         tables.append(
             [
-                main_table(contest, NAMED).records(),
-                choices(contest, NAMED).records(),
-                front_table(contest).records(),
-                importance_table(contest, sweep).records(),
+                main_table(comparison, CRITERION).records(),
+                choices(comparison, CRITERION).records(),
+                front_table(comparison).records(),
+                importance_table(comparison, sweep).records(),
             ]
         )
     assert tables[0] == tables[1]

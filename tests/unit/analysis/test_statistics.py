@@ -1,4 +1,4 @@
-"""Intervals, fronts and choices of the report, against values that are known."""
+"""Intervals, fronts and ranks of the report, against values that are known."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.statistics import Estimate, choose, hypervolume, interval, paired, pareto, ranks
+from analysis.statistics import Estimate, hypervolume, interval, paired, pareto, ranks
 
 
 def test_an_interval_is_students():
@@ -84,14 +84,6 @@ def test_a_hypervolume_is_what_counting_gives():
         beaten |= (x >= across) & (y <= up)
     found = hypervolume([tuple(point) for point in points.tolist()], (1.0, 0.0))
     assert found == pytest.approx(beaten.mean(), abs=0.005)
-
-
-def test_a_choice_is_the_most_forgetful_within_the_limit():
-    points = [(0.0, 1.0), (math.log(1.05), 2.0), (math.log(1.1), 3.0), (math.log(1.2001), 9.0)]
-    assert [choose(points, tolerance) for tolerance in (0.05, 0.10, 0.20)] == [1, 2, 2]
-    assert choose(points, 0.21) == 3
-    assert choose(points[3:], 0.1) is None
-    assert choose([], 0.1) is None
 
 
 def test_equal_values_share_a_rank():
