@@ -141,7 +141,7 @@ def test_total_is_retain_plus_signed_alpha_forget(model: str, method: str) -> No
     terms = METHODS[method].loss(
         student, teacher, inputs(student), forget_rows(5), alpha=0.3, generator=noise()
     )
-    wanted = terms.retain + METHODS[method].forget_sign * 0.3 * terms.forget
+    wanted = terms.retain + METHODS[method].sign * 0.3 * terms.forget
     torch.testing.assert_close(terms.total, wanted)
     alone = METHODS[method].loss(
         student, teacher, inputs(student), forget_rows(5), alpha=0.0, generator=noise()
@@ -196,7 +196,7 @@ def test_steps_move_the_forget_term_the_right_way(model: str, method: str) -> No
         optimiser.zero_grad()
         loss(teacher, drawn, forget_rows(5), alpha=100.0, generator=noise()).total.backward()
         optimiser.step()
-    assert (before - forget_term()) * METHODS[method].forget_sign > 0
+    assert (before - forget_term()) * METHODS[method].sign > 0
 
 
 @pytest.mark.parametrize(("model", "method"), TRAINED_CASES)
@@ -293,14 +293,14 @@ def test_with_no_retain_rows_the_loss_is_the_forget_term(model: str, method: str
         return
     terms = METHODS[method].loss(*arguments, alpha=0.5, generator=noise())
     assert float(terms.retain.detach()) == 0.0
-    torch.testing.assert_close(terms.total, METHODS[method].forget_sign * 0.5 * terms.forget)
+    torch.testing.assert_close(terms.total, METHODS[method].sign * 0.5 * terms.forget)
 
 
 # --- By their formulas -----------------------------------------------------------------------
 
 
 def test_one_method_trains_away_from_the_forget_rows() -> None:
-    signs = {name: method.forget_sign for name, method in METHODS.items()}
+    signs = {name: method.sign for name, method in METHODS.items()}
     assert signs == {
         **dict.fromkeys(TRAINED, 1),
         "max_loss": -1,

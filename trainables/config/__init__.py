@@ -17,6 +17,7 @@ from trainables.config.evaluation import (
     SamplingConfig,
 )
 from trainables.config.names import (
+    DEFAULT_ALPHA,
     IMAGE_MULTIPLES,
     REFERENCES,
     FamilyName,
@@ -29,6 +30,7 @@ from trainables.config.trial import TrialConfig, retain_share, to_dict
 
 __all__ = [
     "COCO",
+    "DEFAULT_ALPHA",
     "IMAGE_MULTIPLES",
     "PAPER_SIZES",
     "PUBLISHED",

@@ -26,6 +26,7 @@ from trainables.config.evaluation import (
     SamplingConfig,
 )
 from trainables.config.names import (
+    DEFAULT_ALPHA,
     IMAGE_MULTIPLES,
     REFERENCES,
     Formulation,
@@ -87,7 +88,7 @@ class TrialConfig(Checked):
     method: MethodName = "ours"
     formulation: Formulation = "paper"
     retain_source: str = "real"
-    forget_alpha: float = 0.25
+    forget_alpha: float = DEFAULT_ALPHA
     seed: int = 0
     checkpoint: tuple[str, ...] = ()
     data: DataConfig = field(default_factory=DataConfig)

@@ -9,7 +9,7 @@ from trainables.methods import (
     retain_label,
     retrained,
 )
-from trainables.methods.base import Method, Terms
+from trainables.methods.base import LossBatch, Method, Terms
 
 METHODS: dict[str, Method] = {
     each.METHOD.name: each.METHOD
@@ -24,4 +24,4 @@ METHODS: dict[str, Method] = {
     )
 }
 
-__all__ = ["METHODS", "Method", "Terms"]
+__all__ = ["METHODS", "LossBatch", "Method", "Terms"]

@@ -1,37 +1,22 @@
 """Noisy Label: the forget set's completions are trained towards noise.
 
 L = L_task(R) + alpha * L_task(F against noise), over the whole model. Baseline of Li et al. (ICLR
-2024), "Noisy Label", after
-Graves et al., 2021, and Gandikota et al., 2023. The noise of each family is drawn by
-`model.with_noise_labels`.
+2024), "Noisy Label", after Graves et al., 2021, and Gandikota et al., 2023. The noise of each
+family is drawn by `model.with_noise_labels`.
 """
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from trainables.config import Formulation
-from trainables.methods.base import Method, Terms, weigh
-from trainables.models.base import CompletionModel, Inputs
-from trainables.utils.distributed import ALONE, World
-from trainables.utils.rng import RandomSource
+from trainables.methods.base import LossBatch, Method
+from trainables.models.base import RowLoss
 
 
-def loss(
-    model: CompletionModel,
-    teacher: CompletionModel,
-    inputs: Inputs,
-    forget: Tensor,
-    *,
-    alpha: float = 0.25,
-    formulation: Formulation = "paper",
-    generator: RandomSource = None,
-    world: World = ALONE,
-) -> Terms:
-    """Task loss of the retain rows, plus alpha times the forget rows' against noise. No teacher."""
-    labelled = model.with_noise_labels(inputs, forget, generator, world, formulation)
-    rows = model.task_loss(labelled)
-    return weigh(rows, forget, alpha=alpha, sign=1, formulation=formulation, world=world)
+def rows(batch: LossBatch) -> RowLoss:
+    """Returns the task loss, on forget rows against noise; no teacher is asked."""
+    labelled = batch.model.with_noise_labels(
+        batch.inputs, batch.forget, batch.generator, batch.world, batch.formulation
+    )
+    return batch.model.task_loss(labelled)
 
 
-METHOD = Method(name="noisy_label", loss=loss, moves="model")
+METHOD = Method(name="noisy_label", rows=rows, moves="model")

@@ -8,6 +8,6 @@ proxy roles alone. As a trial it takes no steps: what unlearning leads to is hel
 from __future__ import annotations
 
 from trainables.methods.base import Method
-from trainables.methods.original import loss
+from trainables.methods.original import rows
 
-METHOD = Method(name="retrained", loss=loss, moves="model", forget_sign=0)
+METHOD = Method(name="retrained", rows=rows, moves="model", sign=0)

@@ -7,9 +7,11 @@ from typing import Any
 import torch
 
 from trainables.models.base import CompletionModel
+from trainables.models.checkpoints import load_published
 from trainables.models.mae import MAE
 from trainables.models.mage import MAGE
 from trainables.models.palette import Palette
+from trainables.utils.errors import CheckpointError
 
 FAMILIES: dict[str, type[CompletionModel]] = {"mae": MAE, "mage": MAGE, "palette": Palette}
 
@@ -103,4 +105,11 @@ def build_model(name: str, **config: Any) -> CompletionModel:
     return model if family == "mae" else model.to(memory_format=torch.channels_last)
 
 
-__all__ = ["FAMILIES", "MODELS", "CompletionModel", "build_model"]
+__all__ = [
+    "FAMILIES",
+    "MODELS",
+    "CheckpointError",
+    "CompletionModel",
+    "build_model",
+    "load_published",
+]

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from trainables.config import Formulation, OptimiserConfig, TaskConfig
+from trainables.config import DEFAULT_ALPHA, Formulation, OptimiserConfig, TaskConfig
 from trainables.data.batches import Batch, Batches
 from trainables.methods import Method, Terms
-from trainables.methods.base import shares
+from trainables.methods.base import shares, weighted_sum
 from trainables.models.base import CompletionModel, NoiseRows, Prepare
 from trainables.training.optimizer import StudentLoss, TrainingState, adamw, learning_rate
 from trainables.utils.distributed import ALONE, World
@@ -48,7 +48,7 @@ class Recipe:
     optimiser: OptimiserConfig
     tasks: tuple[TaskConfig, ...]
     seed: int
-    alpha: float = 0.25
+    alpha: float = DEFAULT_ALPHA
     formulation: Formulation = "paper"
     prepare: Prepare | None = None
     accumulate: int = 1
@@ -96,11 +96,14 @@ def train(
         running: device, processes, callbacks.
 
     Raises:
+        ConfigError: the method needs whole batches and is given parts of them.
         NonFiniteError: a loss or gradient is NaN or infinite.
     """
+    _refuse_parts(recipe, running.world)
     loss = StudentLoss(student.train(), recipe.method)
     optimiser = adamw(loss, recipe.optimiser, running.device)
     state = TrainingState(loss, optimiser)
+    masks = _masks(student, recipe.method)
     start = running.begin(state)
     wrapped = running.parallelise(loss)
     moved = [each for each in loss.parameters() if each.requires_grad]
@@ -111,6 +114,8 @@ def train(
             optimiser.zero_grad(set_to_none=True)
             with _products("high" if running.bf16 else "highest"):
                 terms = _Step(wrapped, student, teacher, recipe, running, step).backward(batch)
+            for parameter, factor in masks:
+                parameter.grad = None if parameter.grad is None else parameter.grad * factor
             norm = nn.utils.clip_grad_norm_(moved, recipe.optimiser.clip)
             # the sum is non-finite where either is, so a step waits for the device once
             if not math.isfinite(float(terms.total + norm)):
@@ -122,6 +127,22 @@ def train(
             running.on_step(step + 1, terms)
             running.keep(step + 1, state)
     student.eval()
+
+
+def _refuse_parts(recipe: Recipe, world: World) -> None:
+    method = recipe.method
+    linear = method.combine is weighted_sum
+    if (recipe.accumulate > 1 and not (linear and method.sign)) or (world.size > 1 and not linear):
+        raise ConfigError([f"{method.name} needs whole batches: one worker, unlearn.accumulate=1"])
+
+
+def _masks(student: CompletionModel, method: Method) -> list[tuple[nn.Parameter, Tensor]]:
+    """Returns the moved parameters whose gradients are masked, each with its factor."""
+    if method.mask is None:
+        return []
+    moved = [each for each in student.named_parameters() if each[1].requires_grad]
+    pairs = [(parameter, method.mask(name, parameter)) for name, parameter in moved]
+    return [(parameter, factor) for parameter, factor in pairs if factor is not None]
 
 
 @dataclass(frozen=True)
@@ -199,9 +220,9 @@ class _Step:
                 mine = shares(places[part], forget[part], recipe.formulation, world)
                 weights = [own / of.clamp_min(1.0) for own, of in zip(mine, whole, strict=True)]
                 retained, forgotten = weights[0] * terms.retain, weights[1] * terms.forget
-                total = retained + recipe.method.forget_sign * recipe.alpha * forgotten
-                total.backward()
-            done.append(torch.stack([total, retained, forgotten]).detach())
+                weighed = recipe.method.weigh(retained, forgotten, recipe.alpha)
+                weighed.total.backward()
+            done.append(torch.stack([weighed.total, retained, forgotten]).detach())
         return Terms(*torch.stack(done).sum(dim=0).unbind())
 
 

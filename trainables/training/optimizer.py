@@ -35,7 +35,7 @@ class StudentLoss(nn.Module):
             parameter.requires_grad_(name in moved)
 
     def forward(self, *args: Any, **options: Any) -> Terms:
-        """The method's loss; see `trainables.methods.base.Loss`."""
+        """The method's loss; see `trainables.methods.base.Method.loss`."""
         return self.method.loss(self.student, *args, **options)
 
 

@@ -25,8 +25,10 @@ from trainables.config.names import SNAPSHOT
 from trainables.config.overrides import from_dict
 from trainables.data import Dataset, load
 from trainables.evaluation import figures
-from trainables.methods import METHODS, Terms
+from trainables.methods import METHODS, LossBatch
+from trainables.methods.base import weighted_sum
 from trainables.models import build_model
+from trainables.models.base import RowLoss
 from trainables.shared.identity import identity
 from trainables.training.context import Context, TrialSetup
 from trainables.training.loop import Parallelise
@@ -480,13 +482,12 @@ def test_a_loss_that_is_not_finite_names_its_step_and_leaves_no_result(
     method = METHODS["ours"]
     calls = 0
 
-    def loss(*args: Any, **options: Any) -> Terms:
+    def combine(retain: Tensor, forget: Tensor, weight: float) -> Tensor:
         nonlocal calls
         calls += 1
-        terms = method.loss(*args, **options)
-        return dataclasses.replace(terms, total=terms.total * (bad if calls == 3 else 1.0))
+        return weighted_sum(retain, forget, weight) * (bad if calls == 3 else 1.0)
 
-    monkeypatch.setitem(METHODS, "ours", dataclasses.replace(method, loss=loss))
+    monkeypatch.setitem(METHODS, "ours", dataclasses.replace(method, combine=combine))
     name = f"broken {bad}"
     with pytest.raises(NonFiniteError) as caught:
         ran(tiny(), root, name)
@@ -501,14 +502,14 @@ def test_a_gradient_that_is_not_finite_is_found_where_the_loss_is(
 ) -> None:
     method = METHODS["ours"]
 
-    def loss(model: torch.nn.Module, *args: Any, **options: Any) -> Terms:
-        terms = method.loss(model, *args, **options)
-        first = next(each for each in model.parameters() if each.requires_grad)
+    def rows(batch: LossBatch) -> RowLoss:
+        found = method.rows(batch)
+        first = next(each for each in batch.model.parameters() if each.requires_grad)
         # the root of 0 is finite and its slope is not
         extra = (first - first.detach()).square().sum().sqrt()
-        return dataclasses.replace(terms, total=terms.total + extra)
+        return dataclasses.replace(found, total=found.total + extra)
 
-    monkeypatch.setitem(METHODS, "ours", dataclasses.replace(method, loss=loss))
+    monkeypatch.setitem(METHODS, "ours", dataclasses.replace(method, rows=rows))
     with pytest.raises(NonFiniteError, match=f"step 1 of {STEPS}: loss .* gradient norm nan"):
         ran(tiny(), root, "steep")
     assert files(root / "steep") == set()

@@ -136,7 +136,7 @@ def test_a_batch_in_parts_has_the_batchs_loss(size: str, method: str, formulatio
     torch.testing.assert_close(parts.retain, whole.retain, rtol=1e-5, atol=1e-7)
     near = {"rtol": 1e-5, "atol": 1e-7} if method in EXACT else {"rtol": 0.3, "atol": 0.0}
     torch.testing.assert_close(parts.forget, whole.forget, **near)
-    signed = METHODS[method].forget_sign * Recipe.alpha
+    signed = METHODS[method].sign * Recipe.alpha
     torch.testing.assert_close(parts.total, parts.retain + signed * parts.forget)
     torch.testing.assert_close(whole.total, whole.retain + signed * whole.forget)
 
@@ -419,3 +419,59 @@ def test_every_row_comes_once_an_epoch_in_an_order_of_its_own() -> None:
     assert rows[:10].tolist() != rows[10:].tolist()
     others = (pool.draw(6, 0), dataclasses.replace(pool, name="proxy").draw(5, 0))
     assert all(other.tolist() != rows[:4].tolist() for other in others)
+
+
+def test_a_mask_is_a_factor_on_the_gradient_made_before_earlier_steps_are_put_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: dict[str, Tensor] = {}
+    begun: dict[str, Tensor] = {}
+
+    def mask(name: str, parameter: Tensor) -> Tensor:
+        asked[name] = parameter.detach().clone()
+        if name.endswith("bias"):
+            return torch.zeros(())
+        return (torch.arange(len(parameter)) < 2).float().view(-1, *[1] * (parameter.ndim - 1))
+
+    def begin(state: TrainingState) -> int:
+        halved = {name: each * 0.5 for name, each in state.tensors().items()}
+        begun.update({name.removeprefix("weights/"): each for name, each in halved.items()})
+        state.restore(halved)
+        return 0
+
+    monkeypatch.setitem(METHODS, "ours", dataclasses.replace(METHODS["ours"], mask=mask))
+    after = short(
+        "mae_tiny", "ours", running=Running(begin=begin), optimiser={"weight_decay": 0.0}
+    ).weights
+    assert asked.keys() == begun.keys()
+    for name, each in asked.items():
+        assert torch.equal(each * 0.5, begun[name]), name
+        moved = after[name] != begun[name]
+        assert not bool((moved if name.endswith("bias") else moved[2:]).any()), name
+        assert bool(moved.any()) is not name.endswith("bias"), name
+
+
+def test_a_method_without_a_mask_for_a_parameter_moves_all_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = short("mae_tiny", "ours")
+    unmasked = dataclasses.replace(METHODS["ours"], mask=lambda name, parameter: None)
+    monkeypatch.setitem(METHODS, "ours", unmasked)
+    assert distance(plain, short("mae_tiny", "ours")) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("original", {"accumulate": 2}),
+        ("ours", {"accumulate": 2}),
+        ("ours", {"running": Running(world=World(0, 2))}),
+    ],
+)
+def test_parts_of_a_batch_are_refused_where_their_totals_do_not_add_up(
+    method: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crossed = dataclasses.replace(METHODS["ours"], combine=lambda retain, forget, weight: retain)
+    monkeypatch.setitem(METHODS, "ours", crossed)
+    with pytest.raises(ConfigError, match=f"{method} needs whole batches: one worker"):
+        short("mae_tiny", method, **options)
