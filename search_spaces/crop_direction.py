@@ -2,9 +2,6 @@
 
 In the paper: its appendix on the direction of the crop. Each model unlearns once and is measured
 on every test task; training masks are the same for all.
-
-Cost: minutes on two CPU cores.
-Command: `python -m platform.sweep crop_direction`
 """
 
 from search_spaces.paper import FULL, SEVEN, TINY

@@ -2,9 +2,6 @@
 
 In the paper: its figures of crops of 4 and of 8 of 16 tokens a side. Each model unlearns once and
 is measured on every test task; training masks are the same for all.
-
-Cost: minutes on two CPU cores.
-Command: `python -m platform.sweep crop_ratio`
 """
 
 from search_spaces.paper import FULL, SEVEN, TINY

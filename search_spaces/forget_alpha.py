@@ -3,9 +3,6 @@
 In the paper: Table 3. The grid is ours: it spans from a tenth of the least value that the authors'
 examples take (0.1 and 0.2) to forget and retain terms of equal weight. Every value runs with three
 seeds.
-
-Cost: about twenty minutes on two CPU cores for the three small models.
-Command: `python -m platform.sweep forget_alpha`
 """
 
 from search_spaces.paper import ALPHAS, FULL, TINY

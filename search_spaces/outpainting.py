@@ -2,9 +2,6 @@
 
 In the paper: its figures of outpainting, 1 to 13 of 16 tokens of the border. Each model unlearns
 once and is measured on every test task; training masks are the same for all.
-
-Cost: minutes on two CPU cores.
-Command: `python -m platform.sweep outpainting`
 """
 
 from search_spaces.paper import FULL, SEVEN, TINY

@@ -3,9 +3,6 @@
 In the paper: Tables 1 and 2 (seven models side by side, for MAE, VQ-GAN and diffusion) and Table 3
 (the effect of alpha), here on the photographs that come with the installed packages and on small
 models that come with the product. Only MAE's variants are searched, as it is the quickest.
-
-Cost: minutes on two CPU cores.
-Command: `python -m platform.sweep quickstart`
 """
 
 from search_spaces.paper import SEVEN, SPACE, TINY

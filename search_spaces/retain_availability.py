@@ -4,9 +4,6 @@ In the paper: its claim that proxy retain data suffice, and its appendix on thei
 released configuration of the proxy variant also cut the forget images from 5000 to 200 a class;
 here every mix trains on the same forget images, the same rows a step and the same steps, so that
 only the source of the retain rows differs. `none` leaves the retain term out.
-
-Cost: minutes on two CPU cores.
-Command: `python -m platform.sweep retain_availability`
 """
 
 from search_spaces.paper import FULL, TINY

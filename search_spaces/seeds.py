@@ -4,9 +4,6 @@ In the paper: what its tables leave out: each of their numbers is of one run. Ev
 defaults, with five seeds of unlearning; the report gives means with 95 % intervals, and paired
 differences against Ours. `--set pretrain.seed=0,1,2 --set pretrain.shipped=false` also trains an
 original of each seed, and `--set evaluation.seed=0,1,2` draws the completions anew.
-
-Cost: minutes on two CPU cores.
-Command: `python -m platform.sweep seeds`
 """
 
 from search_spaces.paper import EIGHT, FULL, TINY

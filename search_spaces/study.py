@@ -1,4 +1,4 @@
-"""What a study is: a question, the variants that answer it, and what is searched for each."""
+"""Defines a study: a question, the variants that answer it, and what is searched for each."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class SearchConfig:
     Attributes:
         trials: search trials a variant, 0 or more.
         sobol_trials: how many of them are points of a scrambled Sobol sequence, the same for every
-            variant; those above are asked of the sampler.
+            variant; the sampler proposes the others.
         generation: trials that the sampler proposes together; the next ones wait until all these
-            are told. Of `nsga2` it is the population.
+            have ended. For `nsga2` it is the size of the population.
         sampler: `tpe`, or `nsga2`.
         goal: `feasible` seeks the highest forget distance within the retain tolerance; `front` has
             two objectives, the retain distance down and the forget distance up.
@@ -47,17 +47,17 @@ class Study:
     """A question and the trials that answer it.
 
     Attributes:
-        name: as on the command line.
+        name: its name on the command line.
         question: what it answers, one line.
-        cost: how long it takes and where, one line.
-        command: that runs it.
+        cost: how long it takes on which machine, one line.
+        command: the command that runs it.
         base: the trial that every variant derives from.
         models: the models that it runs on, each with the fields in which its trials differ from the
             base, `search.trials` among them; empty for the base's alone.
-        others: the same of models that it runs on where the user names them; they start from
+        others: the same for models that it runs on only where the user names them; they start from
             published weights, as below.
-        families: the same of every model of a family, those that the user names among them; a
-            model's own fields go before its family's.
+        families: the same for every model of a family, those that the user names among them; a
+            model's own fields win over its family's.
         published: originals are published weights, so that a model without a checkpoint is refused
             unless an option of `pretrain.` asks for its training.
         variants: dotted fields of `TrialConfig` in which a variant differs from the base.
@@ -65,7 +65,7 @@ class Study:
         points: fixed values of fields, such as a paper's, that every variant is also run at where
             its method does not ignore them.
         space: dotted fields that are searched; an axis that a variant's method ignores is left out.
-        search: its size.
+        search: how many trials the search gets, and how their points are chosen.
     """
 
     name: str

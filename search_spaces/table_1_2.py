@@ -12,11 +12,9 @@ its other 800 classes, as many a class as the others have (`data.proxy_source=co
 validation images are training images that are not trained on. Where the paper says a batch a GPU,
 the batch is that of the eight GPUs that it used.
 
-Cost: the authors report, to unlearn one model on one A40, 1 hour for MAE, 2 for MAGE and 12 for
+The authors report, to unlearn one model on one A40, 1 hour for MAE, 2 for MAGE and 12 for
 Palette, whose completions by 2000 steps take several times that, and a fortieth of it by
 `--set palette/sampling.sampler=ddim --set palette/sampling.steps=50`. `--dry-run` estimates it.
-Command: `python -m platform.sweep table_1_2 --set data.root=IMAGENET --set palette/data.root=PLACES
---set mage/checkpoint=FILE --set palette/checkpoint=FILE --set mae/checkpoint=FILE`
 """
 
 from __future__ import annotations

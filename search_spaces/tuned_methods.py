@@ -6,8 +6,7 @@ same space, the first half points of one Sobol sequence, then TPE; the trial tha
 chosen on validation images, and runs with two more seeds. `retrained` is what true forgetting looks
 like.
 
-Cost: about half an hour on two CPU cores.
-Command: `python -m platform.sweep tuned_methods`; `--set search.asha=true` stops what lies behind
+`--set search.asha=true` stops trials early that lie behind others of their variant.
 """
 
 from search_spaces.paper import EIGHT, FULL, SPACE, TINY

@@ -1,4 +1,4 @@
-"""What each size of model was measured to take."""
+"""Holds what each size of model was measured to take."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from trainables.config import ModelName
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of one size of model, on one core of a 2020s server, in seconds unless said otherwise.
+    """What one size of model takes on one core of a 2020s server.
 
     Attributes:
-        pretrain_row: an image of a pretraining step.
-        unlearn_row: an image of an unlearning step.
-        complete_row: completing and measuring one image.
-        artifacts: pictures, t-SNE and weights of a trial.
-        megabytes: what a trial leaves.
-        sampling_steps: that `complete_row` takes; others take their share of it.
+        pretrain_row: seconds an image of a pretraining step.
+        unlearn_row: seconds an image of an unlearning step.
+        complete_row: seconds to complete and measure one image.
+        artifacts: seconds for the pictures, t-SNE and weights of a trial.
+        megabytes: size of the files that a trial leaves.
+        sampling_steps: the sampler's steps in `complete_row`; other numbers take their share of it.
     """
 
     pretrain_row: float

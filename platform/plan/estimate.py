@@ -1,4 +1,4 @@
-"""What a plan takes: seconds and bytes, from what each size of model was measured to take."""
+"""Estimates what a plan takes, in seconds and bytes, from the measured costs of each model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MEBIBYTE = 2**20
 
 
 def trial_seconds(config: TrialConfig, plan: Plan) -> float:
-    """Seconds of a trial of a plan, on this kind of machine."""
+    """Returns the seconds that a trial of a plan takes on this kind of machine."""
     unlearn, cost = config.unlearn, COSTS[config.model]
     looks, rows = 1, 0
     if config.unlearns:
@@ -40,13 +40,13 @@ def trial_seconds(config: TrialConfig, plan: Plan) -> float:
 
 
 def mean_trial_seconds(plan: Plan) -> float:
-    """Seconds of a plan's trial, on average."""
+    """Returns the seconds that a trial of a plan takes on average."""
     each = [trial_seconds(trial.config, plan) for trial in plan.trials]
     return sum(each) / max(len(each), 1)
 
 
 def shared_seconds(plan: Plan) -> float:
-    """Seconds of the work that trials share, if none of it is in the cache."""
+    """Returns the seconds of the work that trials share, if none of it is in the cache."""
     work = shared_work(trial.config for trial in plan.trials)
     speed = _speed(min(plan.launch.gpus_per_trial, 1.0))
     pretraining = sum(
@@ -61,13 +61,13 @@ def shared_seconds(plan: Plan) -> float:
 
 
 def total_seconds(plan: Plan, *machines: Machine) -> float:
-    """Seconds of the sweep, on machines that are as fast as this one."""
+    """Returns the seconds that the sweep takes on machines that are as fast as this one."""
     waves = plan.total / resources.concurrency(plan, *machines)
     return shared_seconds(plan) + mean_trial_seconds(plan) * waves
 
 
 def disk_bytes(plan: Plan) -> int:
-    """Bytes that the sweep leaves, its record and its shared work among them."""
+    """Returns the bytes that the sweep leaves, with its record and its shared work."""
     trials = sum(COSTS[trial.config.model].megabytes for trial in plan.trials)
     mean = trials / max(len(plan.trials), 1)
     # weights and two moments of a trial under way, and those of the snapshot that replaces them
@@ -77,7 +77,7 @@ def disk_bytes(plan: Plan) -> int:
 
 
 def disk_problems(plan: Plan) -> list[str]:
-    """A line where the storage has no room for the sweep."""
+    """Returns a line where the storage has no room for the sweep; none where it has."""
     free, wanted = free_disk(plan.storage), disk_bytes(plan)
     if free >= wanted:
         return []
@@ -88,12 +88,12 @@ def disk_problems(plan: Plan) -> list[str]:
 
 
 def _speed(gpus: float) -> float:
-    """How much faster than a core: a share of a GPU is worth its share of cores."""
+    """Returns how much faster than a core GPUs are; a share of one is worth its share of cores."""
     return max(gpus * _GPU_CORES, 1.0)
 
 
 def _pretrained(work: Mapping[str, Iterable[TrialConfig]]) -> Iterator[TrialConfig]:
-    """Yields a configuration a model that is pretrained here, originals before retrained ones."""
+    """Yields a configuration for each model pretrained here, originals before retrained ones."""
     yield from filter(is_pretrained, work["base"])
     yield from (retraining(each) for each in work["retrained"] if shipped_retrained(each) is None)
 
@@ -104,6 +104,7 @@ def is_pretrained(config: TrialConfig) -> bool:
 
 
 def _evaluation(config: TrialConfig) -> float:
+    """Returns the seconds that a core takes to complete and measure all measured images."""
     images = measured_classes(config.data) * (
         config.data.val_per_class + config.data.test_per_class
     )

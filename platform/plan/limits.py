@@ -1,4 +1,4 @@
-"""How far a session of a sweep may go. None of it changes a result, and so none is in the plan."""
+"""Limits how far a session of a sweep may go; no limit changes a result, so plans hold none."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Limits:
 
 
 def seconds(text: str) -> float:
-    """Seconds of a span such as `90`, `90s`, `45m`, `2h` or `1h30m`.
+    """Returns the seconds of a span of time such as `90`, `90s`, `45m`, `2h` or `1h30m`.
 
     Raises:
-        ValueError: it is none, or nothing.
+        ValueError: the text is no span of time, or one of no length.
     """
     found = _SPAN.fullmatch(text.strip())
     parts = [float(part or 0) for part in found.groups()] if found else []

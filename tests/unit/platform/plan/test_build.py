@@ -125,6 +125,23 @@ def test_keys_are_those_of_the_configurations_and_the_same_in_every_process() ->
     assert elsewhere.stdout.split() == [trial.key for trial in plan.trials]
 
 
+def test_a_plan_is_made_without_torch_ray_and_mlflow() -> None:
+    code = (
+        "import _platform_bridge; _platform_bridge.install()\n"
+        "import sys\n"
+        "import platform.plan.build, platform.plan.estimate, platform.plan.serialization\n"
+        "print(sorted({'torch', 'ray', 'mlflow'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[4],
+    )
+    assert done.stdout.strip() == "[]"
+
+
 def test_equal_configurations_are_one_trial() -> None:
     plan = planned("retain_source=proxy", "search.trials=1")
     assert names(plan).count("ours_proxy") == 1

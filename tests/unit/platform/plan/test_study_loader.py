@@ -40,8 +40,8 @@ def test_a_study_says_what_it_asks_where_it_is_from_what_it_costs_and_how_it_run
     text = importlib.import_module(f"search_spaces.{name}").__doc__ or ""
     first, rest = text.split("\n", 1)
     assert first.endswith("?")
-    for part in ("In the paper:", "Cost:", f"Command: `python -m platform.sweep {name}"):
-        assert part in rest
+    assert "In the paper:" in rest
+    assert study.cost
     assert study.name == name
     assert study.question.endswith("?")
     assert study.command.startswith(f"python -m platform.sweep {name}")
