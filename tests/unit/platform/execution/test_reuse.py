@@ -112,9 +112,9 @@ def test_a_trial_of_other_software_or_another_original_is_not_taken_over(
     ledger = Ledger.create(second)
     for target, value in (
         ("torch.__version__", "0.0.1"),
-        ("trainables.trial.code_version", lambda *parts: "another"),
-        ("trainables.trial.base_material", lambda *given: {"model": "another"}),
-        ("trainables.trial.material", lambda *given: {"parts": "another"}),
+        ("trainables.shared.identity.code_version", lambda *parts: "another"),
+        ("trainables.shared.identity.base_material", lambda *given: {"model": "another"}),
+        ("trainables.shared.identity.material", lambda *given: {"parts": "another"}),
     ):
         with monkeypatch.context() as changed:
             changed.setattr(target, value)
