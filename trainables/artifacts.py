@@ -15,6 +15,7 @@ from trainables.config import TrialConfig, to_dict
 from trainables.config.names import RESULT, SNAPSHOT
 from trainables.data import Dataset
 from trainables.evaluation import figures
+from trainables.evaluation.embeddings import tsne_points, write_embeddings
 from trainables.evaluation.evaluate import Arrays, complete_rows, further_setups, grey_rows
 from trainables.evaluation.pretrained_weights import extractor_labels
 from trainables.models import CompletionModel
@@ -147,8 +148,8 @@ def _leave_embeddings(prepared: Prepared, measured: Measured) -> None:
             index += rows[places].tolist()
             groups += [f"{who}/{role}"] * len(places)
     embeddings = np.concatenate(parts).astype(np.float64)
-    points = figures.tsne_points(embeddings, config.evaluation.seed)
-    figures.write_embeddings(folder / "embeddings.parquet", groups, index, embeddings, points)
+    points = tsne_points(embeddings, config.evaluation.seed)
+    write_embeddings(folder / "embeddings.parquet", groups, index, embeddings, points)
     figures.tsne_figure(
         [folder / "tsne.png", folder / "tsne.pdf"],
         points,

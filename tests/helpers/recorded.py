@@ -14,14 +14,8 @@ from platform.plan.plan import Group, Plan, PlannedTrial
 from platform.plan.serialization import write_plan
 from platform.storage.results import result_row, write_environment, write_results
 from trainables.config import TaskConfig, TrialConfig, UnlearnConfig, to_dict
-from trainables.evaluation.figures import (
-    GROUPS,
-    sample_grid,
-    tsne_figure,
-    tsne_points,
-    write_embeddings,
-    write_samples,
-)
+from trainables.evaluation.embeddings import tsne_points, write_embeddings
+from trainables.evaluation.figures import GROUPS, sample_grid, tsne_figure, write_samples
 from trainables.utils.hashing import seal
 
 EXTRACTORS = {

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from trainables.evaluation import figures
+from trainables.evaluation.embeddings import tsne_points, write_embeddings
 
 
 def images(n=4, size=32, seed=0):
@@ -67,7 +68,7 @@ def test_tsne_keeps_clusters_apart_and_repeats_itself():
     draws = np.random.default_rng(0)
     centres = np.repeat(draws.normal(scale=20, size=(4, 16)), 15, axis=0)
     embeddings = centres + draws.normal(size=centres.shape)
-    points = figures.tsne_points(embeddings, seed=3)
+    points = tsne_points(embeddings, seed=3)
     assert points.shape == (60, 2)
     assert points.dtype == np.float32
     middles = points.reshape(4, 15, 2).mean(1)
@@ -76,7 +77,7 @@ def test_tsne_keeps_clusters_apart_and_repeats_itself():
         np.linalg.norm(middles[i] - middles[j]) for i in range(4) for j in range(4) if i < j
     )
     assert between > 2 * spread
-    np.testing.assert_array_equal(points, figures.tsne_points(embeddings, seed=3))
+    np.testing.assert_array_equal(points, tsne_points(embeddings, seed=3))
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 5, 7, 31])
@@ -84,13 +85,13 @@ def test_tsne_of_few_points_is_finite_and_silent(count):
     embeddings = np.random.default_rng(count).normal(size=(count, 8))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        points = figures.tsne_points(embeddings, seed=0)
+        points = tsne_points(embeddings, seed=0)
     assert points.shape == (count, 2)
     assert np.isfinite(points).all()
 
 
 def test_tsne_of_equal_points_is_finite():
-    assert np.isfinite(figures.tsne_points(np.ones((20, 4)), seed=0)).all()
+    assert np.isfinite(tsne_points(np.ones((20, 4)), seed=0)).all()
 
 
 def test_tsne_figure_writes_png_and_the_same_pdf_twice(tmp_path):
@@ -131,9 +132,7 @@ def test_samples_table_refuses_rows_without_an_index(tmp_path):
 def test_embeddings_table_returns_vectors_and_points(tmp_path):
     embeddings = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
     points = np.arange(8.0).reshape(4, 2)
-    figures.write_embeddings(
-        tmp_path / "e.parquet", figures.GROUPS, [5, 6, 7, 8], embeddings, points
-    )
+    write_embeddings(tmp_path / "e.parquet", figures.GROUPS, [5, 6, 7, 8], embeddings, points)
     table = pq.read_table(tmp_path / "e.parquet")
     assert table.column_names == ["group", "index", "embedding", "x", "y"]
     assert table.schema.field("embedding").type.value_type == "float"
