@@ -34,9 +34,10 @@ def to_bytes(images: Tensor) -> Tensor:
 
 
 class _PoolsInside:
-    """TensorFlow's average pooling, which leaves the padding out of the average.
+    """Replaces a block's pooling by TensorFlow's, which leaves the padding out of the average.
 
-    Torchvision's blocks are TensorFlow's but for this; what they pool comes last.
+    Torchvision's blocks are TensorFlow's but for this. Their private `_forward` gives the branches
+    before they are joined, the pooled one last; a test says when that has changed.
     """
 
     branch_pool: nn.Module

@@ -31,8 +31,10 @@ from trainables.utils.hashing import code_version
 from trainables.utils.threads import torch_threads
 
 _MEASURING = (
+    "trainables.evaluation.clip",
     "trainables.evaluation.evaluate",
     "trainables.evaluation.extractors",
+    "trainables.evaluation.loading",
     "trainables.evaluation.networks",
     "trainables.evaluation.pretrained_weights",
     "trainables.evaluation.resize",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import pickle
 import urllib.error
@@ -17,6 +18,8 @@ from PIL import Image
 from pytorch_fid import inception as reference
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models import inception as inception_blocks
 from torchvision.models import resnet50
 
 from tests.helpers.weights_files import (
@@ -29,8 +32,9 @@ from tests.helpers.weights_files import (
 )
 from trainables.config import NetworksConfig, TrialConfig
 from trainables.evaluation.extractors import DomainCNN
+from trainables.evaluation.loading import load_networks
 from trainables.evaluation.networks import Networks, to_bytes
-from trainables.evaluation.pretrained_weights import extractor_labels, find_weights, load_networks
+from trainables.evaluation.pretrained_weights import PUBLISHED, extractor_labels, find_weights
 from trainables.utils.errors import CheckpointError
 
 
@@ -101,6 +105,27 @@ def test_inception_is_the_one_of_pytorch_fid(
     assert found["probabilities"].shape == (2, 1008)
 
 
+BLOCKS: dict[str, Callable[[], nn.Module]] = {
+    "InceptionA": lambda: inception_blocks.InceptionA(4, 3),
+    "InceptionC": lambda: inception_blocks.InceptionC(4, 8),
+    "InceptionE": lambda: inception_blocks.InceptionE(4),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_torchvisions_blocks_are_those_whose_pooling_is_changed(name: str) -> None:
+    block: Any = BLOCKS[name]().eval()
+    told = (
+        f"torchvision's {name} has another `_forward` than `_PoolsInside` of "
+        "trainables/evaluation/networks.py replaces: adapt that class"
+    )
+    images = torch.rand(2, 4, 6, 6)
+    branches = getattr(block, "_forward", lambda images: [images])(images)
+    pooled = block.branch_pool(functional.avg_pool2d(images, 3, stride=1, padding=1))
+    assert torch.equal(branches[-1], pooled), told
+    assert torch.equal(torch.cat(branches, dim=1), block(images)), told
+
+
 def test_places_is_torchvisions_network_after_the_authors_transform(
     files: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -138,7 +163,10 @@ def test_clip_is_open_clips_model_after_its_own_transform(
 
 
 def test_a_model_by_its_name_takes_a_file(
-    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIGS", {"tiny": CLIP})
     state = torch.load(files["clip"] / "open_clip_pytorch_model.bin", weights_only=True)
@@ -151,6 +179,8 @@ def test_a_model_by_its_name_takes_a_file(
             found.append(loaded(config, tmp_path)["clip"](pictures(2, 32))["embeddings"])
     assert found[0].shape == (2, 12)
     assert torch.equal(*found)
+    # such as that the model has no weights, while it gets them
+    assert not [each for each in caplog.records if each.levelname == "WARNING"]
 
 
 def test_each_part_is_one_networks_and_batches_change_nothing(
@@ -209,18 +239,10 @@ def test_the_published_bytes_are_known_whatever_the_file_is_called(
     files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = find_weights(inception(files["inception"]), tmp_path)["inception"].sha256
-    published = module_published()["inception"]
-    monkeypatch.setitem(
-        module_published(), "inception", type(published)(**{**vars(published), "sha256": digest})
-    )
+    published = dataclasses.replace(PUBLISHED["inception"], sha256=digest)
+    monkeypatch.setitem(PUBLISHED, "inception", published)
     found = find_weights(inception(files["inception"]), tmp_path)
     assert found["inception"].label == "Inception-v3 2015-12-05"
-
-
-def module_published() -> dict[str, Any]:
-    from trainables.evaluation import pretrained_weights
-
-    return pretrained_weights._PUBLISHED  # type: ignore[return-value]
 
 
 def test_only_what_measures_is_part_of_a_trials_key() -> None:
