@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.tables_io import Provenance, provenance
+from analysis.provenance import Provenance, provenance
 from platform.tracking.recorder import (
     RecordError,
     Row,

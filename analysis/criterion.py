@@ -39,14 +39,40 @@ class Criterion:
 
     def distance_columns(self, kind: Kind = "estimate", start: str = "") -> list[Column]:
         """Returns the columns `retain_fd` and `forget_fd`, whose headings begin with `start`."""
-        return [
-            Column(
-                key=f"{role}_fd",
-                heading=f"{start}{role} {self.fid} {arrow(role, 'fid')}",
-                kind=kind,
-            )
-            for role in ("retain", "forget")
-        ]
+        return role_columns("fd", self.fid, "fid", kind=kind, start=start)
+
+
+def role_columns(
+    key: str,
+    name: str,
+    metric: str,
+    *,
+    kind: Kind = "estimate",
+    start: str = "",
+    form: str = ".2f",
+    spread: str = "",
+) -> list[Column]:
+    """Returns the columns `retain_KEY` and `forget_KEY` of a metric.
+
+    Args:
+        key: the end of the columns' keys.
+        name: the metric's name in the headings, after the role.
+        metric: `fid`, `kid`, `is` or `clip`, by which the headings show what is better.
+        kind: the kind of the values.
+        start: the beginning of the headings.
+        form: the format of the numbers.
+        spread: the end of the key of the spread, where there is one.
+    """
+    return [
+        Column(
+            key=f"{role}_{key}",
+            heading=f"{start}{role} {name} {arrow(role, metric)}",
+            kind=kind,
+            form=form,
+            spread=f"{role}_{spread}" if spread else "",
+        )
+        for role in ("retain", "forget")
+    ]
 
 
 def arrow(role: str, metric: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from analysis.comparisons import Comparison, Member
-from analysis.criterion import Criterion, arrow
+from analysis.criterion import Criterion, role_columns
 from analysis.seed_groups import SeedGroup
 from analysis.selection import chosen, figures
 from analysis.statistics import Estimate, paired, ranks
@@ -54,9 +54,9 @@ def _columns(criterion: Criterion, *, retrained: bool) -> tuple[Column, ...]:
     if retrained:
         measured.append(Column(key="rank_gap", heading="rank, gap", kind="integer"))
     if criterion.has_kernel:
-        measured += _role_columns("kid", "kid", "KID", form=".4f")
-    measured += _role_columns("is", "is", criterion.short("is"), spread="is_split_std")
-    measured += _role_columns("clip", "cosine", criterion.short("clip"), form=".4f")
+        measured += role_columns("kid", "KID", "kid", form=".4f")
+    measured += role_columns("is", criterion.short("is"), "is", spread="is_split_std")
+    measured += role_columns("cosine", criterion.short("clip"), "clip", form=".4f")
     return (
         Column(key="variant", heading="Variant"),
         Column(key="trial", heading="Trial"),
@@ -65,21 +65,6 @@ def _columns(criterion: Criterion, *, retrained: bool) -> tuple[Column, ...]:
         Column(key="seeds", heading="seeds", kind="integer"),
         *measured,
     )
-
-
-def _role_columns(
-    metric: str, key: str, name: str, *, form: str = ".2f", spread: str = ""
-) -> list[Column]:
-    return [
-        Column(
-            key=f"{role}_{key}",
-            heading=f"{role} {name} {arrow(role, metric)}",
-            kind="estimate",
-            form=form,
-            spread=f"{role}_{spread}" if spread else "",
-        )
-        for role in ("retain", "forget")
-    ]
 
 
 def _rows(member: Member, criterion: Criterion) -> list[dict[str, Any]]:

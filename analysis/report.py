@@ -22,9 +22,9 @@ from analysis.main_tables import against_ours, main_table, seeds_table
 from analysis.page import Block, Facts, Heading, Section, Text, render
 from analysis.paper import paper_table, read_published
 from analysis.pareto import front_figure, front_table
+from analysis.provenance import write_provenance
 from analysis.seed_groups import SeedGroup
 from analysis.selection import choices, chosen
-from analysis.tables_io import write_provenance
 from analysis.tasks import task_axes
 from analysis.verdict import verdict
 from analysis.writer import Writer
@@ -114,13 +114,10 @@ class _Report:
             tolerance=next((float(each) for each in tolerances if each is not None), 0.10),
             has_kernel=any(row.get("retain/kid_mean") is not None for row in finished),
         )
-        self.shown = [
-            comparison
-            for model in analysis.by_model()
-            for comparison in self.of_model(model)[
-                : None if len(self.of_model(model)) <= _MOST_COMPARISONS else 1
-            ]
-        ]
+        self.shown: list[Comparison] = []
+        for model in analysis.by_model():
+            own = self.of_model(model)
+            self.shown += own if len(own) <= _MOST_COMPARISONS else own[:1]
         paper = analysis.options.get("paper")
         self.published = None if paper is None else read_published(paper, self.variants, self.rows)
 

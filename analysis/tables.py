@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from analysis import cli
 from analysis.criterion import arrow
-from analysis.tables_io import latex, markdown
+from analysis.tables_io import Column, Table, latex, markdown
 from analysis.trial_configs import further_tasks
+from platform.storage.results import EXTRACTORS
 from platform.tracking.recorder import RecordError, Variant, failures, metric_labels
 
 ROLES = ("retain", "forget")
@@ -27,14 +28,13 @@ FID_HEADER = (
 CLIP_HEADER = ("CKPT+Config", *(f"CLIP {role}" for role in ROLES))
 FID_METRICS = tuple(f"{role}/{name}" for role in ROLES for name in ("fid", "is_mean", "is_std"))
 CLIP_METRICS = tuple(f"{role}/clip" for role in ROLES)
-# figure to the metric that is its value, the metric that is its spread, and digits
+# figure to the metric that is its value, the metric that is its spread, and its format
 _FIGURES = {
-    "fid": ("fid", "", 2),
-    "kid": ("kid_mean", "kid_std", 4),
-    "is": ("is_mean", "is_std", 2),
-    "clip": ("clip", "", 4),
+    "fid": ("fid", "", ".2f"),
+    "kid": ("kid_mean", "kid_std", ".4f"),
+    "is": ("is_mean", "is_std", ".2f"),
+    "clip": ("clip", "", ".4f"),
 }
-_NETWORKS = ("fid_extractor", "is_extractor", "clip_model")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +76,9 @@ def write_tables(analysis: cli.Analysis) -> list[Path]:
         _write_csv(fid, FID_HEADER, FID_METRICS, rows)
         _write_csv(clip, CLIP_HEADER, CLIP_METRICS, rows)
         written += [fid, clip]
-    headings, body, notes = _table(analysis)
-    texts = headings.index("Trial") + 1
-    for path, text in (
-        (analysis.out / "table.md", markdown(headings, body, notes, texts)),
-        (analysis.out / "table.tex", latex(headings, body, notes, texts)),
-    ):
+    table = _table(analysis)
+    for suffix, text in (("md", markdown(table)), ("tex", latex(table))):
+        path = analysis.out / f"{table.name}.{suffix}"
         path.write_text(text, "utf-8")
         written.append(path)
     return written
@@ -106,82 +103,75 @@ def _write_csv(
             writer.writerow([f"{each.row['name']}/{each.task}", *figures])
 
 
-def _table(analysis: cli.Analysis) -> tuple[list[str], list[list[str]], list[str]]:
-    """Returns the headings, the rows of cells, and the notes below."""
+def _table(analysis: cli.Analysis) -> Table:
+    """Makes the table of each variant at its defaults and of its best feasible trial."""
     rows = analysis.sweep.rows()
-    names = _names(rows)
-    headings = ["Model", "Variant", "Trial", "forget_alpha", "lr"]
-    headings += [f"{role} {names[name]} {arrow(role, name)}" for role in ROLES for name in names]
-    body = [cells for variant in analysis.variants() for cells in _variant_rows(variant, names)]
-    made = [sorted({row[name] for row in rows if row.get(name)}) for name in _NETWORKS]
-    notes = [
-        "Good unlearning keeps the retain figures and loses the forget figures (arrows: better).",
-        "IS: mean ± standard deviation over its splits, not over seeds.",
-        "Feasible: the validation retain distance stays within its limit, val/violation <= 0; "
-        "best: the highest val/objective.",
-        "Measured by: "
-        + "; ".join(
-            f"{figure}, {', '.join(each) or 'not recorded'}"
-            for figure, each in zip(("Frechet distance", "IS", "cosine"), made, strict=True)
-        )
-        + ". The CSV files call the first FID and the last CLIP, as the paper's do.",
-    ]
-    notes += [*filter(None, [failures(rows)]), analysis.source.line]
-    if len(analysis.by_model()) == 1:  # a column of equal cells says nothing
-        notes.insert(0, f"Model: {body[0][0]}.")
-        headings, body = headings[1:], [cells[1:] for cells in body]
-    return headings, body, notes
-
-
-def _names(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Returns the label of each figure; the kernel distance is one where it was measured."""
-    names = metric_labels(rows)
+    labels = metric_labels(rows)
     if any(row.get("retain/kid_mean") is not None for row in rows):
-        names["kid"] = "KID"
-    return {name: names[name] for name in _FIGURES if name in names}
+        labels["kid"] = "KID"
+    models = list(analysis.by_model())
+    made = [sorted({row[name] for row in rows if row.get(name)}) for name in EXTRACTORS]
+    measured = "; ".join(
+        f"{figure}, {', '.join(each) or 'not recorded'}"
+        for figure, each in zip(("Frechet distance", "IS", "cosine"), made, strict=True)
+    )
+    return Table(
+        name="table",
+        caption="",
+        columns=(
+            # a column of equal cells says nothing
+            *([Column(key="model", heading="Model")] if len(models) > 1 else []),
+            Column(key="label", heading="Variant"),
+            Column(key="trial", heading="Trial"),
+            Column(key="forget_alpha", heading="forget_alpha", kind="number", form=".3g"),
+            Column(key="lr", heading="lr", kind="number", form=".2g"),
+            *(column for role in ROLES for column in _columns(role, labels)),
+        ),
+        rows=[row for variant in analysis.variants() for row in _rows(variant)],
+        notes=(
+            *([f"Model: {models[0]}."] if len(models) == 1 else []),
+            "Good unlearning keeps the retain figures and loses the forget figures (arrows: "
+            "better).",
+            "IS: mean ± standard deviation over its splits, not over seeds.",
+            "Feasible: the validation retain distance stays within its limit, val/violation <= 0; "
+            "best: the highest val/objective.",
+            f"Measured by: {measured}. The CSV files call the first FID and the last CLIP, as the "
+            "paper's do.",
+            *filter(None, [failures(rows)]),
+            analysis.source.line,
+        ),
+    )
 
 
-def _variant_rows(variant: Variant, names: Iterable[str]) -> list[list[str]]:
-    start = [variant.model, variant.label]
+def _columns(role: str, labels: Mapping[str, str]) -> list[Column]:
+    return [
+        Column(
+            key=f"{role}/{value}",
+            heading=f"{role} {labels[name]} {arrow(role, name)}",
+            kind="number",
+            form=form,
+            spread=f"{role}/{spread}" if spread else "",
+        )
+        for name, (value, spread, form) in _FIGURES.items()
+        if name in labels
+    ]
+
+
+def _rows(variant: Variant) -> list[dict[str, Any]]:
+    start = {"model": variant.model, "label": variant.label}
+    default, best = dict(variant.default or {}), dict(variant.best or {})
     if variant.is_reference:
-        return [_cells(start, "reference", variant.default, names, tuned=False)]
+        return [default | start | {"trial": "reference", "forget_alpha": None, "lr": None}]
     lost = [row["failure"] or row["state"] for row in variant.trials if row["kind"] == "default"]
     failed = "" if variant.default else f": {', '.join(lost) or 'not run'}"
-    rows = [_cells(start, f"default{failed}", variant.default, names)]
+    rows = [default | start | {"trial": f"default{failed}"}]
     if not variant.finished:
         return rows
     if variant.best is None:
-        return [*rows, _cells(start, f"none of {len(variant.finished)} is feasible", None, names)]
+        return [*rows, start | {"trial": f"none of {len(variant.finished)} is feasible"}]
     if variant.best is variant.default:
-        return [_cells(start, "default, also the best feasible", variant.default, names)]
-    return [*rows, _cells(start, f"best feasible: {variant.best['name']}", variant.best, names)]
-
-
-def _cells(
-    start: Sequence[str],
-    trial: str,
-    row: Mapping[str, Any] | None,
-    names: Iterable[str],
-    *,
-    tuned: bool = True,
-) -> list[str]:
-    shown = [(role, *_FIGURES[name]) for role in ROLES for name in names]
-    if row is None:
-        return [*start, trial, *["–"] * (2 + len(shown))]
-    chosen = ["–", "–"]
-    if tuned:
-        chosen = [f"{row['forget_alpha']:.3g}", f"{row['lr']:.2g}"]
-    figures = []
-    for role, value, spread, digits in shown:
-        figure = _number(row.get(f"{role}/{value}"), digits)
-        if spread:
-            figure += f" ± {_number(row.get(f'{role}/{spread}'), digits)}"
-        figures.append(figure)
-    return [*start, trial, *chosen, *figures]
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+        return [default | start | {"trial": "default, also the best feasible"}]
+    return [*rows, best | start | {"trial": f"best feasible: {best['name']}"}]
 
 
 if __name__ == "__main__":

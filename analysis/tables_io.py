@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +12,8 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.provenance import Provenance
 from analysis.statistics import Estimate
-from platform.tracking.recorder import Sweep
-from trainables.utils.files import write_json
 from trainables.utils.text import one_line
 
 MISSING = "–"
@@ -36,35 +34,6 @@ _LATEX = str.maketrans(
     }
     | {"\n": " "}
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """Where the numbers of a file come from.
-
-    Attributes:
-        sweep: the name of the sweep.
-        commit: the commit of the code that ran it.
-        data: the hashes of its images.
-    """
-
-    sweep: str
-    commit: str
-    data: tuple[str, ...]
-
-    @property
-    def line(self) -> str:
-        """The same on one line, for people."""
-        data = ", ".join(self.data) or "unknown"
-        return f"Sweep {self.sweep}, commit {self.commit}, data {data}."
-
-
-def provenance(sweep: Sweep) -> Provenance:
-    """Returns the provenance of every file that is made of a sweep."""
-    data = {row["data_hash"] for row in sweep.rows() if row["data_hash"]}
-    commit = str(sweep.environment.get("git_commit") or "unknown")
-    changed = " with changes" if sweep.environment.get("git_dirty") else ""
-    return Provenance(sweep=sweep.name, commit=commit + changed, data=tuple(sorted(data)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,41 +143,40 @@ def _shown(column: Column, row: Mapping[str, Any]) -> str:
     return text
 
 
-def markdown(
-    headings: Sequence[str], body: Sequence[Sequence[str]], notes: Iterable[str], texts: int
-) -> str:
-    """Returns a table in Markdown.
+def markdown(table: Table, notes: Sequence[str] | None = None) -> str:
+    """Returns a table in Markdown, texts at the left and numbers at the right.
 
     Args:
-        headings: the headings of the columns.
-        body: the rows of cells.
-        notes: the lines below the table.
-        texts: the number of columns, from the first, that are texts; the others stand at the right.
+        table: the table.
+        notes: the lines below it; None takes the table's own.
     """
-    rules = ["---"] * texts + ["---:"] * (len(headings) - texts)
+    rules = ["---:" if column.kind != "text" else "---" for column in table.columns]
     lines = [
         f"| {' | '.join(cell.translate(_MARKDOWN) for cell in cells)} |"
-        for cells in (headings, rules, *body)
+        for cells in (table.headings(), rules, *table.cells())
     ]
-    return "\n".join([*lines, "", *(f"- {note.translate(_MARKDOWN)}" for note in notes), ""])
+    below = table.notes if notes is None else notes
+    return "\n".join([*lines, "", *(f"- {note.translate(_MARKDOWN)}" for note in below), ""])
 
 
-def latex(
-    headings: Sequence[str], body: Sequence[Sequence[str]], notes: Iterable[str], texts: int
-) -> str:
-    """Returns a table in LaTeX with booktabs; `markdown` has the arguments, notes are comments."""
-    lines = [f"{' & '.join(cell.translate(_LATEX) for cell in cells)} \\\\" for cells in body]
+def latex(table: Table, notes: Sequence[str] | None = None) -> str:
+    """Returns a table in LaTeX with booktabs; `notes`, as those of `markdown`, are comments."""
+    kinds = "".join("l" if column.kind == "text" else "r" for column in table.columns)
+    head, *lines = (
+        f"{' & '.join(cell.translate(_LATEX) for cell in cells)} \\\\"
+        for cells in (table.headings(), *table.cells())
+    )
     return "\n".join(
         [
             "% needs \\usepackage{booktabs}",
-            f"\\begin{{tabular}}{{{'l' * texts}{'r' * (len(headings) - texts)}}}",
+            f"\\begin{{tabular}}{{{kinds}}}",
             "\\toprule",
-            f"{' & '.join(cell.translate(_LATEX) for cell in headings)} \\\\",
+            head,
             "\\midrule",
             *lines,
             "\\bottomrule",
             "\\end{tabular}",
-            *(f"% {one_line(note, None)}" for note in notes),
+            *(f"% {one_line(note, None)}" for note in (table.notes if notes is None else notes)),
             "",
         ]
     )
@@ -223,11 +191,10 @@ def write_table(folder: Path, table: Table, source: Provenance) -> list[Path]:
         writer.writeheader()
         writer.writerows(records)
     notes = [table.caption, *table.notes, source.line]
-    parts = (table.headings(), table.cells())
     hidden = source.line.replace("--", "- -")  # two hyphens may not stand in a comment
     above = f"<!-- {hidden} -->\n\n"
-    paths[1].write_text(above + markdown(*parts, notes, table.texts), "utf-8")
-    paths[2].write_text(latex(*parts, notes, table.texts), "utf-8")
+    paths[1].write_text(above + markdown(table, notes), "utf-8")
+    paths[2].write_text(latex(table, notes), "utf-8")
     described = {"provenance": json.dumps(asdict(source)), "caption": table.caption}
     pq.write_table(
         pa.Table.from_pylist(records, schema=schema.with_metadata(described)),
@@ -235,13 +202,3 @@ def write_table(folder: Path, table: Table, source: Provenance) -> list[Path]:
         write_page_checksum=True,
     )
     return paths
-
-
-def write_provenance(path: Path, source: Provenance, files: Iterable[Path]) -> None:
-    """Writes `provenance.json`: where the files come from, and the SHA-256 of each."""
-    hashes = {
-        each.relative_to(path.parent).as_posix(): hashlib.sha256(each.read_bytes()).hexdigest()
-        for each in files
-    }
-    values = {**asdict(source), "files": dict(sorted(hashes.items()))}
-    write_json(path, values)

@@ -1,4 +1,4 @@
-"""Reads the configuration of recorded trials, and tells which of them can be compared."""
+"""Reads configurations and test tasks of recorded trials, and tells which can be compared."""
 
 from __future__ import annotations
 
