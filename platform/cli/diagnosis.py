@@ -45,7 +45,7 @@ def findings(request: Request) -> Iterator[Finding]:
     """Looks at one thing after the other, the quick ones first.
 
     Args:
-        request: the study, its settings, the storage and the record, as a sweep takes them.
+        request: the study, its overrides, the storage and the record, as a sweep takes them.
     """
     yield from _software()
     yield from _machine()

@@ -202,7 +202,7 @@ def _planned_anew(
 
 
 def _over(recorded: tuple[str, ...], given: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the recorded settings, with those that are given anew in their place."""
+    """Returns the recorded overrides, with those that are given anew in their place."""
     named = {text.partition("=")[0].strip() for text in given}
     return (*(text for text in recorded if text.partition("=")[0].strip() not in named), *given)
 
@@ -216,7 +216,7 @@ def _made(faults: list[str], study: Study, **options: Any) -> Plan | None:
 
 
 def _study(request: Request, usual: str, faults: list[str]) -> Study | None:
-    """Returns the study; where there is none, looks for faults of the settings all the same."""
+    """Returns the study; where there is none, looks for faults of the overrides all the same."""
     try:
         return find_study(request.study or usual)
     except StudyError as error:
