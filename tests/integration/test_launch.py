@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from platform.execution import cluster, ray_train, trial_process
-from platform.execution.trial_process import Report, TrialFiles, TrialOrder, read_result
+from platform.execution.trial_process import TrialOrder, read_result
 from tests.helpers.sweeps import descendants
 from trainables.config import TrialConfig, to_dict
 from trainables.config.names import SNAPSHOT
@@ -150,20 +150,3 @@ def test_a_failure_is_named_and_its_trace_kept(config: TrialConfig, tmp_path: Pa
     assert "\n" not in failure.message
     assert not (Path(given.folder) / "result.json").exists()
     assert "Traceback" in (Path(given.folder) / "error.txt").read_text()
-
-
-def test_a_full_disk_leaves_no_half_files_and_the_snapshot(
-    config: TrialConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fill(order: TrialOrder, files: TrialFiles, report: Report) -> None:
-        for name in (SNAPSHOT, "config.json"):
-            Path(order.folder, name).write_text("{")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(trial_process, "_train", fill)
-    given = order(config, tmp_path, "full", 1)
-    failure = trial_process.execute(given, lambda metrics: None)
-    assert failure is not None
-    assert failure.cause == "disk"
-    left = {path.name for path in Path(given.folder).iterdir()}
-    assert left == {SNAPSHOT, "error.txt"}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from platform.cli.messages import (
+    SUBMITTED_TO,
     commands,
     interpreter,
     interrupted,
@@ -19,8 +20,10 @@ from platform.cli.messages import (
 )
 from platform.cli.request import Request
 from platform.cli.requested_plan import SweepCall
+from platform.plan.build import make_plan
 from platform.plan.hardware import Machine
 from platform.plan.plan import LaunchConfig, Plan
+from search_spaces import STUDIES
 from tests.helpers.recorded import plan_of
 
 PAGE = "#/experiments/1"
@@ -137,3 +140,21 @@ def test_the_interpreter_is_named_as_a_user_would(
     assert interpreter() in (sys.executable, Path(sys.executable).name)
     monkeypatch.chdir(tmp_path)
     assert interpreter() == sys.executable
+
+
+def test_a_sweep_on_a_cluster_goes_on_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(STUDIES["quickstart"], name="a", storage=tmp_path)
+    words = shlex.split(resume_command(plan, None, "10.0.0.1:6379"))
+    assert words[1:] == [
+        *("-m", "platform.sweep", "--name", "a", "--resume", "--address", "10.0.0.1:6379"),
+        *("--storage", str(tmp_path)),
+    ]
+    monkeypatch.setenv(SUBMITTED_TO, "http://head:8265")
+    words = shlex.split(resume_command(plan, None, "auto"))
+    assert words == [
+        *("python", "-m", "platform.submit", "--name", "a", "--resume"),
+        *("--address", "http://head:8265", "--storage", str(tmp_path)),
+    ]
+    assert "platform.sweep" in resume_command(plan, None)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
 
 import pytest
 
+from platform.cli.requested_plan import _relative_paths
+from platform.plan.build import make_plan
 from search_spaces import STUDIES
 from tests.helpers.command import SETTINGS, Captured, planned, refused, setting, sweep
 from tests.helpers.earlier import plan_as_recorded_before
@@ -146,3 +149,19 @@ def test_a_setting_given_anew_takes_the_place_of_the_recorded_one_and_of_no_othe
     given = ("--resume", "--name", "first", "--storage", tmp_path)
     (line,) = refused(capsys, *given, *setting("unlearn.steps=3"))
     assert f"(unlearn.steps: {STEPS} -> 3)" in line
+
+
+def test_paths_on_a_cluster_are_absolute(capsys: Captured, tmp_path: Path) -> None:
+    lines = refused(capsys, "--address", "127.0.0.1:1", "--storage", "runs")
+    assert lines == [
+        "--storage=runs: on a cluster a path is absolute, and the same on every node",
+    ]
+    plan = make_plan(STUDIES["quickstart"], name="a", storage=tmp_path)
+    config = plan.trials[0].config
+    data = dataclasses.replace(
+        config.data, source="folder", root="photos", split_file="/shared/roles.csv"
+    )
+    trial = dataclasses.replace(plan.trials[0], config=dataclasses.replace(config, data=data))
+    assert _relative_paths(dataclasses.replace(plan, trials=(trial,)), str(tmp_path)) == [
+        "data.root=photos: on a cluster a path is absolute, and the same on every node"
+    ]

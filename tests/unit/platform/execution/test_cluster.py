@@ -1,24 +1,16 @@
-"""What is said of a cluster that cannot be joined, and what a sweep on one may not name."""
+"""What is said of a cluster that cannot be joined, and of a Ray that does not start."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import shlex
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from platform.cli.messages import SUBMITTED_TO, resume_command
-from platform.cli.requested_plan import _relative_paths
 from platform.execution import cluster
 from platform.execution.cluster import ClusterError
-from platform.plan.build import make_plan
-from search_spaces import STUDIES
-from tests.helpers.command import Captured, refused
 
 
 @pytest.fixture(autouse=True)
@@ -75,40 +67,6 @@ def test_what_rays_parts_write_is_kept(capfd: pytest.CaptureFixture[str]) -> Non
     with cluster._errors_kept(debug=True):
         os.write(2, b"seen too\n")
     assert capfd.readouterr().err == "seen\nseen too\n"
-
-
-def test_paths_on_a_cluster_are_absolute(capsys: Captured, tmp_path: Path) -> None:
-    lines = refused(capsys, "--address", "127.0.0.1:1", "--storage", "runs")
-    assert lines == [
-        "--storage=runs: on a cluster a path is absolute, and the same on every node",
-    ]
-    plan = make_plan(STUDIES["quickstart"], name="a", storage=tmp_path)
-    config = plan.trials[0].config
-    data = dataclasses.replace(
-        config.data, source="folder", root="photos", split_file="/shared/roles.csv"
-    )
-    trial = dataclasses.replace(plan.trials[0], config=dataclasses.replace(config, data=data))
-    assert _relative_paths(dataclasses.replace(plan, trials=(trial,)), str(tmp_path)) == [
-        "data.root=photos: on a cluster a path is absolute, and the same on every node"
-    ]
-
-
-def test_a_sweep_on_a_cluster_goes_on_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = make_plan(STUDIES["quickstart"], name="a", storage=tmp_path)
-    words = shlex.split(resume_command(plan, None, "10.0.0.1:6379"))
-    assert words[1:] == [
-        *("-m", "platform.sweep", "--name", "a", "--resume", "--address", "10.0.0.1:6379"),
-        *("--storage", str(tmp_path)),
-    ]
-    monkeypatch.setenv(SUBMITTED_TO, "http://head:8265")
-    words = shlex.split(resume_command(plan, None, "auto"))
-    assert words == [
-        *("python", "-m", "platform.submit", "--name", "a", "--resume"),
-        *("--address", "http://head:8265", "--storage", str(tmp_path)),
-    ]
-    assert "platform.sweep" in resume_command(plan, None)
 
 
 def test_a_ray_that_does_not_start_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

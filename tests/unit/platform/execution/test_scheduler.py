@@ -19,9 +19,9 @@ from platform.search.ledger import Ledger
 from platform.storage.replica import Copy
 from tests.helpers.studies import ONE_FAMILY
 from trainables.config.names import SNAPSHOT
+from trainables.utils.addresses import StorageError
 from trainables.utils.errors import ConfigError, NonFiniteError
 from trainables.utils.hashing import seal
-from trainables.utils.object_store import StorageError
 
 
 class Told:
@@ -169,7 +169,8 @@ def test_a_trial_that_was_stopped_early_is_pruned_and_keeps_no_snapshot(tmp_path
     driver = Driver(tmp_path)
     stopped, whole = driver.start(), driver.start()
     (driver.folder(stopped) / SNAPSHOT).touch()
-    driver.run.halted |= {stopped.key, whole.key}
+    for trial in (stopped, whole):
+        driver.run.halt(trial.key)
     last = {"step": 2.0, "val/objective": 0.1, "val/violation": -0.1}
     driver.run.ended(stopped.key, None, last)
     # one that was not evaluated is judged by what it left
