@@ -1,4 +1,4 @@
-"""The small network that measures the embedded data, trained on its classes and kept by content."""
+"""Trains the small network that measures the embedded data, once, on that data's classes."""
 
 from __future__ import annotations
 

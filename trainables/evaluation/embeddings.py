@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 
 def tsne_points(embeddings: NDArray[np.floating[Any]], seed: int) -> NDArray[np.float32]:
-    """t-SNE (van der Maaten and Hinton, JMLR 2008) to two dimensions, from the PCA.
+    """Reduces embeddings to two dimensions by t-SNE, from the PCA.
+
+    van der Maaten and Hinton, "Visualizing Data using t-SNE" (JMLR 2008).
 
     Args:
         embeddings: (N, D) finite values, D at least 2; raw features, not normalised.

@@ -118,7 +118,7 @@ def _draws(config: TrialConfig, rows: np.ndarray) -> RowGenerators:
 
 
 def extract(extractor: Extractor, batches: Iterable[Tensor]) -> Arrays:
-    """Features of batches of images `(B, 3, H, W)` in [0, 1], on the extractor's device.
+    """Extracts from batches of images `(B, 3, H, W)` in [0, 1], on the extractor's device.
 
     The images are not kept: those of a large set would not fit in memory.
     """
@@ -143,7 +143,7 @@ def extract_real(extractor: Extractor, setup: TrialSetup) -> dict[str, Arrays]:
 def measure(
     generated: Arrays, real: Arrays, config: TrialConfig, device: torch.device
 ) -> dict[str, float]:
-    """`fid`, `is_mean`, `is_std` and `clip` of one set; by Inception `kid_mean` and `kid_std` too.
+    """Returns `fid`, `is_mean`, `is_std` and `clip` of a set; by Inception KID's two as well.
 
     Args:
         generated: of the completions.
@@ -176,7 +176,7 @@ def measure(
 def objective(
     metrics: Mapping[str, float], original: Mapping[str, float], config: TrialConfig
 ) -> dict[str, float]:
-    """What the search reads, from the validation set alone.
+    """Computes what the search reads, from the validation set alone.
 
     Returns:
         `val/objective`: log of the forget FD over the original's; `val/violation`: log of the

@@ -1,9 +1,8 @@
-"""What turns images into features, class probabilities and embeddings.
+"""Turns images into features, class probabilities and embeddings.
 
 The domain CNN measures data for which Inception and CLIP are absent or meaningless, such as
-32-pixel crops. It is trained on
-the training images' classes, so its figures compare methods on this data alone and are always
-labelled with its name.
+32-pixel crops. It is trained on the training images' classes, so its figures compare methods on
+this data alone and are always labelled with its name.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ class Extracted:
 
 
 class Extractor(Protocol):
-    """What measures: a module on one device."""
+    """A module on one device that measures images."""
 
     def extract(self, images: Tensor) -> Extracted:
-        """Features, probabilities and embeddings of images `(B, 3, H, W)` in [0, 1]."""
+        """Extracts from images `(B, 3, H, W)` in [0, 1]."""
         ...
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Its weights, which tell its device."""
+        """Yields its weights, which lie on its device."""
         ...
 
 
@@ -70,19 +69,19 @@ class DomainCNN(nn.Module):
         self.head = nn.Linear(dim, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Embedding `(B, D)` and logits `(B, C)` of images `(B, 3, H, W)` in [0, 1]."""
+        """Returns embedding `(B, D)` and logits `(B, C)` of images `(B, 3, H, W)` in [0, 1]."""
         embedding = self.body(images * 2.0 - 1.0)
         return embedding, self.head(nn.functional.gelu(embedding))
 
     @torch.inference_mode()
     def extract(self, images: Tensor) -> Extracted:
-        """Features, probabilities and embeddings of images `(B, 3, H, W)` in [0, 1]."""
+        """Extracts from images `(B, 3, H, W)` in [0, 1]."""
         embedding, logits = self(images)
         return Extracted(embedding, logits.softmax(dim=1), embedding)
 
 
 def jitter_colours(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Images with saturation, contrast, brightness and the gain of each channel drawn anew.
+    """Draws saturation, contrast, brightness and the gain of each channel of images anew.
 
     Args:
         images: `(B, 3, H, W)` in [0, 1].

@@ -31,7 +31,7 @@ _CELL, _GAP, _HEAD, _MARGIN, _BETWEEN = 96, 6, 56, 16, 28  # pixels of a grid
 
 
 def to_pixels(images: Tensor) -> NDArray[np.uint8]:
-    """Images (n, 3, H, W) in [0, 1] as (n, H, W, 3) bytes; values outside the range are clipped."""
+    """Turns images (n, 3, H, W) in [0, 1] into (n, H, W, 3) bytes; values outside are clipped."""
     array = images.detach().cpu().float().permute(0, 2, 3, 1).numpy()
     return np.asarray(np.clip(array, 0.0, 1.0) * 255.0 + 0.5, dtype=np.uint8)
 
@@ -65,7 +65,7 @@ def compose_grid(
     subtitle: str = "",
     stacked: bool = False,
 ) -> Image:
-    """Completions as one picture, enlarged by whole pixels until a cell is 96 pixels wide.
+    """Composes completions into a picture, enlarged by whole pixels to cells of 96 or more.
 
     Args:
         columns: heading to images (n, H, W, 3), bytes.
@@ -127,7 +127,7 @@ def _draw_block(
 
 
 def _fitting(text: str, width: int, largest: int) -> Any:
-    """The largest of Pillow's own font, down to 9 points, in which a text fits."""
+    """Returns the largest of Pillow's own font, down to 9 points, in which a text fits."""
     from PIL import ImageFont
 
     for size in range(largest, 9, -1):

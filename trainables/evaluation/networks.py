@@ -1,4 +1,4 @@
-"""The paper's networks: what they are given and what they give, without their weights.
+"""Defines the paper's networks, what they are given and what they give; without weights.
 
 Completions are rounded to bytes first, as the released code stores them as image files and its
 evaluator reads those; so every network sees the same pixels.
@@ -26,7 +26,7 @@ PLACES_CLASSES = 365
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Images in [0, 1] as bytes, rounded to the nearest."""
+    """Rounds images in [0, 1] to bytes."""
     return (images * 255.0).round().clamp(0.0, 255.0).to(torch.uint8)
 
 
@@ -76,7 +76,7 @@ class _FeaturesAndLogits(nn.Linear):
 
 
 def fid_inception() -> nn.Module:
-    """Inception-v3 of 2015-12-05, the network of FID, with the names of its published weights.
+    """Builds Inception-v3 of 2015-12-05, the network of FID, with its published weights' names.
 
     Torchvision's Inception with the four changes of the TensorFlow graph. It maps `(B, 3, 299,
     299)` in [-1, 1) to `(B, 2048 + 1008)`: pooled features and logits.
@@ -112,7 +112,7 @@ class InceptionNetwork(nn.Module):
         self.network = fid_inception()
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """`features` `(B, 2048)` and `probabilities` `(B, 1008)` of `(B, 3, H, W)` in [0, 1].
+        """Returns `features` `(B, 2048)` and `probabilities` `(B, 1008)` of images in [0, 1].
 
         The graph subtracts 128 from the bytes and divides by 128.
         """
@@ -125,7 +125,7 @@ class InceptionNetwork(nn.Module):
 
 
 def transformed(images: Tensor, transform: Transform) -> Tensor:
-    """A transform of Pillow images applied to each of `(B, 3, H, W)` in [0, 1], on their device.
+    """Applies a transform of Pillow images to each of `(B, 3, H, W)` in [0, 1], on their device.
 
     Image by image on the CPU: the published transforms round to bytes after Pillow's resize.
     """
@@ -150,7 +150,7 @@ class PlacesNetwork(nn.Module):
         )
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """`probabilities` `(B, 365)` of images `(B, 3, H, W)` in [0, 1]."""
+        """Returns `probabilities` `(B, 365)` of images `(B, 3, H, W)` in [0, 1]."""
         logits = self.network(transformed(images, self.transform))
         return {"probabilities": logits.softmax(dim=1)}
 
@@ -169,7 +169,7 @@ class ClipNetwork(nn.Module):
         self.transform = transform
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """`embeddings` `(B, E)`, of length 1, of images `(B, 3, H, W)` in [0, 1]."""
+        """Returns `embeddings` `(B, E)`, of length 1, of images `(B, 3, H, W)` in [0, 1]."""
         embeddings = self.tower(transformed(images, self.transform))
         return {"embeddings": functional.normalize(embeddings, dim=1)}
 
@@ -178,12 +178,12 @@ class ClipNetwork(nn.Module):
 
 
 class Networks(nn.Module):
-    """Several networks, each run once a batch; each part of the measuring is one network's.
+    """Several networks that measure together, each run once a batch.
 
     Args:
         networks: by name; `domain` is a `DomainCNN`, the others map images to a dict of parts.
-        parts: of `Extracted`, each with the name of the network that makes it.
-        batch_size: images given to them at once.
+        parts: the parts of `Extracted`, each with the name of the network that makes it.
+        batch_size: how many images they are given at once.
     """
 
     def __init__(
@@ -196,7 +196,7 @@ class Networks(nn.Module):
 
     @torch.inference_mode()
     def extract(self, images: Tensor) -> Extracted:
-        """Features, probabilities and embeddings of images `(B, 3, H, W)` in [0, 1]."""
+        """Extracts from images `(B, 3, H, W)` in [0, 1]."""
         done = [self._batch(batch) for batch in images.split(self.batch_size)]
         return Extracted(**{part: torch.cat([each[part] for each in done]) for part in self.parts})
 

@@ -77,7 +77,7 @@ class Weights:
 
 
 def find_weights(config: NetworksConfig, cache: Path) -> dict[str, Weights]:
-    """The files of the paper's networks that are measured with, downloaded where they must be.
+    """Finds the files of the paper's networks that measure; downloads those that are absent.
 
     Args:
         config: says which networks, and their local files.
@@ -111,7 +111,7 @@ def find_weights(config: NetworksConfig, cache: Path) -> dict[str, Weights]:
 
 
 def material(config: NetworksConfig, weights: Mapping[str, Weights]) -> dict[str, Any]:
-    """Everything about the paper's networks that can change what they extract."""
+    """Returns everything about the paper's networks that can change what they extract."""
     used = asdict(config.canonical())
     kept = ("embeddings", "clip_pretrained") if "clip" in weights else ()
     return {

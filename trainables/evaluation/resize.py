@@ -1,4 +1,4 @@
-"""The resize before Inception that the reference evaluator uses: antialiased, in floating point.
+"""Resizes images for Inception as the reference evaluator does: antialiased, in floating point.
 
 Parmar et al., "On Aliased Resizing and Surprising Subtleties in GAN Evaluation" (CVPR 2022).
 """
@@ -15,7 +15,7 @@ SIDE = 299
 
 
 def resize_for_inception(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """`(H, W, 3)` bytes to `(299, 299, 3)` float32 in [0, 255], bicubic, not rounded."""
+    """Resizes `(H, W, 3)` bytes to `(299, 299, 3)` float32 in [0, 255], bicubic, not rounded."""
     channels = [
         np.asarray(
             Image.fromarray(image[..., channel].astype(np.float32)).resize(
@@ -29,7 +29,7 @@ def resize_for_inception(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def resize_batch_for_inception(images: Tensor) -> Tensor:
-    """`resize_for_inception` of a batch, on its device.
+    """Resizes a batch as `resize_for_inception` does an image, on its device.
 
     Torch's antialiased bicubic has Pillow's kernel (a = -1/2, widened where it shrinks).
 

@@ -86,7 +86,7 @@ def load_models(prepared: Prepared) -> tuple[CompletionModel, CompletionModel]:
 def _networks(
     config: NetworksConfig, weights: tuple[tuple[str, Weights], ...]
 ) -> dict[str, nn.Module]:
-    """The paper's networks, read once for all trials of a process: CLIP's are gigabytes."""
+    """Reads the paper's networks, once for all trials of a process: CLIP's are gigabytes."""
     return load_networks(config, dict(weights))
 
 

@@ -1,6 +1,6 @@
-"""What MAGE's tokenizer makes of images that many steps see, made once for all trials.
+"""Keeps the tokens of images that many steps see, made once for all trials.
 
-The tokenizer is frozen, so that the tokens of an image, or of a noise image, are the same at every
+MAGE's tokenizer is frozen, so the tokens of an image, or of a noise image, are the same at every
 step. They lie in Arrow files, which all trials of a machine map into their memory.
 """
 
@@ -58,7 +58,7 @@ class CachedTokens:
     roles: tuple[RoleTokens, ...]
 
     def read(self, rows: NDArray[np.int64], views: NDArray[np.int64]) -> Tensor:
-        """Tokens `(B, L)` int32 of some rows in some views, which begin anew after the last."""
+        """Returns tokens `(B, L)` int32 of rows in views, which begin anew after the last."""
         found = np.empty((len(rows), self.roles[0].views.shape[2]), dtype=np.int32)
         for role in self.roles:
             mine = np.isin(rows, role.rows)
@@ -67,19 +67,19 @@ class CachedTokens:
         return torch.from_numpy(found)
 
     def expand(self, compact: Tensor) -> Tensor:
-        """Tokens `(B, L)` int64."""
+        """Returns tokens `(B, L)` int64."""
         return compact.long()
 
 
 def kept_tokens(setup: TrialSetup, base: Path) -> tuple[CachedTokens | None, Mapping[str, Tensor]]:
-    """Tokens of training images and of noise images that the trial asks for, built or found."""
+    """Builds or finds the tokens of training and noise images that the trial asks for."""
     if not setup.config.unlearns:
         return None, {}
     return cached_tokens(setup, base), noise_bank(setup, base)
 
 
 def cached_tokens(setup: TrialSetup, base: Path) -> CachedTokens | None:
-    """Tokens of every image that a trial trains on, or None where it reads the images.
+    """Builds or finds the tokens of every image a trial trains on; None where it reads images.
 
     Raises:
         CheckpointError: the cache was altered.
@@ -105,7 +105,10 @@ def cached_tokens(setup: TrialSetup, base: Path) -> CachedTokens | None:
 
 
 def noise_bank(setup: TrialSetup, base: Path) -> dict[str, Tensor]:
-    """`noise_tokens` `(N, L)` of clamp(N(mean, std of training images), 0, 1); empty without any.
+    """Builds or finds the tokens of noise images, clamp(N(mean, std of training images), 0, 1).
+
+    Returns:
+        `noise_tokens` `(N, L)`; empty where the trial keeps none.
 
     Raises:
         CheckpointError: the cache was altered.
@@ -135,7 +138,7 @@ class _Keep:
     """Images whose tokens are kept.
 
     Attributes:
-        label: told with the progress.
+        label: names them while they are made.
         images: gives them in batches, in order.
         count: how many there are.
         named: what tells them from others of the same data.
@@ -147,7 +150,7 @@ class _Keep:
     named: dict[str, Any]
 
     def tokens(self, setup: TrialSetup, base: Path) -> NDArray[np.uint16]:
-        """Tokens `(count, L)`, memory-mapped; made where the cache does not hold them."""
+        """Returns tokens `(count, L)`, memory-mapped; made unless the cache holds them."""
         context = setup.context
         material = self.named | {
             "base": base.name,

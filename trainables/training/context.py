@@ -32,7 +32,7 @@ def _silent_kept(path: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """One process on one device, which tells nobody, unless given otherwise.
+    """Where a trial runs and whom it tells: by default one process on the CPU that tells nobody.
 
     Attributes:
         folder: where the trial leaves its files.
@@ -40,10 +40,10 @@ class Context:
         device: of the models.
         world: the processes that share each batch.
         parallelise: wraps what is trained for data parallelism.
-        report: told the metrics of every evaluation, `step` among them; ranks above 0 tell nothing,
-            at the same moments.
-        report_steps: told (label, steps done, steps in total) of the work that trials share.
-        kept: told of each file that another attempt at the trial goes on from.
+        report: called with the metrics of every evaluation, `step` among them; on ranks above 0
+            with none, at the same moments.
+        report_steps: called with (label, steps done, steps in total) of work that trials share.
+        kept: called with each file that another attempt at the trial goes on from.
         threads: torch threads of unlearning and evaluation.
     """
 

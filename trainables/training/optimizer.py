@@ -1,4 +1,4 @@
-"""What an optimiser moves and how: a student's loss, AdamW, the learning rate."""
+"""Says what an optimiser moves and how: a student's loss, AdamW, the learning rate."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class StudentLoss(nn.Module):
             parameter.requires_grad_(name in moved)
 
     def forward(self, *args: Any, **options: Any) -> Terms:
-        """The method's loss; see `trainables.methods.base.Method.loss`."""
+        """Returns the method's loss; see `trainables.methods.base.Method.loss`."""
         return self.method.loss(self.student, *args, **options)
 
 
@@ -49,7 +49,7 @@ class TrainingState:
         self._optimiser = optimiser
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of it by name, as `restore` takes it."""
+        """Returns all of it by name, as `restore` takes it."""
         moments = self._optimiser.state_dict()["state"]
         return {f"weights/{name}": each.detach() for name, each in self._moved.items()} | {
             f"moments/{index}/{name}": value
@@ -80,13 +80,13 @@ class TrainingState:
                 moments[name] = torch.empty_like(parameter).copy_(moments[name])
 
     def moments(self) -> list[tuple[Tensor, list[Tensor]]]:
-        """Each parameter that was moved with its two moments."""
+        """Returns each parameter that was moved with its two moments."""
         state = self._optimiser.state
         return [(parameter, [each[name] for name in _MOMENTS]) for parameter, each in state.items()]
 
 
 def learning_rate(config: OptimiserConfig, step: int) -> float:
-    """Linear warm-up, then half a cosine to zero or a constant; `step` counts from 0."""
+    """Returns a step's rate, counted from 0: linear warm-up, then half a cosine or a constant."""
     warm = round(config.warmup * config.steps)
     if step < warm:
         return config.lr * (step + 1) / warm
@@ -96,7 +96,7 @@ def learning_rate(config: OptimiserConfig, step: int) -> float:
 
 
 def adamw(module: nn.Module, config: OptimiserConfig, device: torch.device) -> torch.optim.AdamW:
-    """AdamW over what a module trains; 1-d parameters do not decay. Fused on a GPU."""
+    """Builds AdamW over what a module trains; 1-d parameters do not decay. Fused on a GPU."""
     moved = [each for each in module.parameters() if each.requires_grad]
     groups = [
         {"params": [p for p in moved if p.ndim > 1], "weight_decay": config.weight_decay},

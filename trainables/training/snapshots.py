@@ -1,4 +1,4 @@
-"""Where a killed trial goes on: the progress of its training and its evaluations, in one file."""
+"""Keeps where a killed trial goes on, its training's state and its evaluations, in one file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Snapshot:
 
 
 def write_snapshot(folder: Path, snapshot: Snapshot, identity: Mapping[str, str]) -> None:
-    """Takes the place of the last snapshot in a trial's folder, whole or not at all.
+    """Replaces the snapshot in a trial's folder, whole or not at all.
 
     Args:
         folder: of the trial.
@@ -55,7 +55,7 @@ def write_snapshot(folder: Path, snapshot: Snapshot, identity: Mapping[str, str]
 
 
 def read_snapshot(folder: Path, identity: Mapping[str, str]) -> Snapshot | None:
-    """The snapshot in a trial's folder; None where there is none, or it is another trial's.
+    """Reads the snapshot in a trial's folder; None where there is none, or it is another trial's.
 
     Raises:
         CheckpointError: the file is broken or was altered.

@@ -28,7 +28,9 @@ from trainables.config import (
 from trainables.config.overrides import apply_overrides
 from trainables.data.batches import Batches, Pool
 from trainables.methods import METHODS, Terms
+from trainables.methods.base import LossBatch
 from trainables.models import MODELS, build_model
+from trainables.models.base import RowLoss
 from trainables.models.checkpoints import save_weights
 from trainables.models.mage import MAGE
 from trainables.training.efficiency import ease_blocks, in_bf16
@@ -338,12 +340,13 @@ def drawings(monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[Drawing]:
     ours = METHODS["ours"]
     met: list[Drawing] = []
 
-    def spy(model: nn.Module, teacher: Any, inputs: Any, *args: Any, **given: Any) -> Terms:
-        noise = given["generator"].normal(8)
-        met.append(Drawing(dict(inputs), noise, given["alpha"], model.training))
-        return ours.loss(model, teacher, inputs, *args, **given)  # type: ignore[arg-type]
+    def spy(batch: LossBatch) -> RowLoss:
+        assert isinstance(batch.generator, RowGenerators)
+        noise = batch.generator.normal(8)
+        met.append(Drawing(dict(batch.inputs), noise, batch.alpha, batch.model.training))
+        return ours.rows(batch)
 
-    monkeypatch.setitem(METHODS, "ours", dataclasses.replace(ours, loss=spy))
+    monkeypatch.setitem(METHODS, "ours", dataclasses.replace(ours, rows=spy))
     short("mage_tiny", "ours", **options)
     monkeypatch.setitem(METHODS, "ours", ours)
     return met
