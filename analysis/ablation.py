@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis import cli
 from analysis.style import INK, label_distance, legend_below, log_ticks, styles
+from analysis.tables_io import write_csv
 from platform.storage.best_trial import is_feasible
 from platform.tracking.recorder import RecordError, Row, Variant, metric_labels
 
@@ -41,12 +41,9 @@ def write_curves(analysis: cli.Analysis) -> list[Path]:
         raise RecordError(
             f"sweep {analysis.sweep.name!r} has no finished trial with a forget_alpha"
         )
-    with written[0].open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*TRIAL_COLUMNS, *METRICS])
-        for variant in (variant for variants in models.values() for variant in variants):
-            for row in _trials(variant):
-                writer.writerow([row.get(name) for name in (*TRIAL_COLUMNS, *METRICS)])
+    columns = [*TRIAL_COLUMNS, *METRICS]
+    trials = (row for variants in models.values() for each in variants for row in _trials(each))
+    write_csv(written[0], columns, ([row.get(name) for name in columns] for row in trials))
     for model, variants in models.items():
         written += analysis.save(_figure(analysis, model, variants), f"{model}_ablation")
     return written

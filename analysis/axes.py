@@ -136,15 +136,8 @@ def _line(
             found.setdefault(_value(trial, name), []).append(trial)
     if len(found) < 2:
         return None
-    values = {
-        value: (_estimate(same, "retain/fid"), _estimate(same, "forget/fid"))
-        for value, same in found.items()
-    }
+    values = {value: SeedGroup(trials=tuple(same)).distances() for value, same in found.items()}
     return Line(label=label, style=style, values=values)
-
-
-def _estimate(trials: Sequence[Trial], metric: str) -> Estimate | None:
-    return SeedGroup(trials=tuple(trials)).estimate(metric)
 
 
 def axis_table(axis: Axis, criterion: Criterion) -> Table:

@@ -121,15 +121,8 @@ def _bars(
     for at, field in enumerate(fields):
         colour, hatch = looks[at % len(looks)]
         widths = np.array([known.get((variant, field), 0.0) for variant in variants])
-        axes.barh(
-            variants,
-            widths,
-            left=start,
-            color=colour,
-            hatch=hatch,
-            edgecolor="white",
-            label=field,
-        )
+        look = {"color": colour, "hatch": hatch, "edgecolor": "white"}
+        axes.barh(variants, widths, left=start, label=field, **look)
         start = start + widths
     axes.set_xlim(0.0, 1.0)
     axes.set_xlabel("share of variance explained")

@@ -77,6 +77,10 @@ class SeedGroup:
         """Returns the mean of a metric over the seeds, with its interval."""
         return interval(list(self.by_seed(metric).values()))
 
+    def distances(self, prefix: str = "") -> tuple[Estimate | None, Estimate | None]:
+        """Returns the means of the retain and the forget distance, on the task of a prefix."""
+        return self.estimate(f"{prefix}retain/fid"), self.estimate(f"{prefix}forget/fid")
+
     def log_ratios(self, split: str = "") -> Pair | None:
         """Returns the means over seeds of `Trial.log_ratios`; None where no trial has them.
 

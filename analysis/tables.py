@@ -6,16 +6,15 @@ tasks among these; the table holds each variant at its defaults and its best fea
 
 from __future__ import annotations
 
-import csv
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from analysis import cli
 from analysis.criterion import arrow
-from analysis.tables_io import Column, Table, latex, markdown
+from analysis.tables_io import Column, Table, latex, markdown, write_csv
 from analysis.trial_configs import further_tasks
 from platform.storage.results import EXTRACTORS
 from platform.tracking.recorder import RecordError, Variant, failures, metric_labels
@@ -51,6 +50,11 @@ class Tested:
     task: str
     prefix: str = ""
 
+    def cells(self, metrics: Iterable[str]) -> list[Any]:
+        """Returns its name with the task, and its metrics; None where one was not measured."""
+        figures = (self.row.get(self.prefix + metric) for metric in metrics)
+        return [f"{self.row['name']}/{self.task}", *figures]
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
@@ -73,8 +77,8 @@ def write_tables(analysis: cli.Analysis) -> list[Path]:
     written = []
     for mode, rows in modes.items():
         fid, clip = (analysis.out / f"{name}_{mode}.csv" for name in ("fid_is_eval", "clip_cosine"))
-        _write_csv(fid, FID_HEADER, FID_METRICS, rows)
-        _write_csv(clip, CLIP_HEADER, CLIP_METRICS, rows)
+        write_csv(fid, FID_HEADER, (each.cells(FID_METRICS) for each in rows))
+        write_csv(clip, CLIP_HEADER, (each.cells(CLIP_METRICS) for each in rows))
         written += [fid, clip]
     table = _table(analysis)
     for suffix, text in (("md", markdown(table)), ("tex", latex(table))):
@@ -90,17 +94,6 @@ def _tested(row: Mapping[str, Any]) -> list[Tested]:
         Tested(row=row, task=row["test_task"]),
         *(Tested(row=row, task=task, prefix=f"{task}/") for task in further_tasks(row)),
     ]
-
-
-def _write_csv(
-    path: Path, header: Sequence[str], metrics: Sequence[str], rows: Sequence[Tested]
-) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        for each in rows:
-            figures = (each.row.get(each.prefix + metric) for metric in metrics)
-            writer.writerow([f"{each.row['name']}/{each.task}", *figures])
 
 
 def _table(analysis: cli.Analysis) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -182,14 +182,17 @@ def latex(table: Table, notes: Sequence[str] | None = None) -> str:
     )
 
 
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Writes rows of values to a CSV file; None becomes an empty field."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
 def write_table(folder: Path, table: Table, source: Provenance) -> list[Path]:
     """Writes `NAME.csv`, `.md`, `.tex` and `.parquet`; all but the CSV name their source."""
     paths = [folder / f"{table.name}.{suffix}" for suffix in ("csv", "md", "tex", "parquet")]
     records, schema = table.records(), table.schema()
-    with paths[0].open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, schema.names)
-        writer.writeheader()
-        writer.writerows(records)
+    write_csv(paths[0], schema.names, (record.values() for record in records))
     notes = [table.caption, *table.notes, source.line]
     hidden = source.line.replace("--", "- -")  # two hyphens may not stand in a comment
     above = f"<!-- {hidden} -->\n\n"

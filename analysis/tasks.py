@@ -23,10 +23,10 @@ def task_axes(comparison: Comparison, criterion: Criterion) -> list[Axis]:
     tasks = _tasks(comparison)
     curves = {kind: ratios for kind, ratios in tasks.items() if len(ratios) > 1}
     single = {
-        f"{kind} {ratio:g}": start
+        f"{kind} {ratio:g}": prefix
         for kind, ratios in tasks.items()
         if kind not in curves
-        for ratio, start in ratios.items()
+        for ratio, prefix in ratios.items()
     }
     axes = [
         _axis(comparison, criterion, ratios, name="ratio", kind=kind)
@@ -72,10 +72,7 @@ def _line(
     group = best or member.default
     if group is None:
         return None
-    values = {
-        task: (group.estimate(f"{start}retain/fid"), group.estimate(f"{start}forget/fid"))
-        for task, start in sorted(tasks.items())
-    }
+    values = {task: group.distances(prefix) for task, prefix in sorted(tasks.items())}
     if not any(any(pair) for pair in values.values()):
         return None
     star = "" if best or variant.is_reference else " *"

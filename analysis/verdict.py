@@ -18,14 +18,15 @@ def verdict(comparisons: Sequence[Comparison], criterion: Criterion) -> list[str
     """Returns the answer, over all comparisons where there are several; then what it rests on."""
     answers = [_answer(comparison, criterion) for comparison in comparisons]
     more = [(comparison, _more(comparison, criterion)) for comparison in comparisons]
-    further = [f"{_start(comparison, comparisons)}{text}" for comparison, text in more if text]
+    several = len(comparisons) > 1
+    further = [f"{each.title}: {text}" if several else text for each, text in more if text]
     rule = (
         "Criterion: each variant's trial is chosen on validation images, as the one of the "
         f"highest forget {criterion.fid} among those whose retain {criterion.fid} is at most "
         f"{1 + criterion.tolerance:.2f} of the original's; compared is its forget {criterion.fid} "
         f"on test images. {criterion.networks}"
     )
-    if len(comparisons) == 1:
+    if not several:
         return [answers[0][1], *further, rule]
     compared = sum(
         any(member.row["method"] != "ours" for member in comparison.contenders)
@@ -40,10 +41,6 @@ def verdict(comparisons: Sequence[Comparison], criterion: Criterion) -> list[str
         for comparison, (_, text) in zip(comparisons, answers, strict=True)
     ]
     return [head, *lines, *further, rule]
-
-
-def _start(comparison: Comparison, comparisons: Sequence[Comparison]) -> str:
-    return f"{comparison.title}: " if len(comparisons) > 1 else ""
 
 
 def _answer(comparison: Comparison, criterion: Criterion) -> tuple[bool, str]:
