@@ -90,7 +90,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def build_model(name: str, **config: Any) -> CompletionModel:
-    """A model with fresh weights.
+    """Returns a model with fresh weights.
 
     Args:
         name: a family (`mae`, `mage`, `palette`) or a size in `MODELS`.

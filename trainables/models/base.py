@@ -1,8 +1,7 @@
 """What a method and a trial may ask of a model. Methods know models by this file alone.
 
 An image-to-image model is a decoder over an encoder, D(E(T(x))), where T removes a part of the
-image (Li et al., ICLR 2024).
-`Inputs` is a mapping of tensors whose first dimension is the row.
+image (Li et al., ICLR 2024). `Inputs` is a mapping of tensors whose first dimension is the row.
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ class RowLoss:
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainingStage:
-    """A part of a model's pretraining.
+    """A part of a model's pretraining, with a share of its steps.
 
     Attributes:
-        name: what is trained, told with the progress.
+        name: of the part that is trained, shown with the progress.
         moves: names of the parameters that it trains.
         prepare: draws the inputs, as `CompletionModel.prepare`.
         loss: of each row of those inputs.
@@ -62,10 +61,10 @@ class PretrainingStage:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedForm:
-    """What a published file of a model holds, the whole model or a part.
+    """The content of a published file of a model: the whole model or a part.
 
     Attributes:
-        what: told where a file is refused.
+        what: its name where a file is refused.
         names: the model's own state-dict names that the file must hold.
         own_name: a name in the file -> the model's own, or None for what is left out.
         optional: own names that the file may hold too, which otherwise stay as they are.
@@ -78,12 +77,12 @@ class PublishedForm:
 
 
 def full(value: Tensor) -> Tensor:
-    """At least float32: what autocast left in half the width is compared in the whole."""
+    """Returns a value in float32 at least, as autocast leaves some in half the width."""
     return value.to(torch.promote_types(value.dtype, torch.float32))
 
 
 def noise_images(images: Tensor, rows: NoiseRows, source: RandomSource, world: World) -> Tensor:
-    """clamp(N(mean, std of the images of all processes), 0, 1) for some rows.
+    """Draws clamp(N(mean, std of the images of all processes), 0, 1) for some rows.
 
     Args:
         images: `(B, 3, H, W)` in [0, 1].
@@ -119,12 +118,12 @@ class CompletionModel(nn.Module, ABC):
 
     @property
     def rim(self) -> int:
-        """Pixels around a hole that a completion may change too: none, unless a family blends."""
+        """Counts the pixels around a hole that a completion may change: 0, unless it is blended."""
         return 0
 
     @abstractmethod
     def encoder_names(self) -> frozenset[str]:
-        """Names of the parameters of the encoder E that unlearning may move."""
+        """Names the parameters of the encoder E that unlearning may move."""
 
     @abstractmethod
     def prepare(
@@ -146,7 +145,7 @@ class CompletionModel(nn.Module, ABC):
         """
 
     def heavy_blocks(self) -> list[nn.Module]:
-        """The modules that hold nearly all activations, each of them called once a pass.
+        """Returns the modules that hold nearly all activations, each called once a pass.
 
         They are what is recomputed for the gradient, and compiled.
         """
@@ -154,7 +153,7 @@ class CompletionModel(nn.Module, ABC):
 
     @abstractmethod
     def with_noise_images(self, inputs: Inputs, forget: Tensor, formulation: Formulation) -> Inputs:
-        """The inputs with each forget row's image replaced by its noise image n, masks kept."""
+        """Replaces each forget row's image by its noise image n; masks are kept."""
 
     @abstractmethod
     def with_noise_labels(
@@ -165,31 +164,31 @@ class CompletionModel(nn.Module, ABC):
         world: World,
         formulation: Formulation,
     ) -> Inputs:
-        """The inputs with each forget row's training target replaced by noise."""
+        """Replaces each forget row's training target by noise."""
 
     @abstractmethod
     def encoder_features(self, inputs: Inputs) -> tuple[Tensor, ...]:
-        """E(T(x)): one or several tensors `(B, ...)`, float32 under autocast too."""
+        """Computes E(T(x)): one or several tensors `(B, ...)`, float32 under autocast too."""
 
     @abstractmethod
     def output(self, inputs: Inputs) -> Tensor:
-        """D(E(T(x))) in the space of the training loss, `(B, L, ...)`, float32 as above."""
+        """Computes D(E(T(x))) in the space of the training loss, `(B, L, ...)` float32."""
 
     @abstractmethod
     def output_places(self, inputs: Inputs) -> Tensor:
-        """`(B, L)`: 1 where `output` is the completion of a removed place, else 0."""
+        """Returns `(B, L)`: 1 where `output` is the completion of a removed place, else 0."""
 
     def released_places(self, inputs: Inputs) -> Tensor:
-        """`(B, L)`: 1 where the released code compares outputs."""
+        """Returns `(B, L)`: 1 where the released code compares outputs, else 0."""
         return self.output_places(inputs)
 
     @abstractmethod
     def task_loss(self, inputs: Inputs) -> RowLoss:
-        """The loss that the model is trained with, over its removed places."""
+        """Computes the loss that the model is trained with, over its removed places."""
 
     @abstractmethod
     def complete(self, images: Tensor, task: TaskConfig, source: RandomSource) -> Tensor:
-        """Completions `(B, 3, H, W)` in [0, 1]; what the task keeps is the image's own.
+        """Completes images, `(B, 3, H, W)` in [0, 1]; what the task keeps is the image's own.
 
         Of the kept pixels those within `rim` of the hole may be mixed with the completion.
 
@@ -201,20 +200,20 @@ class CompletionModel(nn.Module, ABC):
 
     @abstractmethod
     def hole(self, rows: int, task: TaskConfig, source: RandomSource) -> Tensor:
-        """Removed pixels `(B, 1, H, W)` bool, drawn as `complete` draws them."""
+        """Draws the removed pixels `(B, 1, H, W)` bool, as `complete` draws them."""
 
     def encoder_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The encoder's parameters with their names."""
+        """Yields the encoder's parameters with their names."""
         names = self.encoder_names()
         return ((name, each) for name, each in self.named_parameters() if name in names)
 
     def pretraining_stages(self) -> tuple[PretrainingStage, ...]:
-        """What a fresh model is trained by, in order, before there is anything to unlearn."""
+        """Returns the parts of the training of a fresh model, in order."""
         moves = frozenset(name for name, each in self.named_parameters() if each.requires_grad)
         return (
             PretrainingStage(name="model", moves=moves, prepare=self.prepare, loss=self.task_loss),
         )
 
     def published_forms(self) -> tuple[PublishedForm, ...]:
-        """The files that `load_published` reads into this model; the first is the whole model."""
+        """Describes the files that `load_published` reads; the first is the whole model."""
         return (PublishedForm(what="the whole model", names=frozenset(self.state_dict())),)

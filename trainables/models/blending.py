@@ -13,19 +13,19 @@ _MARGIN, _RADIUS, _SIZE = 14, 7, 256
 
 
 def _reach(size: int) -> tuple[int, float, int]:
-    """Margin, deviation and half width of the blur, pixels of an image of that size."""
+    """Returns margin, deviation and half width of the blur, in pixels of an image of a size."""
     deviation = _RADIUS * size / _SIZE
     return round(_MARGIN * size / _SIZE), deviation, math.ceil(3 * deviation)
 
 
 def rim(size: int) -> int:
-    """Pixels around a hole that `blend` may change."""
+    """Counts the pixels around a hole that `blend` may change."""
     margin, _, half = _reach(size)
     return margin + half
 
 
 def blend(completed: Tensor, images: Tensor, hole: Tensor) -> Tensor:
-    """The completion in the hole, the image far from it, and between them a mixture.
+    """Returns the completion in the hole, the image far from it, and between them a mixture.
 
     The weight of the completion is the hole grown by 14 pixels and blurred by a Gaussian of 7, at
     256 pixels; it is 1 in all of the hole, so that no hidden pixel shows through.

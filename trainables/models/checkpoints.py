@@ -122,7 +122,7 @@ def load_network(network: nn.Module, path: Path, what: str) -> None:
 
 
 def read_state(path: Path) -> Mapping[str, object]:
-    """The state-dict that a torch file or a safetensors file holds, whatever network's it is.
+    """Reads the state-dict of any network from a torch file or a safetensors file.
 
     Raises:
         CheckpointError: a missing, truncated or hostile file, or one without a state-dict.
@@ -173,7 +173,7 @@ def _compare(form: PublishedForm, state: Mapping[str, object], own: Mapping[str,
 
 
 def _fills(value: Tensor, wanted: Tensor) -> bool:
-    """Whether a tensor of a file can be copied into one of a model."""
+    """Tells whether a tensor of a file can be copied into one of a model."""
     alike = value.dtype == wanted.dtype
     floating = value.is_floating_point() and wanted.is_floating_point()
     return _is_plain(value) and value.shape == wanted.shape and (alike or floating)
@@ -185,7 +185,7 @@ def _is_plain(value: Tensor) -> bool:
 
 
 def _read(path: Path) -> object:
-    """What a torch file holds, tensors in plain containers, or a file named `.safetensors`."""
+    """Reads tensors in plain containers from a torch file, or from one named `.safetensors`."""
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     if not path.is_file():
@@ -214,16 +214,27 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _reason(error: Exception) -> str:
-    text = str(error)
-    code = re.search(r"Unsupported \w+: GLOBAL ([A-Za-z_][\w.]*)(?!\S)", text)
+    code, text = torch_refusal(error)
     if code:
-        return f"not weights alone: it names {code[1]!r:.80}, which was not run; expected tensors"
-    text = text.rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
+        return f"not weights alone: it names {code!r:.80}, which was not run; expected tensors"
     return f"not a whole torch file of weights ({type(error).__name__}: {text!r:.120})"
 
 
+def torch_refusal(error: Exception) -> tuple[str, str]:
+    """Reads an error of torch's weights-only reader, whose wording is no interface of torch.
+
+    Returns:
+        The dotted name of the code that the file names, empty where it names none, and the first
+        line of the reason.
+    """
+    text = str(error)
+    code = re.search(r"Unsupported \w+: GLOBAL ([A-Za-z_][\w.]*)(?!\S)", text)
+    line = text.rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
+    return code[1] if code else "", line
+
+
 def _state_dict(content: object, path: Path) -> Mapping[str, object]:
-    """The state-dict in what a file holds."""
+    """Finds the state-dict in the content of a file."""
     if isinstance(content, Mapping):
         inside = [content[key] for key in _KEYS if isinstance(content.get(key), Mapping)]
         state = inside[0] if inside else content
@@ -234,7 +245,7 @@ def _state_dict(content: object, path: Path) -> Mapping[str, object]:
 
 
 def _differences(wrong: Mapping[str, tuple[str, str]], what: str) -> str:
-    """How many differ, and the first three with what was found and what was expected."""
+    """Says how many names differ, and of the first three what was found and expected."""
     # a foreign file's names may be long or hold line ends
     first = "; ".join(
         f"{name!r:.80}: {wrong[name][0]}, expected {wrong[name][1]}" for name in sorted(wrong)[:3]

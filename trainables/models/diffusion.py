@@ -32,7 +32,7 @@ SCHEDULE_BUFFERS = (
 
 
 def schedule_buffers(schedule: Schedule) -> dict[str, Tensor]:
-    """What the steps of a schedule need, `(steps,)` float32 each, by the names of the files.
+    """Computes the tables of a schedule, `(steps,)` float32 each, by the names of the files.
 
     q(y_(t-1) | y_t, y_0) has mean `posterior_mean_coef1` y_0 + `posterior_mean_coef2` y_t and the
     variance beta_t (1 - gamma_(t-1)) / (1 - gamma_t), which is 0 at the first step and whose
@@ -62,7 +62,7 @@ def schedule_buffers(schedule: Schedule) -> dict[str, Tensor]:
 
 
 def spaced_steps(total: int, count: int) -> list[int]:
-    """`count` evenly spaced steps of a schedule of `total`, falling from its last one.
+    """Returns `count` evenly spaced steps of a schedule of `total`, falling from its last one.
 
     Raises:
         ValueError: no step, or more than there are.
@@ -73,11 +73,11 @@ def spaced_steps(total: int, count: int) -> list[int]:
 
 
 def at_step(values: Tensor, step: Tensor) -> Tensor:
-    """Entries of a schedule `(steps,)` at the rows' steps `(B,)`, as `(B, 1, 1, 1)`."""
+    """Returns the entries of a schedule `(steps,)` at the rows' steps `(B,)`, `(B, 1, 1, 1)`."""
     return values[step].view(-1, 1, 1, 1)
 
 
 def noised(image: Tensor, noise: Tensor, gamma: Tensor) -> Tensor:
-    """sqrt(gamma) image + sqrt(1 - gamma) noise, `(B, C, H, W)`, at the rows' levels `(B,)`."""
+    """Returns sqrt(gamma) image + sqrt(1 - gamma) noise, `(B, C, H, W)`, for gamma `(B,)`."""
     level = gamma.reshape(-1, 1, 1, 1)
     return level.sqrt() * image + (1.0 - level).sqrt() * noise

@@ -1,19 +1,13 @@
 """MAE: a masked autoencoder with a ViT encoder over visible patches and a light decoder.
 
 He et al., "Masked Autoencoders Are Scalable Vision Learners" (CVPR 2022). State-dict names and
-shapes are those of the
-published `mae_visualize_vit_*` files; kept patches stay in raster order.
+shapes are those of the published `mae_visualize_vit_*` files; kept patches stay in raster order.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
-import numpy as np
 import torch
 from timm.layers import PatchEmbed
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from trainables.config import Formulation, TaskConfig
@@ -25,25 +19,10 @@ from trainables.models.base import (
     full,
     noise_images,
 )
-from trainables.models.masks import hole_on_grid
+from trainables.models.masks import hole_in_pixels, hole_on_grid
+from trainables.models.vit import IMAGENET_MEAN, IMAGENET_STD, sincos_positions, transformer_block
 from trainables.utils.distributed import ALONE, World
 from trainables.utils.rng import RandomSource, normal_like
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-def sincos_positions(dim: int, grid: int) -> Tensor:
-    """Fixed sine-cosine table `(1, 1 + grid * grid, dim)`, a zero row first for the class token."""
-    omega = 1.0 / 10000 ** (np.arange(dim // 4, dtype=np.float64) / (dim / 4.0))
-    rows, columns = np.meshgrid(np.arange(grid), np.arange(grid), indexing="ij")
-
-    def encode(places: np.ndarray) -> np.ndarray:
-        angles = places.reshape(-1, 1) * omega
-        return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
-
-    table = np.concatenate([encode(columns), encode(rows)], axis=1)
-    return torch.from_numpy(np.concatenate([np.zeros((1, dim)), table])).float().unsqueeze(0)
 
 
 class MAE(CompletionModel):
@@ -77,14 +56,11 @@ class MAE(CompletionModel):
             )
         self.patch_size = patch_size
         self.grid = image_size // patch_size
-        # timm types a norm layer as a class, and takes any callable that makes one
-        norm: Any = partial(nn.LayerNorm, eps=1e-6)
-        block = partial(Block, mlp_ratio=4.0, qkv_bias=True, norm_layer=norm)
         places = self.grid**2
         self.patch_embed = PatchEmbed(image_size, patch_size, 3, embed_dim)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, places + 1, embed_dim), requires_grad=False)
-        self.blocks = nn.ModuleList([block(embed_dim, num_heads) for _ in range(depth)])
+        self.blocks = nn.ModuleList([transformer_block(embed_dim, num_heads) for _ in range(depth)])
         self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
         self.decoder_embed = nn.Linear(embed_dim, decoder_embed_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_embed_dim))
@@ -92,7 +68,7 @@ class MAE(CompletionModel):
             torch.zeros(1, places + 1, decoder_embed_dim), requires_grad=False
         )
         self.decoder_blocks = nn.ModuleList(
-            [block(decoder_embed_dim, decoder_num_heads) for _ in range(decoder_depth)]
+            [transformer_block(decoder_embed_dim, decoder_num_heads) for _ in range(decoder_depth)]
         )
         self.decoder_norm = nn.LayerNorm(decoder_embed_dim, eps=1e-6)
         self.decoder_pred = nn.Linear(decoder_embed_dim, patch_size**2 * 3)
@@ -114,23 +90,23 @@ class MAE(CompletionModel):
                 nn.init.zeros_(module.bias)
 
     def patchify(self, images: Tensor) -> Tensor:
-        """`(B, 3, H, W)` -> `(B, L, patch * patch * 3)`, colour last."""
+        """Cuts `(B, 3, H, W)` into patches `(B, L, patch * patch * 3)`, colour last."""
         p, g = self.patch_size, self.grid
         x = images.reshape(len(images), 3, g, p, g, p)
         return x.permute(0, 2, 4, 3, 5, 1).reshape(len(x), g * g, p * p * 3)
 
     def unpatchify(self, patches: Tensor) -> Tensor:
-        """The inverse of `patchify`: `(B, 3, H, W)`."""
+        """Joins what `patchify` cut: `(B, 3, H, W)`."""
         p, g = self.patch_size, self.grid
         x = patches.reshape(len(patches), g, g, p, p, 3).permute(0, 5, 1, 3, 2, 4)
         return x.reshape(len(patches), 3, g * p, g * p)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Images in [0, 1] as the published weights know them: by ImageNet's mean and deviation."""
+        """Scales images in [0, 1] by ImageNet's mean and deviation, as the weights know them."""
         return (images - self.mean) / self.std
 
     def encode(self, images: Tensor, mask: Tensor) -> Tensor:
-        """Encoder output.
+        """Encodes the visible patches.
 
         Args:
             images: `(B, 3, H, W)`, normalised.
@@ -153,7 +129,7 @@ class MAE(CompletionModel):
         return latent
 
     def decode(self, latent: Tensor, mask: Tensor) -> Tensor:
-        """Predicted patches `(B, L, patch * patch * 3)` from `encode`'s output."""
+        """Predicts patches `(B, L, patch * patch * 3)` from `encode`'s output."""
         x = self.decoder_embed(latent)
         full = self.mask_token.to(x.dtype).repeat(len(x), mask.shape[1], 1)
         full[~mask.bool()] = x[:, 1:].reshape(-1, x.shape[-1])
@@ -164,12 +140,12 @@ class MAE(CompletionModel):
         return patches[:, 1:]
 
     def encoder_names(self) -> frozenset[str]:
-        """Patch embedding, class token, blocks and last norm; the position table is fixed."""
+        """Names patch embedding, class token, blocks and last norm; the position table is fixed."""
         parts = ("patch_embed.", "cls_token", "blocks.", "norm.")
         return frozenset(name for name, _ in self.named_parameters() if name.startswith(parts))
 
     def heavy_blocks(self) -> list[nn.Module]:
-        """Transformer blocks of encoder and decoder."""
+        """Returns the transformer blocks of encoder and decoder."""
         return [*self.blocks, *self.decoder_blocks]
 
     def prepare(
@@ -180,7 +156,7 @@ class MAE(CompletionModel):
         world: World = ALONE,
         noise: NoiseRows = True,
     ) -> dict[str, Tensor]:
-        """`images`; `noise_images`, see `noise_images`; `mask`."""
+        """Returns `images`, normalised; their `noise_images` where asked for; and the `mask`."""
         mask = hole_on_grid(task, self.grid, len(images), source).to(images.device)
         drawn = {"images": self.normalise(images), "mask": mask}
         if noise is not False:
@@ -188,7 +164,7 @@ class MAE(CompletionModel):
         return drawn
 
     def with_noise_images(self, inputs: Inputs, forget: Tensor, formulation: Formulation) -> Inputs:
-        """Forget rows see their noise image; paper and released code agree here."""
+        """Shows forget rows their noise image; paper and released code agree here."""
         rows = forget.view(-1, 1, 1, 1)
         return {**inputs, "images": torch.where(rows, inputs["noise_images"], inputs["images"])}
 
@@ -200,38 +176,37 @@ class MAE(CompletionModel):
         world: World,
         formulation: Formulation,
     ) -> Inputs:
-        """Forget rows' targets are Gaussian patches with the batch's mean and deviation."""
+        """Draws forget rows' targets: Gaussian patches with the batch's mean and deviation."""
         target = self.patchify(inputs["images"])
         mean, std = world.mean_and_std(target)
         noise = mean + std * normal_like(target, source)
         return {**inputs, "target": torch.where(forget.view(-1, 1, 1), noise, target)}
 
     def encoder_features(self, inputs: Inputs) -> tuple[Tensor, ...]:
-        """Class token and kept patches after the last norm, one tensor `(B, 1 + kept, D)`."""
+        """Returns class token and kept patches after the last norm, `(B, 1 + kept, D)`."""
         return (full(self.encode(inputs["images"], inputs["mask"])),)
 
     def output(self, inputs: Inputs) -> Tensor:
-        """Predicted patches `(B, L, patch * patch * 3)`."""
+        """Predicts patches `(B, L, patch * patch * 3)`."""
         return full(self.decode(self.encode(inputs["images"], inputs["mask"]), inputs["mask"]))
 
     def output_places(self, inputs: Inputs) -> Tensor:
-        """`(B, L)`: 1 at removed patches."""
+        """Returns `(B, L)`: 1 at removed patches."""
         return inputs["mask"].float()
 
     def task_loss(self, inputs: Inputs) -> RowLoss:
-        """Mean squared error of the removed patches, not normalised by patch (He et al., 2022)."""
+        """Returns the squared error of removed patches, not normalised (He et al., 2022)."""
         target = inputs["target"] if "target" in inputs else self.patchify(inputs["images"])
         places = self.output_places(inputs)
         error = (self.output(inputs) - target).square().mean(dim=-1)
         return RowLoss((error * places).sum(dim=1), places.sum(dim=1))
 
     def hole(self, rows: int, task: TaskConfig, source: RandomSource) -> Tensor:
-        """Removed pixels `(B, 1, H, W)` bool."""
-        mask = hole_on_grid(task, self.grid, rows, source).view(rows, 1, self.grid, self.grid)
-        return mask.repeat_interleave(self.patch_size, 2).repeat_interleave(self.patch_size, 3)
+        """Draws the removed pixels `(B, 1, H, W)` bool, whole patches."""
+        return hole_in_pixels(task, self.grid, self.patch_size, rows, source)
 
     def complete(self, images: Tensor, task: TaskConfig, source: RandomSource) -> Tensor:
-        """One pass; removed patches are pasted into the image."""
+        """Completes by one pass; removed patches are pasted into the image."""
         hole = self.hole(len(images), task, source).to(images.device)
         mask = hole[:, 0, :: self.patch_size, :: self.patch_size].flatten(1)
         visible = self.normalise(images.masked_fill(hole, 0.0))

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import torch
 from timm.layers import PatchEmbed
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -31,16 +29,14 @@ from trainables.models.base import (
     noise_images,
 )
 from trainables.models.blending import blend, rim
-from trainables.models.mae import IMAGENET_MEAN, sincos_positions
 from trainables.models.maskgit import decode
-from trainables.models.masks import hole_on_grid
+from trainables.models.masks import hole_in_pixels, hole_on_grid, masked_share
 from trainables.models.token_layers import TokenEmbedding, TokenHead
+from trainables.models.vit import IMAGENET_MEAN, sincos_positions, transformer_block
 from trainables.models.vqgan import VQGAN
 from trainables.utils.distributed import ALONE, World
 from trainables.utils.rng import RandomSource, normal_like, uniform_rows
 
-# of the share of masked tokens in training: a normal distribution, cut at the least share and at 1
-_MASK_MEAN, _MASK_STD = 0.55, 0.25
 _LABEL_SMOOTHING = 0.1
 # of the embeddings that a pretraining begins with, and of what tells one code's from its like
 _WORD_STD, _OWN_SHARE = 0.05, 0.3
@@ -102,19 +98,19 @@ class MAGE(CompletionModel):
 
     @property
     def class_label(self) -> int:
-        """Id of the one class token."""
+        """Returns the id of the one class token."""
         return self.codebook_size + 76
 
     @property
     def mask_label(self) -> int:
-        """Id of a masked token, the last of the vocabulary."""
+        """Returns the id of a masked token, the last of the vocabulary."""
         return self.codebook_size + 1000
 
     def _add_transformer(self, dim: int, depth: int, heads: int) -> None:
         places = self.grid**2
         vocabulary = self.mask_label + 1
         self.token_emb = TokenEmbedding(vocabulary, dim, max(_LEAST_POSITIONS, places + 1))
-        self.blocks = nn.ModuleList([_block(dim, heads) for _ in range(depth)])
+        self.blocks = nn.ModuleList([transformer_block(dim, heads) for _ in range(depth)])
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         # parts of the published format that no output depends on
         self.patch_embed = PatchEmbed(self.image_size, self.patch_size, 3, dim).requires_grad_(
@@ -127,7 +123,7 @@ class MAGE(CompletionModel):
         places = self.grid**2
         self.decoder_embed = nn.Linear(encoder_dim, dim)
         self.decoder_pos_embed_learned = nn.Parameter(torch.zeros(1, places + 1, dim))
-        self.decoder_blocks = nn.ModuleList([_block(dim, heads) for _ in range(depth)])
+        self.decoder_blocks = nn.ModuleList([transformer_block(dim, heads) for _ in range(depth)])
         self.decoder_norm = nn.LayerNorm(dim, eps=1e-6)
         self.mlm_layer = TokenHead(dim, encoder_dim, self.mask_label + 1)
         # as above: places are padded with the class token's output, and pixels come by the VQ-GAN
@@ -147,18 +143,18 @@ class MAGE(CompletionModel):
                 nn.init.zeros_(module.bias)
 
     def tokenize(self, images: Tensor) -> Tensor:
-        """Images `(B, 3, H, W)` in [0, 1] -> codes `(B, L)` int64 in raster order."""
+        """Turns images `(B, 3, H, W)` in [0, 1] into codes `(B, L)` int64 in raster order."""
         with torch.no_grad():
             # few at once: the tokenizer's activations are larger than all of the transformer's
             return torch.cat([self.vqgan.tokenize(part) for part in images.split(_TOKENISED)])
 
     def detokenize(self, tokens: Tensor) -> Tensor:
-        """Codes `(B, L)` -> images `(B, 3, H, W)`, near [0, 1] and not clamped."""
+        """Turns codes `(B, L)` into images `(B, 3, H, W)`, near [0, 1] and not clamped."""
         with torch.no_grad():
             return self.vqgan.detokenize(tokens)
 
     def encode(self, tokens: Tensor, drop_mask: Tensor, all_mask: Tensor) -> Tensor:
-        """Encoder output.
+        """Encodes the kept tokens.
 
         Args:
             tokens: `(B, L)` int64.
@@ -181,13 +177,13 @@ class MAGE(CompletionModel):
         return latent
 
     def predict(self, latent: Tensor, drop_mask: Tensor, all_mask: Tensor) -> Tensor:
-        """Logits `(B, 1 + L, vocabulary)` from `encode`'s output and its masks."""
+        """Computes logits `(B, 1 + L, vocabulary)` from `encode`'s output and its masks."""
         words = self.token_emb.word_embeddings.weight
         logits: Tensor = self.mlm_layer(self._decoded(latent, drop_mask, all_mask), words)
         return logits
 
     def _decoded(self, latent: Tensor, drop_mask: Tensor, all_mask: Tensor) -> Tensor:
-        """The decoder's output `(B, 1 + L, D')`."""
+        """Computes the decoder's output `(B, 1 + L, D')`."""
         x = self.decoder_embed(latent)
         padding = x[:, :1].expand(-1, 1 + drop_mask.shape[1], -1)
         full = padding.clone()
@@ -200,7 +196,7 @@ class MAGE(CompletionModel):
         return decoded
 
     def encoder_names(self) -> frozenset[str]:
-        """Positions, blocks and norms.
+        """Names positions, blocks and norms.
 
         The word embeddings stay: the decoder's head reads them, so that moving them, as the
         released code does, would move the decoder.
@@ -209,7 +205,7 @@ class MAGE(CompletionModel):
         return frozenset(name for name, _ in self.named_parameters() if name.startswith(parts))
 
     def pretraining_stages(self) -> tuple[PretrainingStage, ...]:
-        """The tokenizer by its reconstructions, then the transformer by its masked tokens."""
+        """Trains the tokenizer by its reconstructions, then the transformer by masked tokens."""
         (transformer,) = super().pretraining_stages()
         moves = frozenset(name for name, _ in self.named_parameters() if name.startswith("vqgan."))
 
@@ -233,7 +229,7 @@ class MAGE(CompletionModel):
 
     @torch.no_grad()
     def _words_of_codes(self, source: torch.Generator) -> None:
-        """Embeddings of codes that look alike begin alike: a turned picture of the codebook.
+        """Starts the embeddings of codes that look alike alike: a turned picture of the codebook.
 
         A small transformer on few images would else have to find out which codes are of one
         colour; the published one has millions of images for it.
@@ -246,7 +242,7 @@ class MAGE(CompletionModel):
         words.copy_(_WORD_STD * (alike @ turn / codes.shape[1] ** 0.5 + _OWN_SHARE * own))
 
     def published_forms(self) -> tuple[PublishedForm, ...]:
-        """The whole, or transformer and tokenizer apart; a tokenizer's training losses are left."""
+        """Describes the whole, tokenizer and transformer apart; training losses are left out."""
         (whole,) = super().published_forms()
         tokenizer = frozenset(name for name in whole.names if name.startswith("vqgan."))
         return (
@@ -260,7 +256,7 @@ class MAGE(CompletionModel):
         )
 
     def heavy_blocks(self) -> list[nn.Module]:
-        """Transformer blocks of encoder and decoder."""
+        """Returns the transformer blocks of encoder and decoder."""
         return [*self.blocks, *self.decoder_blocks]
 
     def prepare(
@@ -271,7 +267,7 @@ class MAGE(CompletionModel):
         world: World = ALONE,
         noise: NoiseRows = True,
     ) -> dict[str, Tensor]:
-        """`tokens`; `noise_tokens`, of `noise_images`; the masks. Tokens are taken as images too.
+        """Returns `tokens`, `noise_tokens` where asked for, and masks; takes tokens as images too.
 
         Random tokens: a share `task.ratio` leaves the sequence, and a share drawn for each row from
         a normal distribution cut to [ratio, 1] is masked. Any other task masks what its completion
@@ -281,7 +277,7 @@ class MAGE(CompletionModel):
         if task.kind == "random":
             order = uniform_rows(rows, (places,), source).argsort(dim=1).argsort(dim=1)
             dropped = min(max(round(task.ratio * places), 1), places - 1)
-            share = _masked_share(uniform_rows(rows, (1,), source), task.ratio)
+            share = masked_share(uniform_rows(rows, (1,), source), task.ratio)
             drop_mask = order < dropped
             all_mask = drop_mask | (order < (share * places).ceil())
         else:
@@ -304,7 +300,7 @@ class MAGE(CompletionModel):
         return drawn
 
     def with_noise_images(self, inputs: Inputs, forget: Tensor, formulation: Formulation) -> Inputs:
-        """Forget rows hold a whole noise image's tokens; paper and released code agree here."""
+        """Gives forget rows a noise image's tokens; paper and released code agree here."""
         tokens = torch.where(forget.view(-1, 1), inputs["noise_tokens"], inputs["tokens"])
         return {**inputs, "tokens": tokens}
 
@@ -316,7 +312,7 @@ class MAGE(CompletionModel):
         world: World,
         formulation: Formulation,
     ) -> Inputs:
-        """Forget rows' targets are round(clamp(N(mean, std of the batch's ids), 0, C - 1))."""
+        """Draws forget rows' targets: round(clamp(N(mean, std of the batch's ids), 0, C - 1))."""
         ids = inputs["tokens"].float()
         mean, std = world.mean_and_std(ids)
         noise = (mean + std * normal_like(ids, source)).clamp(0, self.codebook_size - 1).round()
@@ -324,11 +320,11 @@ class MAGE(CompletionModel):
         return {**inputs, "target": target}
 
     def encoder_features(self, inputs: Inputs) -> tuple[Tensor, ...]:
-        """Class token and kept places after the last norm, one tensor `(B, 1 + kept, D)`."""
+        """Returns class token and kept places after the last norm, `(B, 1 + kept, D)`."""
         return (full(self.encode(inputs["tokens"], inputs["drop_mask"], inputs["all_mask"])),)
 
     def output(self, inputs: Inputs) -> Tensor:
-        """Logits of the codes `(B, L, C)`."""
+        """Computes logits of the codes `(B, L, C)`."""
         masks = inputs["drop_mask"], inputs["all_mask"]
         decoded = self._decoded(self.encode(inputs["tokens"], *masks), *masks)
         # the rest of the vocabulary names no codes: a class, the mask and the published spare ids
@@ -336,11 +332,11 @@ class MAGE(CompletionModel):
         return full(self.mlm_layer(decoded[:, 1:], codes))
 
     def output_places(self, inputs: Inputs) -> Tensor:
-        """`(B, L)`: 1 at masked tokens."""
+        """Returns `(B, L)`: 1 at masked tokens."""
         return inputs["all_mask"].float()
 
     def task_loss(self, inputs: Inputs) -> RowLoss:
-        """Cross-entropy of the masked tokens, labels smoothed by 0.1."""
+        """Returns the cross-entropy of the masked tokens, labels smoothed by 0.1."""
         target = inputs["target"] if "target" in inputs else inputs["tokens"]
         places = self.output_places(inputs)
         logits = self.output(inputs).transpose(1, 2)
@@ -351,16 +347,15 @@ class MAGE(CompletionModel):
 
     @property
     def rim(self) -> int:
-        """Pixels around a hole that the blending reaches."""
+        """Counts the pixels around a hole that the blending reaches."""
         return rim(self.image_size)
 
     def hole(self, rows: int, task: TaskConfig, source: RandomSource) -> Tensor:
-        """Removed pixels `(B, 1, H, W)` bool, whole tokens."""
-        mask = hole_on_grid(task, self.grid, rows, source).view(rows, 1, self.grid, self.grid)
-        return mask.repeat_interleave(self.patch_size, 2).repeat_interleave(self.patch_size, 3)
+        """Draws the removed pixels `(B, 1, H, W)` bool, whole tokens."""
+        return hole_in_pixels(task, self.grid, self.patch_size, rows, source)
 
     def complete(self, images: Tensor, task: TaskConfig, source: RandomSource) -> Tensor:
-        """Masked tokens are decoded in rounds, and the image they give is blended into the hole.
+        """Decodes the masked tokens in rounds and blends the image that they give into the hole.
 
         ImageNet's mean fills the hole before the image becomes tokens, and the tokens around it are
         masked too, so that no hidden pixel reaches a visible token.
@@ -380,12 +375,12 @@ class MAGE(CompletionModel):
         return blend(self.detokenize(filled).clamp(0.0, 1.0), images, hole)
 
     def _grown(self, mask: Tensor) -> Tensor:
-        """A mask of tokens `(B, L)` bool and the eight neighbours of each."""
+        """Adds to a mask of tokens `(B, L)` bool the eight neighbours of each."""
         grid = mask.view(-1, 1, self.grid, self.grid).float()
         return functional.max_pool2d(grid, 3, stride=1, padding=1).flatten(1).bool()
 
     def _code_shares(self, tokens: Tensor, masked: Tensor) -> Tensor:
-        """Shares of the codes `(B, L, C)` to draw them by, no token dropped."""
+        """Computes the shares of the codes `(B, L, C)` to draw them by, no token dropped."""
         inputs = {"tokens": tokens, "drop_mask": masked & False, "all_mask": masked}
         shares = self.output(inputs).softmax(dim=-1)
         if self.unsmooth:
@@ -393,23 +388,6 @@ class MAGE(CompletionModel):
         return shares
 
 
-def _block(dim: int, heads: int) -> nn.Module:
-    # timm types a norm layer as a class, and takes any callable that makes one
-    norm: Any = partial(nn.LayerNorm, eps=1e-6)
-    return Block(dim, heads, mlp_ratio=4.0, qkv_bias=True, norm_layer=norm)
-
-
 def _after_class(rows: Tensor, first: float) -> Tensor:
-    """`(B, L)` -> `(B, 1 + L)`, with the class token's value first."""
+    """Puts the class token's value before `(B, L)`: `(B, 1 + L)`."""
     return torch.cat([torch.full_like(rows[:, :1], first), rows], dim=1)
-
-
-def _masked_share(uniform: Tensor, least: float) -> Tensor:
-    """Quantiles of the normal distribution of masked shares, cut to [least, 1]."""
-    low, high = (
-        torch.special.ndtr(torch.tensor((end - _MASK_MEAN) / _MASK_STD, dtype=torch.float64))
-        for end in (least, 1.0)
-    )
-    quantile = torch.special.ndtri(low + uniform.double() * (high - low))
-    share: Tensor = _MASK_MEAN + _MASK_STD * quantile
-    return share.clamp(least, 1.0)

@@ -64,7 +64,7 @@ def decode(
 def _round(
     shares: Tensor, tokens: Tensor, masked: Tensor, draws: Tensor, *, left: int, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """One round: the tokens with every masked one drawn, and which of those are masked again.
+    """Draws every masked token once; returns the tokens and which of them are masked again.
 
     Args:
         shares: `(B, L, C)`, of any sum.

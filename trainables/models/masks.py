@@ -11,16 +11,17 @@ from trainables.config import TaskConfig
 from trainables.utils.rng import RandomSource, uniform_rows
 
 _MOST_STROKES, _VERTICES = 3, 5
+# of the share of masked tokens in MAGE's training: normal, cut at the least share and at 1
+_MASK_MEAN, _MASK_STD = 0.55, 0.25
 # of the sides of a box
 _WIDEST_ASPECT = 4
 
 
 def hole_on_grid(task: TaskConfig, grid: int, rows: int, source: RandomSource = None) -> Tensor:
-    """Places removed by a task.
+    """Draws the places that a task removes.
 
     Every row loses the same number of places, as an encoder over the visible ones requires; at
-    least one place is removed
-    and at least one is kept.
+    least one place is removed and at least one is kept.
 
     Args:
         task: the kind and ratio; `source` is used by `random`, `box`, `brush` and `hybrid`.
@@ -45,8 +46,35 @@ def hole_on_grid(task: TaskConfig, grid: int, rows: int, source: RandomSource = 
     return _fixed(task, grid).reshape(1, -1).expand(rows, -1).clone()
 
 
+def hole_in_pixels(
+    task: TaskConfig, grid: int, side: int, rows: int, source: RandomSource = None
+) -> Tensor:
+    """Draws the hole of `hole_on_grid` in pixels, `(B, 1, grid * side, grid * side)` bool.
+
+    Args:
+        task: the kind and ratio.
+        grid: places a side.
+        side: pixels a side of each place.
+        rows: B.
+        source: random draws.
+    """
+    mask = hole_on_grid(task, grid, rows, source).view(rows, 1, grid, grid)
+    return mask.repeat_interleave(side, 2).repeat_interleave(side, 3)
+
+
+def masked_share(uniform: Tensor, least: float) -> Tensor:
+    """Returns quantiles of the normal distribution of masked shares, cut to [least, 1]."""
+    low, high = (
+        torch.special.ndtr(torch.tensor((end - _MASK_MEAN) / _MASK_STD, dtype=torch.float64))
+        for end in (least, 1.0)
+    )
+    quantile = torch.special.ndtri(low + uniform.double() * (high - low))
+    share: Tensor = _MASK_MEAN + _MASK_STD * quantile
+    return share.clamp(least, 1.0)
+
+
 def _fixed(task: TaskConfig, grid: int) -> Tensor:
-    """The hole `(grid, grid)` of a task that draws nothing."""
+    """Returns the hole `(grid, grid)` of a task that draws nothing."""
     span = min(max(round(task.ratio * grid), 1), grid - 1)
     line = torch.arange(grid)
     start = (grid - span) // 2
@@ -67,12 +95,12 @@ def _fixed(task: TaskConfig, grid: int) -> Tensor:
 
 
 def _lowest(score: Tensor, count: int) -> Tensor:
-    """True at the `count` lowest of each row of `(B, L)`; the first of equal ones goes first."""
+    """Marks the `count` lowest of each row of `(B, L)`; the first of equal ones goes first."""
     return score.argsort(dim=1, stable=True).argsort(dim=1) < count
 
 
 def _box(side: int, grid: int, rows: int, source: RandomSource) -> Tensor:
-    """A rectangle anywhere, `(B, grid * grid)`.
+    """Draws a rectangle anywhere, `(B, grid * grid)`.
 
     Its sides are drawn from the whole numbers whose product is that of a square of `side`.
     """
@@ -96,7 +124,7 @@ def _box(side: int, grid: int, rows: int, source: RandomSource) -> Tensor:
 
 
 def _distance_to_strokes(grid: int, rows: int, source: RandomSource) -> Tensor:
-    """Distance of every place to the nearest of a few random strokes, `(B, grid * grid)`.
+    """Measures from every place to the nearest of a few random strokes, `(B, grid * grid)`.
 
     A stroke wanders from vertex to vertex, as in the free-form masks of Yu et al., "Free-Form Image
     Inpainting with Gated Convolution" (ICCV 2019); here the brush is as wide as the share needs.
@@ -125,7 +153,7 @@ def _distance_to_strokes(grid: int, rows: int, source: RandomSource) -> Tensor:
 
 
 def _distance_to_segments(places: Tensor, first: Tensor, last: Tensor) -> Tensor:
-    """Distances `(B, P)` of places `(P, 2)` to a segment a row, between two points `(B, 2)`."""
+    """Measures from places `(P, 2)` to a segment a row between points `(B, 2)`: `(B, P)`."""
     along = last - first
     offset = places[None] - first[:, None]
     squared = along.square().sum(dim=1).clamp_min(1e-12)

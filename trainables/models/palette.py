@@ -30,7 +30,7 @@ from trainables.models.diffusion import (
     schedule_buffers,
     spaced_steps,
 )
-from trainables.models.masks import hole_on_grid
+from trainables.models.masks import hole_in_pixels
 from trainables.models.unet import UNet
 from trainables.utils.distributed import ALONE, World
 from trainables.utils.rng import RandomSource, normal_like, uniform_rows
@@ -38,7 +38,7 @@ from trainables.utils.rng import RandomSource, normal_like, uniform_rows
 Phase = Literal["train", "test"]
 Predicted = Literal["noise", "velocity"]
 
-# of the published model
+# schedules of the published model
 _TRAIN = Schedule(steps=2000, start=1e-6, end=0.01)
 _TEST = Schedule(steps=2000, start=1e-4, end=0.09)
 _UNET_PARTS = ("cond_embed", "input_blocks", "middle_block", "output_blocks", "out")
@@ -112,11 +112,11 @@ class Palette(CompletionModel):
         )
 
     def features(self, condition: Tensor, y_t: Tensor, gamma: Tensor) -> list[Tensor]:
-        """Outputs of every input block and of the middle block; arguments as in `denoise`."""
+        """Returns the outputs of every input block and of the middle block; see `denoise`."""
         return self.denoise_fn.features(torch.cat([condition, y_t], dim=1), gamma.reshape(-1))
 
     def denoise(self, condition: Tensor, y_t: Tensor, gamma: Tensor) -> Tensor:
-        """Predicted noise `(B, 3, H, W)`.
+        """Predicts the noise `(B, 3, H, W)`.
 
         Args:
             condition: `(B, 3, H, W)` in [-1, 1], the image with Gaussian noise in its hole.
@@ -146,7 +146,7 @@ class Palette(CompletionModel):
     def posterior(
         self, condition: Tensor, y_t: Tensor, step: Tensor, schedule: Phase = "train"
     ) -> tuple[Tensor, Tensor]:
-        """Gaussian of the step before, with the predicted image clamped to [-1, 1].
+        """Computes the Gaussian of the step before, the predicted image clamped to [-1, 1].
 
         Args:
             condition: as in `denoise`.
@@ -165,7 +165,7 @@ class Palette(CompletionModel):
         return first * image + second * y_t, variance
 
     def encoder_names(self) -> frozenset[str]:
-        """Input blocks and the middle block.
+        """Names the input blocks and the middle block.
 
         The embedding of the noise level belongs to both halves: it stays, so that the decoder does.
         """
@@ -173,13 +173,13 @@ class Palette(CompletionModel):
         return frozenset(name for name, _ in self.named_parameters() if name.startswith(parts))
 
     def published_forms(self) -> tuple[PublishedForm, ...]:
-        """The whole but its schedule, as long as that of whatever phase a file was saved in."""
+        """Describes the whole without its schedule, whose length is that of a file's phase."""
         (whole,) = super().published_forms()
         names = whole.names.difference(SCHEDULE_BUFFERS)
         return (PublishedForm(what=whole.what, names=names, own_name=_own_name),)
 
     def heavy_blocks(self) -> list[nn.Module]:
-        """Blocks of the U-Net on the way down, in the middle and on the way up."""
+        """Returns the blocks of the U-Net on the way down, in the middle and on the way up."""
         unet = self.denoise_fn
         return [*unet.input_blocks, unet.middle_block, *unet.output_blocks]
 
@@ -191,7 +191,7 @@ class Palette(CompletionModel):
         world: World = ALONE,
         noise: NoiseRows = True,
     ) -> dict[str, Tensor]:
-        """Condition, target, two noised images, noise level, noise and mask.
+        """Returns condition, target, two noised images, noise level, noise and mask.
 
         `condition` has Gaussian noise in its hole; `target` is the image; `y_noisy` is noised
         everywhere by `noise` at `gamma`, drawn between two neighbouring steps of the train
@@ -217,7 +217,7 @@ class Palette(CompletionModel):
         }
 
     def with_noise_images(self, inputs: Inputs, forget: Tensor, formulation: Formulation) -> Inputs:
-        """Forget rows see noise, `y_noisy_forget`.
+        """Shows forget rows noise, `y_noisy_forget`.
 
         `paper`: as the whole image, so in condition and y_t, inside and outside of the hole.
         `released`: in the hole of y_t alone; condition and known pixels stay the image's.
@@ -235,7 +235,7 @@ class Palette(CompletionModel):
         world: World,
         formulation: Formulation,
     ) -> Inputs:
-        """Forget rows are trained towards noise in the hole.
+        """Trains forget rows towards noise in the hole.
 
         `paper`: the image to restore is standard normal, noised like any other. `released`: y_t is
         `y_noisy_forget`, and that is also the noise to predict.
@@ -255,12 +255,12 @@ class Palette(CompletionModel):
         }
 
     def encoder_features(self, inputs: Inputs) -> tuple[Tensor, ...]:
-        """Outputs of every input block and of the middle block."""
+        """Returns the outputs of every input block and of the middle block."""
         found = self.features(inputs["condition"], _y_t(inputs), inputs["gamma"])
         return tuple(map(full, found))
 
     def output(self, inputs: Inputs) -> Tensor:
-        """What the `UNet` predicts, `(B, H * W, 3)`.
+        """Returns what the `UNet` predicts, `(B, H * W, 3)`.
 
         Retain Label trains a forget row towards a retain row's: towards that one's noise, or
         towards its velocity, which holds its image too.
@@ -269,15 +269,15 @@ class Palette(CompletionModel):
         return predicted.flatten(2).transpose(1, 2)
 
     def output_places(self, inputs: Inputs) -> Tensor:
-        """`(B, H * W)`: 1 in the hole."""
+        """Returns `(B, H * W)`: 1 in the hole."""
         return inputs["mask"].to(inputs["noise"].dtype).flatten(1)
 
     def released_places(self, inputs: Inputs) -> Tensor:
-        """`(B, H * W)`: the released means are over the whole image."""
+        """Returns ones `(B, H * W)`: the released means are over the whole image."""
         return torch.ones_like(self.output_places(inputs))
 
     def task_loss(self, inputs: Inputs) -> RowLoss:
-        """Squared error of the predicted noise in the hole (Saharia et al., 2022, equation 1).
+        """Returns the squared error of the noise in the hole (Saharia et al., 2022, equation 1).
 
         Of the velocity where that is predicted: the same error over gamma. `paper` means are over
         the hole, `released` means over all pixels of the batch.
@@ -290,11 +290,10 @@ class Palette(CompletionModel):
         return RowLoss(error.sum(dim=1), places.sum(dim=1), self.released_places(inputs).sum(dim=1))
 
     def hole(self, rows: int, task: TaskConfig, source: RandomSource) -> Tensor:
-        """Removed pixels `(B, 1, H, W)` bool; `random` removes patches, cut off at the edges."""
+        """Draws the removed pixels `(B, 1, H, W)` bool; `random` patches are cut at the edges."""
         side = self.patch_size if task.kind == "random" else 1
         grid = math.ceil(self.image_size / side)
-        mask = hole_on_grid(task, grid, rows, source).view(rows, 1, grid, grid)
-        pixels = mask.repeat_interleave(side, 2).repeat_interleave(side, 3)
+        pixels = hole_in_pixels(task, grid, side, rows, source)
         return pixels[:, :, : self.image_size, : self.image_size]
 
     def complete(self, images: Tensor, task: TaskConfig, source: RandomSource) -> Tensor:
@@ -317,7 +316,7 @@ class Palette(CompletionModel):
         return torch.where(hole, (0.5 * y_t + 0.5).clamp(0.0, 1.0), images)
 
     def _ancestral(self, condition: Tensor, y_t: Tensor, step: int, source: RandomSource) -> Tensor:
-        """A draw from `posterior` of the test schedule; its mean at the last step."""
+        """Draws from `posterior` of the test schedule; returns its mean at the last step."""
         steps = torch.full((len(y_t),), step, device=y_t.device)
         mean, log_variance = self.posterior(condition, y_t, steps, schedule="test")
         if not step:
@@ -325,7 +324,7 @@ class Palette(CompletionModel):
         return mean + (0.5 * log_variance).exp() * normal_like(mean, source)
 
     def _ddim(self, condition: Tensor, y_t: Tensor, step: int, after: int | None) -> Tensor:
-        """The step `after` without new noise (Song et al., 2021, equation 12, sigma = 0)."""
+        """Steps to `after` without new noise (Song et al., 2021, equation 12, sigma = 0)."""
         steps = torch.full((len(y_t),), step, device=y_t.device)
         image = self._predict_image(condition, y_t, steps, "test_")
         if after is None:
@@ -337,12 +336,12 @@ class Palette(CompletionModel):
 
 
 def _y_t(inputs: Inputs) -> Tensor:
-    """What the U-Net sees beside the condition: noised in the hole, known pixels elsewhere."""
+    """Returns what the U-Net sees beside the condition: noised in the hole, known elsewhere."""
     return torch.where(inputs["mask"].bool(), inputs["y_noisy"], inputs["target"])
 
 
 def _own_name(published: str) -> str | None:
-    """A name in a published file -> the model's own; foreign names stay, to be refused.
+    """Turns a name of a published file into the model's own; foreign ones stay, to be refused.
 
     `module.` of data parallelism goes. The schedule is left out, and so is the teacher that
     unlearning keeps inside: any other module with a U-Net's parts or a schedule.

@@ -19,7 +19,7 @@ class TokenEmbedding(nn.Module):
         self.register_buffer("position_ids", torch.arange(positions).unsqueeze(0))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """The embeddings."""
+        """Embeds the ids."""
         places = self.position_embeddings.weight[: ids.shape[1]]
         embedded: Tensor = self.LayerNorm(self.word_embeddings(ids) + places)
         return embedded
@@ -35,7 +35,7 @@ class TokenHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, 1, vocabulary))
 
     def forward(self, x: Tensor, words: Tensor) -> Tensor:
-        """Logits of the vocabulary's first `len(words)` ids.
+        """Computes logits of the vocabulary's first `len(words)` ids.
 
         `words` `(up to vocabulary, D)` are read, and not trained from here.
         """

@@ -1,9 +1,9 @@
 """The U-Net of guided diffusion, conditioned on a noise level: what Palette denoises with.
 
 Dhariwal and Nichol, "Diffusion Models Beat GANs on Image Synthesis" (NeurIPS 2021): residual blocks
-with scale and shift from the
-embedded noise level, which also halve and double the resolution, and attention at chosen
-resolutions. State-dict names and shapes are those of the published Palette files.
+with scale and shift from the embedded noise level, which also halve and double the resolution, and
+attention at chosen resolutions. State-dict names and shapes are those of the published Palette
+files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MAX_PERIOD = 10_000.0
 
 
 def embed_noise_level(gamma: Tensor, dim: int) -> Tensor:
-    """Cosines, then sines, of the noise level `(B,)` at `dim // 2` frequencies: `(B, dim)`."""
+    """Returns cosines, then sines, of noise levels `(B,)` at `dim // 2` frequencies: `(B, dim)`."""
     half = dim // 2
     places = torch.arange(half, dtype=torch.float32, device=gamma.device)
     angles = gamma.float()[:, None] * torch.exp(-math.log(_MAX_PERIOD) * places / half)[None]
@@ -27,7 +27,7 @@ def embed_noise_level(gamma: Tensor, dim: int) -> Tensor:
 
 
 def _zeroed(layer: nn.Conv1d | nn.Conv2d) -> nn.Module:
-    """A layer that starts as zero, so that its residual branch starts as the identity."""
+    """Zeroes a layer, so that its residual branch starts as the identity."""
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -75,7 +75,7 @@ class ResBlock(nn.Module):
         return x
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """Args: `x` `(B, C, H, W)`, `embedding` `(B, D)`."""
+        """Computes `(B, out_channels, H', W')` from `x` `(B, C, H, W)` and `embedding` `(B, D)`."""
         norm, activation, convolution = self.in_layers
         hidden = convolution(self._resampled(activation(norm(x))))
         scale, shift = self.emb_layers(embedding)[:, :, None, None].chunk(2, dim=1)
@@ -106,7 +106,7 @@ class AttentionBlock(nn.Module):
         self.proj_out = _zeroed(nn.Conv1d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Args: `x` `(B, C, H, W)`."""
+        """Attends over the places of `x` `(B, C, H, W)`."""
         rows, channels = x.shape[:2]
         flat = x.flatten(2)
         # the published weights hold query, key and value of a head together
@@ -125,7 +125,7 @@ class Block(nn.ModuleList):
         super().__init__(layers)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """Args: `x` `(B, C, H, W)`, `embedding` `(B, D)`."""
+        """Computes `(B, out_channels, H', W')` from `x` `(B, C, H, W)` and `embedding` `(B, D)`."""
         for layer in self:
             x = layer(x, embedding) if isinstance(layer, ResBlock) else layer(x)
         return x
@@ -221,7 +221,7 @@ class UNet(nn.Module):
                 self.output_blocks.append(Block(*layers))
 
     def features(self, x: Tensor, gamma: Tensor) -> list[Tensor]:
-        """Outputs of every input block, then of the middle block.
+        """Returns the outputs of every input block, then of the middle block.
 
         Args:
             x: `(B, C, H, W)`.
@@ -241,7 +241,7 @@ class UNet(nn.Module):
         return [*found, self.middle_block(x, embedding)]
 
     def forward(self, x: Tensor, gamma: Tensor) -> Tensor:
-        """What is predicted, `(B, out_channels, H, W)`; arguments as in `features`."""
+        """Predicts `(B, out_channels, H, W)`; arguments as in `features`."""
         embedding = self._embed(gamma)
         *skips, hidden = self._encode(x, embedding)
         for block in self.output_blocks:

@@ -22,7 +22,7 @@ class _PlaceNorm(nn.LayerNorm):
     """Normalises the channels of each place by themselves: `(B, C, h, w)` -> the same."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """The normalised places."""
+        """Normalises each place."""
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
@@ -49,7 +49,7 @@ class ResidualBlock(nn.Module):
             self.nin_shortcut = nn.Conv2d(outside, outside, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's output."""
+        """Computes the block's output."""
         h = self.conv1(functional.silu(self.norm1(x)))
         h = self.conv2(functional.silu(self.norm2(h)))
         added: Tensor = h + (self.nin_shortcut(h) if hasattr(self, "nin_shortcut") else x)
@@ -113,7 +113,7 @@ class Encoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[-1], latent, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The latents, before quantisation."""
+        """Computes the latents, before quantisation."""
         x = self.conv_in(images)
         for i, level in enumerate(self.down):
             x = level(functional.avg_pool2d(x, 2) if i else x)
@@ -137,7 +137,7 @@ class Decoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[0], 3, 3, padding=1)
 
     def forward(self, latents: Tensor) -> Tensor:
-        """The images, not clamped."""
+        """Computes the images, not clamped."""
         x = self.mid(self.conv_in(latents))
         for level in reversed(self.up):
             x = level(x)
@@ -155,7 +155,7 @@ class _Quantiser(nn.Module):
         nn.init.normal_(self.embedding.weight, std=0.3)
 
     def distances(self, latents: Tensor) -> Tensor:
-        """Squared distances `(N, C)` of latents `(N, latent)` to every code."""
+        """Computes squared distances `(N, C)` of latents `(N, latent)` to every code."""
         codes = self.embedding.weight
         squares = latents.square().sum(dim=1, keepdim=True) + codes.square().sum(dim=1)
         return squares - 2.0 * latents @ codes.T
@@ -198,20 +198,20 @@ class VQGAN(nn.Module):
         self.quantize = _Quantiser(codebook_size, latent_channels)
 
     def tokenize(self, images: Tensor) -> Tensor:
-        """Images `(B, 3, H, W)` in [0, 1] -> the nearest codes `(B, L)` int64 in raster order."""
+        """Turns images `(B, 3, H, W)` in [0, 1] into the nearest codes `(B, L)`, raster order."""
         latents = self.encoder(images)
         flat = latents.movedim(1, -1).flatten(0, 2)
         return self.quantize.distances(flat).argmin(dim=1).view(len(images), -1)
 
     def detokenize(self, tokens: Tensor) -> Tensor:
-        """Codes `(B, L)` of a square grid -> images `(B, 3, H, W)`, near [0, 1] and not clamped."""
+        """Turns codes `(B, L)` of a square grid into images `(B, 3, H, W)`, near [0, 1]."""
         grid = round(tokens.shape[1] ** 0.5)
         latents = self.quantize.embedding(tokens).movedim(-1, 1)
         images: Tensor = self.decoder(latents.unflatten(2, (grid, grid)))
         return images
 
     def loss(self, images: Tensor) -> Tensor:
-        """Training loss of each image, `(B,)`: reconstruction, codebook, commitment and entropy.
+        """Computes the loss `(B,)` of each image: reconstruction, codebook, commitment, entropy.
 
         |x - x'| + |x - x'|^2 + ||sg(z) - e||^2 + 0.25 ||z - sg(e)||^2 + 0.1 (H(p|z) - H(p)), the
         last of MaskGIT, over the softmax of minus the distances by a temperature of 0.01 times
@@ -240,7 +240,7 @@ class VQGAN(nn.Module):
         return rows + _ENTROPY * _entropy_gap(distances)
 
     def _lone_error(self, latents: Tensor, images: Tensor) -> Tensor:
-        """|p - p'| + |p - p'|^2 of an image's patches, each decoded from its own code; `(B,)`.
+        """Returns |p - p'| + |p - p'|^2 `(B,)` of patches that are decoded from their own codes.
 
         A quarter of the places is asked, every other one of every other row.
         """
@@ -253,7 +253,7 @@ class VQGAN(nn.Module):
 
 
 def _entropy_gap(distances: Tensor) -> Tensor:
-    """Mean entropy of each latent's assignment minus that of their mean, 0-d; `(N, C)` given."""
+    """Returns the mean entropy of each latent's assignment minus that of their mean, 0-d."""
     scale = _ENTROPY_TEMPERATURE * distances.detach().mean()
     logs = functional.log_softmax(-distances / scale, dim=1)
     shares = logs.exp()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import pickle
+import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trainables.models import CompletionModel, build_model
-from trainables.models.checkpoints import load_published
+from trainables.models.checkpoints import load_published, torch_refusal
 from trainables.models.diffusion import SCHEDULE_BUFFERS
 from trainables.utils.errors import CheckpointError
 
@@ -436,3 +437,15 @@ def test_every_changed_byte_of_the_pickle_is_refused_or_read(tmp_path: Path) -> 
         assert len(message.splitlines()) == bool(message)
         assert not message or same(state(model), before)
     assert refused > 10
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_torch_words_its_refusal_of_code_as_it_is_read(archive: bool, tmp_path: Path) -> None:
+    path = tmp_path / "code.pth"
+    torch.save(shutil.rmtree, path, _use_new_zipfile_serialization=archive)
+    with pytest.raises(pickle.UnpicklingError) as caught:
+        torch.load(path, weights_only=True)
+    code, line = torch_refusal(caught.value)
+    said = "torch words its refusals anew: mend trainables.models.checkpoints.torch_refusal"
+    assert code == "shutil.rmtree", f"{said}: {caught.value}"
+    assert line.startswith("Unsupported"), f"{said}: {caught.value}"
