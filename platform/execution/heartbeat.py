@@ -56,9 +56,8 @@ def signs_of_life(
         signs = watcher.stdin.fileno()
 
         def beat() -> None:
-            with contextlib.suppress(
-                BrokenPipeError
-            ):  # without a watchdog, Ray still sees a process that dies
+            # without a watchdog, Ray still sees a process that dies
+            with contextlib.suppress(BrokenPipeError):
                 if trial.got_on():
                     os.write(signs, b".")
 
@@ -159,17 +158,17 @@ class _ThreadActivity:
 
     def __init__(self, thread: int) -> None:
         self._thread = thread
-        self._place: tuple[int, int] | None = None
+        self._position: tuple[int, int] | None = None
         self._spent = 0.0
 
     def got_on(self) -> bool:
         """Reports whether it has, since it last did."""
         frame = sys._current_frames().get(self._thread)
-        place = None if frame is None else (id(frame), frame.f_lasti)
+        position = None if frame is None else (id(frame), frame.f_lasti)
         spent = time.process_time() + _children_s()
-        if place == self._place and abs(spent - self._spent) < _WORK_S:
+        if position == self._position and abs(spent - self._spent) < _WORK_S:
             return False
-        self._place, self._spent = place, spent
+        self._position, self._spent = position, spent
         return True
 
 

@@ -89,7 +89,7 @@ class TrialFiles:
 
         Nobody waits for it: a trial that waits for an address that does not answer would look like
         one that hangs. While one file is under way the next are left out; without them another
-        attempt has more to do, and ends in the same place.
+        attempt has more to do, and comes to the same figures.
         """
         if self.mirror is None or (self._upload is not None and self._upload.is_alive()):
             return
