@@ -43,22 +43,22 @@ class Conv(CompletionModel):
         )
 
     def _pixels(self, mask: Tensor) -> Tensor:
-        """The hole `(B, 1, H, W)` bool of a mask `(B, L)`."""
+        """Turns a mask `(B, L)` into its hole `(B, 1, H, W)` bool."""
         squares = mask.view(-1, 1, self.grid, self.grid)
         return squares.repeat_interleave(4, 2).repeat_interleave(4, 3)
 
     def _patches(self, images: Tensor) -> Tensor:
-        """`(B, 3, H, W)` -> `(B, L, 48)`: the pixels of each square of the grid."""
+        """Cuts `(B, 3, H, W)` into the squares of the grid, `(B, L, 48)`."""
         return nn.functional.unfold(images, 4, stride=4).transpose(1, 2)
 
     def _encode(self, images: Tensor, hole: Tensor) -> Tensor:
-        """What is left of the images, and where the hole is -> `(B, width, grid, grid)`."""
+        """Encodes what is left of the images, and where the hole is: `(B, width, grid, grid)`."""
         seen = torch.cat([images.masked_fill(hole, 0.0), hole.to(images)], dim=1)
         encoded: Tensor = self.encoder(seen)
         return encoded
 
     def encoder_names(self) -> frozenset[str]:
-        """Both strided convolutions."""
+        """Names both strided convolutions."""
         return frozenset(n for n, _ in self.named_parameters() if n.startswith("encoder."))
 
     def prepare(
@@ -69,7 +69,7 @@ class Conv(CompletionModel):
         world: World = ALONE,
         noise: NoiseRows = True,
     ) -> dict[str, Tensor]:
-        """`images`; `mask`; `noise_images` where they are asked for."""
+        """Returns `images`, `mask`, and `noise_images` where they are asked for."""
         mask = hole_on_grid(task, self.grid, len(images), source).to(images.device)
         drawn = {"images": images, "mask": mask}
         if noise is not False:
@@ -77,7 +77,7 @@ class Conv(CompletionModel):
         return drawn
 
     def with_noise_images(self, inputs: Inputs, forget: Tensor, formulation: Formulation) -> Inputs:
-        """Forget rows see their noise image."""
+        """Shows forget rows their noise image."""
         rows = forget.view(-1, 1, 1, 1)
         return {**inputs, "images": torch.where(rows, inputs["noise_images"], inputs["images"])}
 
@@ -89,38 +89,38 @@ class Conv(CompletionModel):
         world: World,
         formulation: Formulation,
     ) -> Inputs:
-        """Forget rows' targets are Gaussian pixels with the batch's mean and deviation."""
+        """Draws forget rows' targets: Gaussian pixels with the batch's mean and deviation."""
         target = self._patches(inputs["images"])
         mean, std = world.mean_and_std(target)
         noise = mean + std * normal_like(target, source)
         return {**inputs, "target": torch.where(forget.view(-1, 1, 1), noise, target)}
 
     def encoder_features(self, inputs: Inputs) -> tuple[Tensor, ...]:
-        """The encoding, one tensor `(B, width, grid, grid)`."""
+        """Returns the encoding, one tensor `(B, width, grid, grid)`."""
         return (full(self._encode(inputs["images"], self._pixels(inputs["mask"]))),)
 
     def output(self, inputs: Inputs) -> Tensor:
-        """Completed squares `(B, L, 48)`."""
+        """Returns completed squares `(B, L, 48)`."""
         encoded = self._encode(inputs["images"], self._pixels(inputs["mask"]))
         return full(self._patches(self.decoder(encoded)))
 
     def output_places(self, inputs: Inputs) -> Tensor:
-        """`(B, L)`: 1 at removed squares."""
+        """Returns `(B, L)`: 1 at removed squares."""
         return inputs["mask"].float()
 
     def task_loss(self, inputs: Inputs) -> RowLoss:
-        """Mean squared error of the removed squares."""
+        """Returns the squared error of the removed squares."""
         target = inputs["target"] if "target" in inputs else self._patches(inputs["images"])
         places = self.output_places(inputs)
         error = (self.output(inputs) - target).square().mean(dim=-1)
         return RowLoss((error * places).sum(dim=1), places.sum(dim=1))
 
     def hole(self, rows: int, task: TaskConfig, source: RandomSource) -> Tensor:
-        """Removed pixels `(B, 1, H, W)` bool."""
+        """Draws the removed pixels `(B, 1, H, W)` bool."""
         return self._pixels(hole_on_grid(task, self.grid, rows, source))
 
     def complete(self, images: Tensor, task: TaskConfig, source: RandomSource) -> Tensor:
-        """One pass, pasted into the hole."""
+        """Completes by one pass, pasted into the hole."""
         hole = self.hole(len(images), task, source).to(images.device)
         completed = self.decoder(self._encode(images, hole)).clamp(0.0, 1.0)
         return torch.where(hole, completed, images)

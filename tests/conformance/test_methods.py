@@ -313,7 +313,7 @@ def test_one_method_trains_away_from_the_forget_rows() -> None:
 
 
 def distances(ours: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Tensor:
-    """Of each row: mean squared error of each feature map, summed over maps."""
+    """Returns each row's mean squared error of every feature map, summed over maps."""
     return sum((a - b).square().flatten(1).mean(dim=1) for a, b in zip(ours, targets, strict=True))  # type: ignore[return-value]
 
 

@@ -104,8 +104,8 @@ class Method:
             none: the total is then the mean over all rows.
         places: how many places of each row the terms divide by, `(B,)`, known before the loss.
         noise_images: whether it asks for the noise images of forget rows.
-        combine: makes the total of the retain term, the forget term and its weight, which is
-            sign * alpha. Another than the weighted sum needs whole batches: one worker, one part.
+        combine: makes the total of the retain term, the forget term and its weight, sign * alpha.
+            Another than the weighted sum needs whole batches: one worker, one part.
         mask: a factor on the gradient of a parameter, given by name and as it was before the first
             step, broadcast over it; None leaves it whole. Weight decay is not masked.
     """

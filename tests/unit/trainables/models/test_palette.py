@@ -316,7 +316,7 @@ def test_where_next_to_nothing_is_left_an_errors_size_in_the_image(
 def test_a_velocity_gives_the_image_where_float32_holds_none_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of the published 2000 steps the last has a gamma below 1e-40."""
+    """The last of the published 2000 steps has a gamma below 1e-40."""
     published = {"steps": 2000, "start": 1e-4, "end": 0.09}
     model = small(predicts="velocity", test_schedule=published, sampler="ddim", steps=1)
     truth = 2.0 * images() - 1.0
