@@ -1,4 +1,4 @@
-"""Leaves what a finished trial has: weights, pictures, embeddings, figures."""
+"""Writes what a finished trial leaves: weights, pictures, embeddings and its result."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from trainables.utils.hashing import code_version, seal
 
 @dataclass
 class Measured:
-    """The evaluations of a trial so far.
+    """Collects the evaluations of a trial.
 
     Attributes:
-        history: metrics of each, with their `step`.
-        extracted: of the last one's completions.
+        history: the metrics of each evaluation, with their `step`.
+        extracted: what the networks gave of the last evaluation's completions, by set.
         resumed_from: steps that were done already when this process began.
     """
 
@@ -48,7 +48,7 @@ class Measured:
 
     @property
     def final(self) -> dict[str, float]:
-        """Metrics of the last."""
+        """Returns the metrics of the last evaluation."""
         return {name: value for name, value in self.history[-1].items() if name != "step"}
 
 
@@ -121,7 +121,7 @@ def _leave_grid(
 
 
 def describe(config: TrialConfig) -> str:
-    """One line that tells this trial from others of its method."""
+    """Returns one line that tells this trial from others of its method."""
     if not config.unlearns:
         told = {"original": "before unlearning", "retrained": "trained without the forget classes"}
         return told[config.method]

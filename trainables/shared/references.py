@@ -47,9 +47,9 @@ class Reference:
     """What every trial of a sweep is compared with.
 
     Attributes:
-        real: of the real images, by the names of `MEASURED`.
-        original: of the original model's completions.
-        metrics: of the original model, and under `grey/` of flat grey completions.
+        real: what is extracted from the real images, by the names of `MEASURED`.
+        original: what is extracted from the original's completions, by the same names.
+        metrics: metrics of the original, and under `grey/` those of flat grey completions.
     """
 
     real: Mapping[str, Arrays]

@@ -52,7 +52,7 @@ class CachedTokens:
     """Tokens in place of images: a `trainables.data.batches.RowReader`.
 
     Attributes:
-        roles: what a batch may hold.
+        roles: the tokens of each role that a batch may hold.
     """
 
     roles: tuple[RoleTokens, ...]
