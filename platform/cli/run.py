@@ -17,6 +17,7 @@ from platform.plan.plan import Plan
 from platform.plan.serialization import is_abandoned, write_plan
 from platform.plan.validation import check_weights
 from platform.search.ledger import Ledger
+from platform.search.trial_queue import TrialQueue
 from platform.storage import manifest
 from platform.storage.lease import InUseError
 from platform.storage.replica import Copy, driving
@@ -51,7 +52,7 @@ def run(call: SweepCall, stream: TextIO) -> int:
             with answering_sigterm(session.end_late):
                 return session.drive()
         except UserError:
-            if not resume and session.ledger.outstanding() == plan.total:
+            if not resume and session.queue.ledger.outstanding() == plan.total:
                 shutil.rmtree(plan.folder, ignore_errors=True)
                 copy.drop()
             raise
@@ -76,7 +77,7 @@ def sync(call: SweepCall, stream: TextIO) -> int:
         copy.take()
         ledger = Ledger.open(plan)
         recorder = _recorder(call)
-        ledger.recover()
+        TrialQueue(ledger).recover()
         count = _catch_up(plan, ledger, recorder)
         copy.begin()
         recorder.close("interrupted" if ledger.outstanding() else "finished")
@@ -114,15 +115,15 @@ def _opened(call: SweepCall, copy: Copy, phases: Phases, stream: TextIO) -> Sess
     if request.resume:
         copy.take()
     with _folder(plan, resume=request.resume):
-        ledger, recorder = _ledger_and_recorder(call, datasets.values())
-    if request.retry_failed and ledger.retry_failed():
-        ledger.recover()  # a session that was killed may have run them already
-    taken = [] if request.no_reuse else reuse.take_over(plan, ledger, datasets, copy)
-    _catch_up(plan, ledger, recorder)
+        queue, recorder = _queue_and_recorder(call, datasets.values())
+    if request.retry_failed and queue.retry_failed():
+        queue.recover()  # a session that was killed may have run them already
+    taken = [] if request.no_reuse else reuse.take_over(plan, queue, datasets, copy)
+    _catch_up(plan, queue.ledger, recorder)
     copy.begin()
     return Session(
         call=call,
-        ledger=ledger,
+        queue=queue,
         recorder=recorder,
         copy=copy,
         phases=phases,
@@ -149,7 +150,9 @@ def _folder(plan: Plan, *, resume: bool) -> Iterator[None]:
         raise
 
 
-def _ledger_and_recorder(call: SweepCall, datasets: Collection[Dataset]) -> tuple[Ledger, Recorder]:
+def _queue_and_recorder(
+    call: SweepCall, datasets: Collection[Dataset]
+) -> tuple[TrialQueue, Recorder]:
     plan, resume = call.plan, call.request.resume
     if resume:
         ledger = Ledger.open(plan)
@@ -161,9 +164,10 @@ def _ledger_and_recorder(call: SweepCall, datasets: Collection[Dataset]) -> tupl
         write_plan(plan)
     write_environment(plan.folder)
     recorder = _recorder(call)
+    queue = TrialQueue(ledger)
     if resume:
-        ledger.recover()
-    return ledger, recorder
+        queue.recover()
+    return queue, recorder
 
 
 def _recorder(call: SweepCall) -> Recorder:

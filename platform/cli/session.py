@@ -18,7 +18,7 @@ from platform.execution.failures import is_disk_full
 from platform.execution.scheduler import SweepRun
 from platform.plan import estimate, resources
 from platform.plan.plan import Plan
-from platform.search.ledger import Ledger
+from platform.search.trial_queue import TrialQueue
 from platform.storage.replica import Copy
 from platform.storage.results import result_row, write_results
 from platform.tracking.recorder import Recorder, SweepStatus
@@ -65,7 +65,7 @@ class Session:
 
     Attributes:
         call: the plan and the options.
-        ledger: which trials ended, and how.
+        queue: the outstanding trials, and the ledger of those that ended.
         recorder: the record in MLflow.
         copy: the sweep's storage, where that has an address.
         phases: where the time of the session goes.
@@ -74,7 +74,7 @@ class Session:
     """
 
     call: SweepCall
-    ledger: Ledger
+    queue: TrialQueue
     recorder: Recorder
     copy: Copy
     phases: Phases
@@ -83,7 +83,7 @@ class Session:
 
     def drive(self) -> int:
         """Runs what is outstanding, makes table and report, and returns the exit status."""
-        call, ledger = self.call, self.ledger
+        call, ledger = self.call, self.queue.ledger
         counts, total = ledger.counts(), ledger.total()
         self._tell(messages.opening(call, counts, total=total, reused=self.reused))
         status, reason, rows = self._run_trials()
@@ -121,11 +121,11 @@ class Session:
     def _run_outstanding(self, progress: Progress) -> tuple[SweepStatus, str]:
         from platform.execution import tune
 
-        if not self.ledger.outstanding():
+        if not self.queue.ledger.outstanding():
             return "finished", ""
         sweep = SweepRun(
             plan=self.call.plan,
-            ledger=self.ledger,
+            queue=self.queue,
             listeners=(self.recorder, progress),
             limits=self.call.limits,
             replica=self.copy,
@@ -145,8 +145,8 @@ class Session:
             self.stream,
             at_once=resources.concurrency(plan, *self.call.machines),
             trial_s=lambda trial: estimate.trial_seconds(trial.config, plan),
-            entries=tuple(self.ledger.entries()),
-            total=self.ledger.total,
+            entries=tuple(self.queue.ledger.entries()),
+            total=self.queue.ledger.total,
         )
 
     def _report(self) -> list[str]:
@@ -158,7 +158,6 @@ class Session:
 
     def end_late(self) -> None:
         """Ends a session whose main thread is stuck in a Ray that died."""
-        self.ledger.interrupt()
         self._write_results()
         self.recorder.close("interrupted", most_s=5.0)
         self._end("interrupted", "")
@@ -175,7 +174,7 @@ class Session:
                 failure=entry.cause,
                 duration_s=entry.duration_s or None,
             )
-            for entry in self.ledger.entries()
+            for entry in self.queue.ledger.entries()
         ]
         try:
             write_results(plan.folder, rows)
@@ -186,7 +185,7 @@ class Session:
 
     def _end(self, status: SweepStatus, reason: str) -> int:
         """Tells what MLflow lacks, how to go on or where to look; returns the exit status."""
-        call, ledger, recorder = self.call, self.ledger, self.recorder
+        call, ledger, recorder = self.call, self.queue.ledger, self.recorder
         missed, uri = len(recorder.missed), recorder.shown_uri
         if missed:
             self._tell(messages.record_lacks(call, missed, uri))

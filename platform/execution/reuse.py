@@ -22,7 +22,7 @@ from trainables.utils.hashing import read_sealed, seal
 
 if TYPE_CHECKING:
     from platform.plan.plan import Plan, PlannedTrial
-    from platform.search.ledger import Ledger
+    from platform.search.trial_queue import TrialQueue
     from platform.storage.replica import Copy
     from trainables.data import Dataset
 
@@ -41,13 +41,13 @@ def enter(plan: Plan, trial: PlannedTrial, replica: Copy) -> None:
 
 
 def take_over(
-    plan: Plan, ledger: Ledger, datasets: Mapping[str, Dataset], replica: Copy
+    plan: Plan, queue: TrialQueue, datasets: Mapping[str, Dataset], replica: Copy
 ) -> list[PlannedTrial]:
     """Ends outstanding trials by the results of equal ones, and copies their files.
 
     Args:
         plan: the sweep.
-        ledger: of the sweep.
+        queue: the outstanding trials of the sweep.
         datasets: of its trials, by `manifest.key_of`.
         replica: the sweep's files behind the address of its storage, where that has one.
 
@@ -57,13 +57,13 @@ def take_over(
     taken: list[PlannedTrial] = []
     with contextlib.suppress(StorageError):  # whoever needs the address next tells of it
         replica.take_entries()
-        _take_all(plan, ledger, datasets, replica, taken)
+        _take_all(plan, queue, datasets, replica, taken)
     return taken
 
 
 def _take_all(
     plan: Plan,
-    ledger: Ledger,
+    queue: TrialQueue,
     datasets: Mapping[str, Dataset],
     replica: Copy,
     taken: list[PlannedTrial],
@@ -72,7 +72,7 @@ def _take_all(
 
     A trial that is taken over may make the sweep propose others, which may have been run as well.
     """
-    while fresh := [t for t in ledger.queued() if _entry(plan, t.key).is_file()]:
+    while fresh := [t for t in queue.waiting() if _entry(plan, t.key).is_file()]:
         before = len(taken)
         for trial in fresh:
             found = _found(plan, trial, datasets[manifest.key_of(trial.config.data)], replica)
@@ -82,7 +82,7 @@ def _take_all(
                 _copy(found, plan.trial_folder(trial), plan.storage)
                 replica.give_trial(plan.trial_folder(trial))
                 result = read_result(plan.trial_folder(trial))
-                ledger.take_in(trial, result)
+                queue.take_in(trial, result)
                 taken.append(trial)
         if len(taken) == before:
             break

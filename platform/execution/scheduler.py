@@ -21,7 +21,7 @@ from trainables.utils.text import counted
 
 if TYPE_CHECKING:
     from platform.plan.plan import Plan, PlannedTrial
-    from platform.search.ledger import Ledger
+    from platform.search.trial_queue import TrialQueue
 
 
 class TrialListener(Protocol):
@@ -57,7 +57,7 @@ class SweepRun:
 
     Attributes:
         plan: the sweep.
-        ledger: what is outstanding, and how each ended trial has ended.
+        queue: the outstanding trials; records how each ends.
         listeners: are told what happens to the trials, each in turn.
         limits: of this session.
         replica: the sweep's files behind the address of its storage, where that has one.
@@ -69,7 +69,7 @@ class SweepRun:
     """
 
     plan: Plan
-    ledger: Ledger
+    queue: TrialQueue
     listeners: tuple[TrialListener, ...]
     limits: Limits
     replica: Copy
@@ -111,7 +111,7 @@ class Scheduler:
         self.running: dict[str, PlannedTrial] = {}
         self._halted: set[str] = set()
         self.reason = ""
-        self._ledger = sweep.ledger
+        self._queue = sweep.queue
         self._replica = sweep.replica
         self._address = storage_address(sweep.plan)
         self._begun: set[str] = set()
@@ -125,13 +125,12 @@ class Scheduler:
     def outcome(self) -> Outcome:
         """Ends the session, of which nothing runs any more, and returns how it ended."""
         interrupted = bool(self.running)
-        self._ledger.interrupt()
         if self._time_is_up():
             self.reason = self.reason or "the time budget is spent"
         if self._trials_are_up():
             self.reason = self.reason or f"{counted(len(self._begun), 'trial')} started (--trials)"
         return Outcome(
-            interrupted=interrupted or self._ledger.outstanding() > 0, reason=self.reason
+            interrupted=interrupted or self._queue.ledger.outstanding() > 0, reason=self.reason
         )
 
     def _time_is_up(self) -> bool:
@@ -145,7 +144,7 @@ class Scheduler:
         """Returns the next trial to start; None where nothing can start now, see `over`."""
         if self.over():
             return None
-        trial = self._ledger.next()
+        trial = self._queue.next()
         if trial is not None:
             self.running[trial.key] = trial
             self._begun.add(trial.key)
@@ -157,7 +156,7 @@ class Scheduler:
             self.reason = self.reason or TAKEN_OVER
         if self.reason or self._trials_are_up():
             return True
-        return not (self._ledger.ready() or self._ledger.waiting())
+        return self._queue.is_over()
 
     def order(self, trial: PlannedTrial) -> TrialOrder:
         """Returns what the trial's process needs to run it."""
@@ -180,7 +179,7 @@ class Scheduler:
 
     def started(self, key: str) -> None:
         """Takes in that a process began the trial."""
-        self._ledger.began(self.running[key])
+        self._queue.began(self.running[key])
         for listener in self.sweep.listeners:
             listener.started(self.running[key])
 
@@ -199,7 +198,7 @@ class Scheduler:
         self._halted.discard(key)
         (self.plan.trial_folder(trial) / SNAPSHOT).unlink(missing_ok=True)
         self._replica.forget_snapshot(trial)
-        self._ledger.prune(trial, metrics)
+        self._queue.prune(trial, metrics)
         for listener in self.sweep.listeners:
             listener.pruned(trial, metrics)
 
@@ -233,7 +232,7 @@ class Scheduler:
         if failure is not None:
             self._failed(trial, failure)
             return
-        if not self._ledger.finish(trial, result):
+        if not self._queue.finish(trial, result):
             self._tell_failed(trial, Cause.NON_FINITE, "the objective is not a finite number")
             return
         reuse.enter(self.plan, trial, self._replica)
@@ -253,20 +252,20 @@ class Scheduler:
         cause, message = failure.cause, failure.message
         then = CAUSES[cause].then
         if then == "stop":
-            self._ledger.put_back(trial)
+            self._queue.put_back(trial)
             full = f"the disk is full ({message}): free some room"
             self.reason = full if cause is Cause.DISK else message
             for listener in self.sweep.listeners:
                 listener.put_back(trial, cause, message)
         elif then == "retry" and self._lost[trial.key] < self.sweep.limits.max_failures:
             self._lost[trial.key] += 1
-            self._ledger.put_back(trial)
+            self._queue.put_back(trial)
             self._begun.discard(trial.key)
             lost, most = self._lost[trial.key], self.sweep.limits.max_failures
             for listener in self.sweep.listeners:
                 listener.retried(trial, cause, message, lost, most)
         else:
-            self._ledger.fail(trial, cause, message)
+            self._queue.fail(trial, cause, message)
             self._tell_failed(trial, cause, message)
 
     def _tell_failed(self, trial: PlannedTrial, cause: Cause, message: str) -> None:

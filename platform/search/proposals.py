@@ -1,6 +1,6 @@
-"""What a group's search runs next: kept in its Optuna study before any of it runs.
+"""Decides what a group's search runs next, and keeps that in its Optuna study before it runs.
 
-So a resumed sweep runs the same trials, whatever it is told later.
+So a resumed sweep runs the same trials, whatever results came later.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CHOSEN = "chosen"
 
 
 class Proposals:
-    """Search points above the Sobol ones, generation by generation, then what replicates the best.
+    """Proposes points after the Sobol ones, generation by generation, then replicates of the best.
 
     Args:
         plan: the sweep.
@@ -35,14 +35,14 @@ class Proposals:
         self._chosen: set[str] = set()
 
     def kept(self, group: Group, known: Mapping[str, PlannedTrial]) -> list[PlannedTrial]:
-        """All that an earlier session proposed, in its order.
+        """Returns all that earlier sessions proposed, in their order.
 
         Args:
-            group: whose.
+            group: whose trials.
             known: the trials of the plan, by their keys.
 
         Raises:
-            KeyError, TypeError, ValueError: it is not what was written.
+            KeyError, TypeError, ValueError: the study does not hold what was written.
         """
         attributes = self._studies[group.name].user_attrs
         found: list[PlannedTrial] = []
@@ -56,21 +56,18 @@ class Proposals:
         return found
 
     def left(self, group: Group) -> int:
-        """How many trials at most are still to be proposed."""
+        """Returns how many trials at most are still to be proposed."""
         replicates = 0 if group.name in self._chosen else group.replicates
         return self._searched_later(group) + replicates
 
     def next(self, group: Group, ended: Iterable[Entry]) -> list[PlannedTrial]:
-        """The next trials, once all before them have ended; `left` falls with every call.
+        """Returns the next trials, once all before them have ended; `left` falls with every call.
 
         Args:
-            group: whose.
-            ended: its trials so far.
+            group: whose trials.
+            ended: how all of its trials but replicates have ended, in any order.
         """
-        told = sorted(
-            (entry for entry in ended if entry.trial.kind != "replicate"),
-            key=lambda entry: (entry.trial.number, entry.trial.name),
-        )
+        told = sorted(ended, key=lambda entry: (entry.trial.number, entry.trial.name))
         study = self._studies[group.name]
         if not self._searched_later(group):
             finished = [entry for entry in told if entry.state == "finished"]
@@ -95,7 +92,7 @@ class Proposals:
         return max(0, group.trials - sobol - self._proposed[group.name])
 
     def _generation(self, group: Group) -> str:
-        """Under which name the next proposals of a group are kept."""
+        """Returns the name under which the next proposals of a group are kept."""
         return f"proposed after {self._proposed[group.name]}"
 
     def _points(self, group: Group, points: Iterable[Mapping[str, Any]]) -> list[PlannedTrial]:

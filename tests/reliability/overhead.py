@@ -29,6 +29,7 @@ from platform.plan.limits import Limits
 from platform.plan.plan import Plan, PlannedTrial
 from platform.plan.serialization import write_plan
 from platform.search.ledger import Ledger
+from platform.search.trial_queue import TrialQueue
 from platform.storage.replica import Copy
 from platform.storage.results import result_row, write_environment, write_results
 from platform.tracking.recorder import Recorder
@@ -106,24 +107,24 @@ def plan_of(storage: Path, size: int, *, by_tpe: bool = False) -> Plan:
 
 
 def _ledger(figures: Figures, plan: Plan) -> float:
-    ledger = Ledger.create(plan)
+    queue = TrialQueue(Ledger.create(plan))
     seconds = []
-    while (trial := ledger.next()) is not None:
+    while (trial := queue.next()) is not None:
         result = _result_of(trial.key)
         began = time.perf_counter()
-        ledger.finish(trial, result)
+        queue.finish(trial, result)
         seconds.append(time.perf_counter() - began)
     began = time.perf_counter()
-    Ledger.open(plan)
+    TrialQueue(Ledger.open(plan))
     figures.tell(f"  {_course(seconds)}; opened again in {time.perf_counter() - began:.2f} s")
     return statistics.mean(seconds)
 
 
 def _record(figures: Figures, plan: Plan) -> float:
     """Each trial's events and their delivery, one trial after the other."""
-    ledger, recorder = Ledger.create(plan), Recorder(plan)
+    queue, recorder = TrialQueue(Ledger.create(plan)), Recorder(plan)
     seconds = []
-    while (trial := ledger.next()) is not None:
+    while (trial := queue.next()) is not None:
         result = _leave(plan, trial)
         began = time.perf_counter()
         recorder.started(trial)
@@ -132,7 +133,7 @@ def _record(figures: Figures, plan: Plan) -> float:
         recorder.finished(trial, result)
         assert recorder.settle()
         seconds.append(time.perf_counter() - began)
-        ledger.finish(trial, result)
+        queue.finish(trial, result)
     began = time.perf_counter()
     recorder.close("finished")
     assert not recorder.missed
@@ -155,7 +156,7 @@ def _together(figures: Figures, plan: Plan) -> float:
     figures.tell(
         f"  {_course(seconds)}, without waiting for MLflow; it had all {rest:.2f} s after the last"
     )
-    assert sweep.ledger.outstanding() == 0
+    assert sweep.queue.ledger.outstanding() == 0
     return (time.perf_counter() - began) / plan.total
 
 
@@ -219,17 +220,17 @@ class _Terminal(io.StringIO):
 
 
 def _opened(plan: Plan) -> tuple[SweepRun, Recorder]:
-    ledger, recorder = Ledger.create(plan), Recorder(plan)
+    queue, recorder = TrialQueue(Ledger.create(plan)), Recorder(plan)
     progress = Progress(
         plan,
         _Terminal(),
         at_once=2,
         trial_s=lambda trial: estimate.trial_seconds(trial.config, plan),
-        total=ledger.total,
+        total=queue.ledger.total,
     )
     sweep = SweepRun(
         plan=plan,
-        ledger=ledger,
+        queue=queue,
         listeners=(recorder, progress),
         limits=Limits(),
         replica=Copy(plan),
@@ -243,7 +244,7 @@ def _close(sweep: SweepRun, recorder: Recorder) -> float:
     began = time.perf_counter()
     rows = [
         result_row(sweep.plan, entry.trial, entry.state, entry.result)
-        for entry in sweep.ledger.entries()
+        for entry in sweep.queue.ledger.entries()
     ]
     write_results(sweep.plan.folder, rows)
     recorder.close("finished")

@@ -72,7 +72,7 @@ def test_a_sweep_that_goes_on_finds_its_images_and_notes_where_it_runs(
 
     def opened(*datasets: Any, resume: bool) -> Ledger:
         call = SweepCall(plan=plan, request=Request(resume=resume))
-        return run._ledger_and_recorder(call, datasets)[0]
+        return run._queue_and_recorder(call, datasets)[0].ledger
 
     described = plan.folder / "environment.json"
     assert opened(own, resume=False).outstanding() == plan.total

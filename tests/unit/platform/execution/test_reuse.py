@@ -12,6 +12,7 @@ from platform.execution import reuse, trial_process
 from platform.plan.build import make_plan
 from platform.plan.plan import Plan, PlannedTrial
 from platform.search.ledger import Ledger
+from platform.search.trial_queue import TrialQueue
 from platform.storage import manifest
 from platform.storage.replica import Copy
 from platform.storage.results import read_json, write_json
@@ -39,10 +40,10 @@ def plan_in(storage: Path, name: str, **launched: Any) -> Plan:
     return plan
 
 
-def taken_by(plan: Plan, ledger: Ledger, fingerprint: str = "d0d0") -> list[PlannedTrial]:
+def taken_by(plan: Plan, queue: TrialQueue, fingerprint: str = "d0d0") -> list[PlannedTrial]:
     """What a sweep takes over from the others of its storage."""
     data: Any = {manifest.key_of(plan.trials[0].config.data): Images(fingerprint)}
-    return reuse.take_over(plan, ledger, data, Copy(plan))
+    return reuse.take_over(plan, queue, data, Copy(plan))
 
 
 def leave(plan: Plan, **changes: str | None) -> Path:
@@ -64,7 +65,7 @@ def leave(plan: Plan, **changes: str | None) -> Path:
 def test_an_equal_trial_is_taken_over_with_its_files_and_its_origin(tmp_path: Path) -> None:
     folder = leave(plan_in(tmp_path, "first"))
     second = plan_in(tmp_path, "second")
-    (trial,) = taken_by(second, Ledger.create(second))
+    (trial,) = taken_by(second, TrialQueue(Ledger.create(second)))
     taken = second.trial_folder(trial)
     assert {path.name for path in taken.iterdir()} == {
         *(path.name for path in folder.iterdir()),
@@ -76,20 +77,20 @@ def test_an_equal_trial_is_taken_over_with_its_files_and_its_origin(tmp_path: Pa
     # a third that finds it by the second is told whose it was
     reuse.enter(second, trial, Copy(second))
     third = plan_in(tmp_path, "third")
-    taken_by(third, Ledger.create(third))
+    taken_by(third, TrialQueue(Ledger.create(third)))
     assert read_json(third.trial_folder(trial) / reuse.MARK) == {"from": "first/trials/ours"}
 
 
 def test_equal_keys_do_not_make_trials_equal(tmp_path: Path) -> None:
     first, second = plan_in(tmp_path, "first"), plan_in(tmp_path, "second")
-    ledger = Ledger.create(second)
+    queue = TrialQueue(Ledger.create(second))
     for ingredient in INGREDIENTS:
         for other in ({ingredient: "another"}, {ingredient: None}):
             leave(first, **other)
-            assert taken_by(second, ledger) == [], other
-    assert ledger.outstanding() == 1
+            assert taken_by(second, queue) == [], other
+    assert queue.ledger.outstanding() == 1
     leave(first)
-    assert taken_by(second, ledger) == list(second.trials)
+    assert taken_by(second, queue) == list(second.trials)
 
 
 def test_a_trial_on_other_images_another_device_or_more_processes_is_not_taken_over(
@@ -97,11 +98,11 @@ def test_a_trial_on_other_images_another_device_or_more_processes_is_not_taken_o
 ) -> None:
     leave(plan_in(tmp_path, "first"))
     second = plan_in(tmp_path, "second")
-    ledger = Ledger.create(second)
-    assert taken_by(second, ledger, fingerprint="d1d1") == []
+    queue = TrialQueue(Ledger.create(second))
+    assert taken_by(second, queue, fingerprint="d1d1") == []
     for launched in ({"workers": 2}, {"gpus_per_trial": 1.0}):
-        assert taken_by(plan_in(tmp_path, "second", **launched), ledger) == [], launched
-    assert taken_by(second, ledger) == list(second.trials)
+        assert taken_by(plan_in(tmp_path, "second", **launched), queue) == [], launched
+    assert taken_by(second, queue) == list(second.trials)
 
 
 def test_a_trial_of_other_software_or_another_original_is_not_taken_over(
@@ -109,7 +110,7 @@ def test_a_trial_of_other_software_or_another_original_is_not_taken_over(
 ) -> None:
     leave(plan_in(tmp_path, "first"))
     second = plan_in(tmp_path, "second")
-    ledger = Ledger.create(second)
+    queue = TrialQueue(Ledger.create(second))
     for target, value in (
         ("torch.__version__", "0.0.1"),
         ("trainables.shared.identity.code_version", lambda *parts: "another"),
@@ -118,12 +119,12 @@ def test_a_trial_of_other_software_or_another_original_is_not_taken_over(
     ):
         with monkeypatch.context() as changed:
             changed.setattr(target, value)
-            assert taken_by(second, ledger) == [], target
-    assert taken_by(second, ledger) == list(second.trials)
+            assert taken_by(second, queue) == [], target
+    assert taken_by(second, queue) == list(second.trials)
 
 
 def test_a_trial_that_is_no_longer_whole_is_not_taken_over(tmp_path: Path) -> None:
     path = leave(plan_in(tmp_path, "first")) / "result.json"
     path.write_text(path.read_text().replace("0.5", "0.6"))
     second = plan_in(tmp_path, "second")
-    assert taken_by(second, Ledger.create(second)) == []
+    assert taken_by(second, TrialQueue(Ledger.create(second))) == []

@@ -16,6 +16,7 @@ from platform.plan.build import make_plan
 from platform.plan.limits import Limits
 from platform.plan.plan import PlannedTrial
 from platform.search.ledger import Ledger
+from platform.search.trial_queue import TrialQueue
 from platform.storage.replica import Copy
 from tests.helpers.studies import ONE_FAMILY
 from trainables.config.names import SNAPSHOT
@@ -48,13 +49,13 @@ class Driver:
             overrides=("method=original,ours", "retain_source=real", "search.trials=0"),
         )
         self.plan.folder.mkdir(parents=True)
-        self.ledger = Ledger.create(self.plan)
+        self.queue = TrialQueue(Ledger.create(self.plan))
         self.told: Any = Told()
         self.now = 0.0
         self.run = Scheduler(
             SweepRun(
                 plan=self.plan,
-                ledger=self.ledger,
+                queue=self.queue,
                 listeners=(self.told,),
                 limits=Limits(**limits),
                 replica=Copy(self.plan),
@@ -81,7 +82,7 @@ class Driver:
         path.write_text(json.dumps(seal(result)))  # NaN too, which `write_json` refuses
 
     def states(self) -> dict[str, str]:
-        return {entry.trial.name: entry.state for entry in self.ledger.entries()}
+        return {entry.trial.name: entry.state for entry in self.queue.ledger.entries()}
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_what_every_trial_would_meet_ends_the_session_and_fails_none(
     outcome = driver.run.outcome()
     assert (outcome.interrupted, outcome.reason) == (True, reason)
     assert set(driver.states().values()) == {"interrupted"}
-    assert driver.ledger.outstanding() == 2
+    assert driver.queue.ledger.outstanding() == 2
 
 
 def test_a_session_starts_no_more_trials_than_it_may_and_a_retry_is_no_further_one(
@@ -159,7 +160,7 @@ def test_a_failure_of_a_trial_that_fell_silent_is_a_lost_worker(tmp_path: Path) 
     trial = driver.start()
     (driver.folder(trial) / ".silent-0").touch()
     driver.run.ended(trial.key, Failure(cause=Cause.CRASH, message="bad"))
-    assert driver.ledger.entries()[0].cause == "worker lost"
+    assert driver.queue.ledger.entries()[0].cause == "worker lost"
     # what says so is gone before the next attempt, on which it has no bearing
     driver.run.order(trial)
     assert not list(driver.folder(trial).glob(".silent*"))
@@ -191,7 +192,7 @@ def test_a_trial_without_a_usable_result_has_not_finished(tmp_path: Path, left: 
         path = driver.folder(trial) / "result.json"
         path.write_text(path.read_text().replace("0.5", "0.6"))
     driver.run.ended(trial.key, None)
-    entry = driver.ledger.entries()[0]
+    entry = driver.queue.ledger.entries()[0]
     assert (entry.state, entry.cause) == ("failed", "non-finite" if left == "NaN" else "crash")
     assert driver.told.names()[-1] == "failed"
 

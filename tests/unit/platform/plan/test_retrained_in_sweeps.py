@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from queue import Queue
-from typing import Any
 
 import pytest
 
 from analysis import ablation, samples, tables
 from platform.cli.dry_run import describe
+from platform.cli.progress import Progress
 from platform.cli.summary import summary
 from platform.execution import shared_work
 from platform.plan import estimate
 from platform.plan.build import make_plan
 from platform.plan.plan import Plan
-from platform.search.ledger import Ledger
 from platform.storage.results import result_row, write_results
 from platform.storage.variants import variants
 from platform.tracking.tags import trial_params
@@ -148,23 +148,16 @@ def test_it_is_shared_work_beside_the_original(
 # --- What a sweep says of it -----------------------------------------------------------------
 
 
-def test_it_is_never_the_best(tmp_path: Path) -> None:
-    plan = planned(storage=tmp_path)
-    plan.folder.mkdir(parents=True)
-    ledger = Ledger.create(plan)
-
-    def result(each: Any, objective: float) -> dict[str, Any]:
-        found = {"val/objective": objective, "val/violation": -0.1}
-        return {"trial_key": each.key, "metrics": found, "timing": {}, "data_hash": "d0d0"}
-
-    trials = {each.name: each for each in ledger.queued()}
-    for name, objective in (("original", 0.0), ("retrained", 9.0)):
-        assert ledger.finish(trials[name], result(trials[name], objective))
-    assert ledger.best() is None
-    ledger.finish(trials["ours"], result(trials["ours"], 1.0))
-    best = ledger.best()
-    assert best is not None
-    assert best.trial.name == "ours"
+def test_it_is_never_the_best() -> None:
+    plan = planned()
+    progress = Progress(plan, io.StringIO())
+    trials = {each.name: each for each in plan.trials}
+    for name, objective in (("original", 0.0), ("retrained", 9.0), ("ours", 1.0)):
+        assert "best" not in progress.status()
+        metrics = {"val/objective": objective, "val/violation": -0.1}
+        progress.started(trials[name])
+        progress.finished(trials[name], {"trial_key": trials[name].key, "metrics": metrics})
+    assert "best ours: " in progress.status()
     assert set(trial_params(trials["retrained"])) == {"model", "method", "seed"}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import pickle
 import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from optuna.trial import TrialState
 from platform.plan.build import make_plan
 from platform.plan.plan import Plan, PlannedTrial
 from platform.search.ledger import FILE, Ledger, LedgerError
+from platform.search.trial_queue import TrialQueue
 from platform.search.trial_record import Entry, sealed
 from tests.helpers.studies import ONE_FAMILY
 from trainables.utils.hashing import SEAL, seal
@@ -50,9 +50,9 @@ def measured(objective: float, violation: float) -> dict[str, float]:
     return {"val/objective": objective, "val/violation": violation}
 
 
-def take(ledger: Ledger) -> PlannedTrial:
+def take(queue: TrialQueue) -> PlannedTrial:
     """The next trial, where there must be one."""
-    trial = ledger.next()
+    trial = queue.next()
     assert trial is not None
     return trial
 
@@ -88,7 +88,7 @@ def copy_of(plan: Plan, storage: Path) -> Plan:
 def written(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """A plan with a new ledger."""
     plan = plan_in(tmp_path_factory.mktemp("written"))
-    Ledger.create(plan)
+    TrialQueue(Ledger.create(plan))
     return plan
 
 
@@ -101,10 +101,10 @@ def plan(written: Plan, tmp_path: Path) -> Plan:
 def over(written: Plan, tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """A plan of which every trial has finished, but for one that failed."""
     plan = copy_of(written, tmp_path_factory.mktemp("over"))
-    ledger = Ledger.open(plan)
-    for trial in [take(ledger) for _ in range(3)]:
-        ledger.finish(trial, result_of(trial))
-    ledger.fail(take(ledger), "ValueError", "bad")
+    queue = TrialQueue(Ledger.open(plan))
+    for trial in [take(queue) for _ in range(3)]:
+        queue.finish(trial, result_of(trial))
+    queue.fail(take(queue), "ValueError", "bad")
     return plan
 
 
@@ -119,55 +119,51 @@ def ended(over: Plan, tmp_path: Path) -> Plan:
 def test_what_a_trial_waits_for_a_node_is_not_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger = Ledger.create(plan_in(tmp_path))
+    queue = TrialQueue(Ledger.create(plan_in(tmp_path)))
     now = [100.0]
-    monkeypatch.setattr("platform.search.ledger.time.monotonic", lambda: now[0])
-    first, second = take(ledger), take(ledger)
+    monkeypatch.setattr("platform.search.trial_queue.time.monotonic", lambda: now[0])
+    first, second = take(queue), take(queue)
     now[0] += 50.0
-    ledger.began(first)
+    queue.began(first)
     now[0] += 7.0
-    assert ledger.finish(first, result_of(first))
-    (entry,) = [each for each in ledger.entries() if each.trial.key == first.key]
+    assert queue.finish(first, result_of(first))
+    (entry,) = [each for each in queue.ledger.entries() if each.trial.key == first.key]
     assert entry.duration_s == 7.0
-    ledger.began(second)
-    ledger.interrupt()
-    assert take(ledger).key == second.key
+    queue.began(second)
 
 
 def test_a_new_ledger_hands_out_the_plan_in_its_order(plan: Plan) -> None:
-    ledger = Ledger.open(plan)
-    assert ledger.counts() == {
+    queue = TrialQueue(Ledger.open(plan))
+    assert queue.ledger.counts() == {
         "finished": 0,
         "failed": 0,
         "pruned": 0,
-        "running": 0,
         "outstanding": 4,
     }
-    handed = [take(ledger) for _ in plan.trials]
+    handed = [take(queue) for _ in plan.trials]
     assert handed == list(plan.trials)
-    assert ledger.next() is None
-    assert ledger.counts()["running"] == ledger.outstanding() == 4
+    assert queue.next() is None
+    assert queue.ledger.outstanding() == 4
     assert [path.name for path in plan.folder.iterdir()] == [FILE]
 
 
 def test_a_ledger_is_not_made_twice(plan: Plan) -> None:
     with pytest.raises(LedgerError, match="exists already: --resume goes on with it"):
-        Ledger.create(plan)
+        TrialQueue(Ledger.create(plan))
 
 
 def test_ended_trials_are_counted_and_told(plan: Plan) -> None:
-    ledger = Ledger.open(plan)
-    original, ours = take(ledger), take(ledger)
-    assert ledger.finish(original, result_of(original)) is True
-    ledger.fail(ours, "OutOfMemoryError", "no memory left")
-    assert ledger.counts() == {
+    queue = TrialQueue(Ledger.open(plan))
+    original, ours = take(queue), take(queue)
+    assert queue.finish(original, result_of(original)) is True
+    queue.fail(ours, "OutOfMemoryError", "no memory left")
+    assert queue.ledger.counts() == {
         "finished": 1,
         "failed": 1,
         "pruned": 0,
-        "running": 0,
         "outstanding": 2,
     }
-    entries = ledger.entries()
+    entries = queue.ledger.entries()
     assert [entry.trial for entry in entries] == list(plan.trials)
     states = [entry.state for entry in entries]
     assert states == ["finished", "failed", "interrupted", "interrupted"]
@@ -176,62 +172,57 @@ def test_ended_trials_are_counted_and_told(plan: Plan) -> None:
     assert states_in(plan) == [TrialState.COMPLETE, TrialState.FAIL]
 
 
-@pytest.mark.parametrize("again", [pickle.dumps, None], ids=["pickled", "reopened"])
-def test_another_ledger_of_the_file_knows_what_ended(
-    plan: Plan, again: Callable[[Ledger], bytes] | None
-) -> None:
-    ledger = Ledger.open(plan)
-    original, ours = take(ledger), take(ledger)
-    ledger.finish(original, result_of(original))
-    ledger.fail(ours, "ValueError", "bad")
-    take(ledger)  # it runs, and is lost with this process
-    other = pickle.loads(again(ledger)) if again else Ledger.open(plan)
-    before, after = ledger.entries(), other.entries()
+def test_another_ledger_of_the_file_knows_what_ended(plan: Plan) -> None:
+    queue = TrialQueue(Ledger.open(plan))
+    original, ours = take(queue), take(queue)
+    queue.finish(original, result_of(original))
+    queue.fail(ours, "ValueError", "bad")
+    take(queue)  # it runs, and is lost with this process
+    other = TrialQueue(Ledger.open(plan))
+    before, after = queue.ledger.entries(), other.ledger.entries()
     assert after == before
-    assert other.counts() == {
+    assert other.ledger.counts() == {
         "finished": 1,
         "failed": 1,
         "pruned": 0,
-        "running": 0,
         "outstanding": 2,
     }
     assert [take(other), take(other)] == list(plan.trials[2:])
 
 
 def test_what_one_ledger_writes_is_in_the_file_at_once(plan: Plan) -> None:
-    ledger = Ledger.open(plan)
+    queue = TrialQueue(Ledger.open(plan))
     for done in range(1, 5):
-        trial = take(ledger)
-        ledger.finish(trial, result_of(trial))
+        trial = take(queue)
+        queue.finish(trial, result_of(trial))
         assert Ledger.open(plan).counts()["finished"] == done
     assert Ledger.open(plan).outstanding() == 0
-    assert Ledger.open(plan).waiting() is False
+    assert TrialQueue(Ledger.open(plan)).is_over()
 
 
 def test_a_finished_trial_stays_finished(plan: Plan) -> None:
-    ledger = Ledger.open(plan)
-    trial = take(ledger)
-    ledger.finish(trial, result_of(trial))
-    ledger.fail(trial, "late", "a lost worker")
-    ledger.finish(trial, result_of(trial, **measured(9.0, 0.0)))
-    assert ledger.counts()["finished"] == 1
-    assert ledger.counts()["failed"] == 0
+    queue = TrialQueue(Ledger.open(plan))
+    trial = take(queue)
+    queue.finish(trial, result_of(trial))
+    queue.fail(trial, "late", "a lost worker")
+    queue.finish(trial, result_of(trial, **measured(9.0, 0.0)))
+    assert queue.ledger.counts()["finished"] == 1
+    assert queue.ledger.counts()["failed"] == 0
     assert Ledger.open(plan).entries()[0].objective == 0.0
     assert states_in(plan) == [TrialState.COMPLETE]
 
 
 def test_a_failed_trial_may_still_finish(plan: Plan) -> None:
-    ledger = Ledger.open(plan)
-    trial = take(ledger)
-    ledger.fail(trial, "lost", "the machine went away")
-    ledger.finish(trial, result_of(trial))
-    for each in (ledger, Ledger.open(plan)):
+    queue = TrialQueue(Ledger.open(plan))
+    trial = take(queue)
+    queue.fail(trial, "lost", "the machine went away")
+    queue.finish(trial, result_of(trial))
+    for each in (queue.ledger, Ledger.open(plan)):
         assert each.entries()[0].state == "finished"
         assert each.counts() == {
             "finished": 1,
             "failed": 0,
             "pruned": 0,
-            "running": 0,
             "outstanding": 3,
         }
 
@@ -249,52 +240,32 @@ def test_a_failed_trial_may_still_finish(plan: Plan) -> None:
         {"val/violation": "0"},
     ],
 )
-def test_a_trial_without_a_finite_objective_failed_and_leaves_none_running(
-    plan: Plan, metrics: dict[str, Any]
-) -> None:
-    ledger = Ledger.open(plan)
-    original, ours = take(ledger), take(ledger)
-    ledger.finish(original, result_of(original))
-    assert ledger.finish(ours, result_of(ours, **metrics)) is False
-    for each in (ledger, Ledger.open(plan)):
+def test_a_trial_without_a_finite_objective_failed(plan: Plan, metrics: dict[str, Any]) -> None:
+    queue = TrialQueue(Ledger.open(plan))
+    original, ours = take(queue), take(queue)
+    queue.finish(original, result_of(original))
+    assert queue.finish(ours, result_of(ours, **metrics)) is False
+    for each in (queue.ledger, Ledger.open(plan)):
         entry = each.entries()[1]
         assert (entry.state, entry.cause) == ("failed", "non-finite")
         assert entry.message.startswith("val/objective is ")
-        assert each.best() is None
-        assert each.counts()["running"] == 0
     assert states_in(plan) == [TrialState.COMPLETE, TrialState.FAIL]
 
 
 def test_other_metrics_may_be_nan(plan: Plan) -> None:
-    ledger = Ledger.open(plan)
-    trial = take(ledger)
-    assert ledger.finish(trial, result_of(trial, **{"retain/is_std": math.nan})) is True
+    queue = TrialQueue(Ledger.open(plan))
+    trial = take(queue)
+    assert queue.finish(trial, result_of(trial, **{"retain/is_std": math.nan})) is True
     assert math.isnan(Ledger.open(plan).entries()[0].result["metrics"]["retain/is_std"])
-
-
-def test_an_interrupt_puts_what_is_under_way_back_in_its_order(plan: Plan) -> None:
-    ledger = Ledger.open(plan)
-    first, second, third = take(ledger), take(ledger), take(ledger)
-    ledger.finish(second, result_of(second))
-    ledger.interrupt()
-    assert ledger.counts() == {
-        "finished": 1,
-        "failed": 0,
-        "pruned": 0,
-        "running": 0,
-        "outstanding": 3,
-    }
-    assert [take(ledger) for _ in range(3)] == [first, third, plan.trials[3]]
-    assert states_in(plan) == [TrialState.COMPLETE]
 
 
 def test_recovery_takes_in_finished_folders_and_no_others(plan: Plan) -> None:
     original, ours, first, second = plan.trials
     leave(plan, ours, seal(result_of(ours)))
     plan.trial_folder(original).mkdir(parents=True)
-    ledger = Ledger.open(plan)
-    assert ledger.recover() == [ours]
-    assert [take(ledger) for _ in range(3)] == [original, first, second]
+    queue = TrialQueue(Ledger.open(plan))
+    assert queue.recover() == [ours]
+    assert [take(queue) for _ in range(3)] == [original, first, second]
     known = {entry.trial.name: entry for entry in Ledger.open(plan).entries()}
     assert [entry.state for entry in known.values()].count("finished") == 1
     assert known["ours"].duration_s == 2.5
@@ -314,20 +285,20 @@ def test_a_damaged_result_is_refused_and_may_be_removed(plan: Plan) -> None:
     for content in damaged:
         path = leave(plan, ours, content)
         with pytest.raises(LedgerError, match=r"trials/ours/result\.json is damaged .* remove it"):
-            Ledger.open(plan).recover()
+            TrialQueue(Ledger.open(plan)).recover()
     path.unlink()
-    ledger = Ledger.open(plan)
-    assert ledger.recover() == []
-    assert ours in [take(ledger) for _ in range(2)]
+    queue = TrialQueue(Ledger.open(plan))
+    assert queue.recover() == []
+    assert ours in [take(queue) for _ in range(2)]
 
 
 def test_recovery_records_a_non_finite_result_as_failed(plan: Plan) -> None:
     ours = plan.trials[1]
     leave(plan, ours, seal(result_of(ours, **measured(math.nan, 0.0))))
-    ledger = Ledger.open(plan)
-    assert ledger.recover() == []
-    assert ledger.entries()[1].cause == "non-finite"
-    assert ours not in [take(ledger) for _ in range(3)]
+    queue = TrialQueue(Ledger.open(plan))
+    assert queue.recover() == []
+    assert queue.ledger.entries()[1].cause == "non-finite"
+    assert ours not in [take(queue) for _ in range(3)]
 
 
 # --- The best --------------------------------------------------------------------------------
@@ -349,30 +320,6 @@ def test_infeasible_trials_rank_below_all_feasible_ones_by_their_violation(plan:
     assert entries[1].retain_ratio == pytest.approx(1.1 * math.exp(0.2))
 
 
-def test_the_best_is_feasible_where_any_is_and_never_the_original(plan: Plan) -> None:
-    ledger = Ledger.open(plan)
-    original, ours, first, second = (take(ledger) for _ in range(4))
-    assert ledger.best() is None
-    ledger.finish(original, result_of(original, **measured(9.0, -1.0)))
-    assert ledger.best() is None
-
-    def best_after(trial: PlannedTrial, objective: float, violation: float) -> str:
-        ledger.finish(trial, result_of(trial, **measured(objective, violation)))
-        best = ledger.best("ours")
-        assert best is not None
-        assert best == ledger.best()
-        assert Ledger.open(plan).best() == best
-        return best.trial.name
-
-    assert best_after(ours, 5.0, 0.4) == "ours"
-    assert best_after(first, 1.0, 0.2) == "ours-s1"
-    assert best_after(second, 0.1, -0.2) == "ours-s2"
-    chosen = ledger.best("original")
-    assert chosen is not None
-    assert chosen.trial == original
-    assert ledger.best("max_loss") is None
-
-
 # --- TPE -------------------------------------------------------------------------------------
 
 
@@ -382,15 +329,15 @@ def run_all(
     measure: Callable[[PlannedTrial], dict[str, Any]] = result_of,
 ) -> Ledger:
     """Runs a plan, every trial that can start at once, ending in the given order."""
-    ledger = Ledger.create(plan)
-    while ledger.outstanding():
+    queue = TrialQueue(Ledger.create(plan))
+    while queue.ledger.outstanding():
         under_way = []
-        while (trial := ledger.next()) is not None:
+        while (trial := queue.next()) is not None:
             under_way.append(trial)
         assert under_way
         for trial in order(under_way):
-            ledger.finish(trial, measure(trial))
-    return ledger
+            queue.finish(trial, measure(trial))
+    return queue.ledger
 
 
 def asked(ledger: Ledger) -> dict[str, dict[str, float]]:
@@ -405,15 +352,15 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
 
 def test_tpe_proposes_what_is_missing_by_generations(tmp_path: Path) -> None:
     plan = plan_in(tmp_path, [*BY_TPE, "retain_source=real"])
-    ledger = Ledger.create(plan)
-    known = [take(ledger) for _ in range(4)]
-    assert (ledger.next(), ledger.waiting(), ledger.outstanding()) == (None, True, 8)
+    queue = TrialQueue(Ledger.create(plan))
+    known = [take(queue) for _ in range(4)]
+    assert (queue.next(), queue.is_over(), queue.ledger.outstanding()) == (None, False, 8)
     for trial in known[:3]:
-        ledger.finish(trial, result_of(trial))
-    assert (ledger.next(), ledger.waiting(), ledger.outstanding()) == (None, True, 5)
-    ledger.fail(known[3], "ValueError", "a failed trial holds nothing up")
-    assert [take(ledger).name, take(ledger).name] == ["ours-s4", "ours-s5"]
-    assert (ledger.next(), ledger.waiting(), ledger.outstanding()) == (None, True, 4)
+        queue.finish(trial, result_of(trial))
+    assert (queue.next(), queue.is_over(), queue.ledger.outstanding()) == (None, False, 5)
+    queue.fail(known[3], "ValueError", "a failed trial holds nothing up")
+    assert [take(queue).name, take(queue).name] == ["ours-s4", "ours-s5"]
+    assert (queue.next(), queue.is_over(), queue.ledger.outstanding()) == (None, False, 4)
 
 
 def test_every_variant_gets_the_number_of_trials_that_was_planned(searched: Ledger) -> None:
@@ -423,7 +370,7 @@ def test_every_variant_gets_the_number_of_trials_that_was_planned(searched: Ledg
         numbers = [trial.number for trial in found if trial.group == group]
         assert sorted(numbers) == list(range(8))
     assert {entry.state for entry in searched.entries()} == {"finished"}
-    assert searched.waiting() is False
+    assert searched.unproposed() == 0
 
 
 def test_proposals_do_not_depend_on_the_order_of_finishing(
@@ -437,12 +384,12 @@ def test_proposals_are_the_same_one_trial_at_a_time_from_a_reopened_ledger(
     searched: Ledger, tmp_path: Path
 ) -> None:
     plan = plan_in(tmp_path, BY_TPE)
-    ledger = Ledger.create(plan)
-    while (trial := ledger.next()) is not None:
-        ledger.finish(trial, result_of(trial))
-        ledger = Ledger.open(plan)
-    assert ledger.outstanding() == 0
-    assert asked(ledger) == asked(searched)
+    queue = TrialQueue(Ledger.create(plan))
+    while (trial := queue.next()) is not None:
+        queue.finish(trial, result_of(trial))
+        queue = TrialQueue(Ledger.open(plan))
+    assert queue.ledger.outstanding() == 0
+    assert asked(queue.ledger) == asked(searched)
 
 
 def test_other_results_lead_to_other_proposals(tmp_path: Path) -> None:
@@ -475,7 +422,7 @@ def refusal(plan: Plan) -> str:
     path = plan.folder / FILE
     before = path.read_bytes() if path.exists() else None
     with pytest.raises(LedgerError) as caught:
-        Ledger.open(plan)
+        TrialQueue(Ledger.open(plan))
     assert before == (path.read_bytes() if path.exists() else None)
     line = str(caught.value)
     assert line.startswith(str(path))
@@ -554,12 +501,12 @@ def test_an_altered_ledger_is_refused(ended: Plan, statement: str) -> None:
 @pytest.fixture
 def mixed(plan: Plan) -> Plan:
     """A plan of which two trials finished, one was pruned and one failed, in this order."""
-    ledger = Ledger.open(plan)
-    first, second, pruned, failed = (take(ledger) for _ in range(4))
+    queue = TrialQueue(Ledger.open(plan))
+    first, second, pruned, failed = (take(queue) for _ in range(4))
     for trial in (first, second):
-        ledger.finish(trial, result_of(trial))
-    ledger.prune(pruned, {"step": 2.0, **measured(0.1, -0.1)})
-    ledger.fail(failed, "crash", "bad")
+        queue.finish(trial, result_of(trial))
+    queue.prune(pruned, {"step": 2.0, **measured(0.1, -0.1)})
+    queue.fail(failed, "crash", "bad")
     return plan
 
 
@@ -647,9 +594,9 @@ def test_sealing_anew_what_was_not_altered_changes_nothing(mixed: Plan) -> None:
 
 def test_a_folder_of_any_name_holds_a_ledger(tmp_path: Path) -> None:
     plan = plan_in(tmp_path / "100% of {a}?b#c é")
-    ledger = Ledger.create(plan)
-    trial = take(ledger)
-    ledger.finish(trial, result_of(trial))
+    queue = TrialQueue(Ledger.create(plan))
+    trial = take(queue)
+    queue.finish(trial, result_of(trial))
     assert Ledger.open(plan).counts()["finished"] == 1
     assert [path.name for path in plan.folder.iterdir()] == [FILE]
 
@@ -658,35 +605,33 @@ def test_a_folder_of_any_name_holds_a_ledger(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_is_put_back_comes_after_all_that_wait(plan: Plan) -> None:
-    ledger = Ledger.open(plan)
-    lost = take(ledger)
-    ledger.put_back(lost)
-    assert ledger.counts() == {
+    queue = TrialQueue(Ledger.open(plan))
+    lost = take(queue)
+    queue.put_back(lost)
+    assert queue.ledger.counts() == {
         "finished": 0,
         "failed": 0,
         "pruned": 0,
-        "running": 0,
         "outstanding": 4,
     }
-    assert [take(ledger) for _ in range(4)][-1] == lost
+    assert [take(queue) for _ in range(4)][-1] == lost
 
 
 def test_failed_trials_are_run_again_when_asked_and_count_as_failed_until_they_end(
     ended: Plan,
 ) -> None:
-    ledger = Ledger.open(ended)
-    assert (ledger.outstanding(), ledger.counts()["failed"]) == (0, 1)
-    (failed,) = ledger.retry_failed()
-    assert (ledger.outstanding(), ledger.counts()["failed"]) == (1, 0)
+    queue = TrialQueue(Ledger.open(ended))
+    assert (queue.ledger.outstanding(), queue.ledger.counts()["failed"]) == (0, 1)
+    (failed,) = queue.retry_failed()
+    assert (queue.ledger.outstanding(), queue.ledger.counts()["failed"]) == (1, 0)
     assert Ledger.open(ended).counts()["failed"] == 1  # as if this session had been killed
-    assert take(ledger) == failed
-    assert ledger.finish(failed, result_of(failed))
-    again = Ledger.open(ended)
-    assert again.counts() == {
+    assert take(queue) == failed
+    assert queue.finish(failed, result_of(failed))
+    again = TrialQueue(Ledger.open(ended))
+    assert again.ledger.counts() == {
         "finished": 4,
         "failed": 0,
         "pruned": 0,
-        "running": 0,
         "outstanding": 0,
     }
 
@@ -701,4 +646,4 @@ def test_an_entry_that_was_taken_away_is_missed(ended: Plan, row: int) -> None:
         assert Ledger.open(ended).outstanding() == 1
         return
     with pytest.raises(LedgerError, match="entries are missing"):
-        Ledger.open(ended)
+        TrialQueue(Ledger.open(ended))

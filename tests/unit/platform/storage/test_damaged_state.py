@@ -20,6 +20,7 @@ from platform.plan.build import make_plan
 from platform.plan.plan import Plan
 from platform.plan.serialization import plan_to_dict, read_plan, write_plan
 from platform.search.ledger import Ledger
+from platform.search.trial_queue import TrialQueue
 from platform.storage import manifest
 from platform.tracking.recorder import sweep_identity
 from tests.helpers.recorded import result_of
@@ -56,12 +57,12 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     table = pa.table({"path": ["a@1,2"] * 50, "data_hash": ["d0d0"] * 50})
     pq.write_table(table, plan.folder / "manifest.parquet", write_page_checksum=True)
     sweep_identity(plan.folder)
-    ledger = Ledger.create(plan)
-    own, first, second = (ledger.next() for _ in range(3))
+    queue = TrialQueue(Ledger.create(plan))
+    own, first, second = (queue.next() for _ in range(3))
     assert own is not None
     assert first is not None
     assert second is not None
-    ledger.finish(own, result_of(own))
+    queue.finish(own, result_of(own))
     for trial in (first, second):
         plan.trial_folder(trial).mkdir(parents=True)
     write_json(plan.trial_folder(first) / "result.json", seal(result_of(first)))
@@ -73,15 +74,15 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 def state(folder: Path) -> dict[str, Any]:
     """All that a resumed sweep knows of the sessions before."""
     plan = read_plan(folder)
-    ledger = Ledger.open(plan)
+    queue = TrialQueue(Ledger.open(plan))
     manifest.refuse_others(plan, [DATASET])
-    ledger.recover()
+    queue.recover()
     snapshot = read_snapshot(folder / "trials" / "ours-s2", IDENTITY)
     assert snapshot is not None
     return {
         "plan": plan_to_dict(plan) | {"storage": ""},
-        "entries": {e.trial.key: (e.state, dict(e.result)) for e in ledger.entries()},
-        "outstanding": [trial.key for trial in ledger.queued()],
+        "entries": {e.trial.key: (e.state, dict(e.result)) for e in queue.ledger.entries()},
+        "outstanding": [trial.key for trial in queue.waiting()],
         "identity": sweep_identity(folder),
         "snapshot": (snapshot.step, snapshot.tensors["weights"].tolist(), snapshot.history),
     }

@@ -20,6 +20,7 @@ from platform.plan.limits import Limits
 from platform.plan.plan import Plan
 from platform.plan.serialization import write_plan
 from platform.search.ledger import Ledger
+from platform.search.trial_queue import TrialQueue
 from platform.storage import lease, replica
 from platform.storage.lease import InUseError
 from platform.storage.replica import Copy, find, place, record_folder
@@ -191,7 +192,7 @@ def test_a_trial_that_cannot_be_brought_here_stays_outstanding(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_in(find(address))
-    ledger = Ledger.create(plan)
+    queue = TrialQueue(Ledger.create(plan))
     told: list[str] = []
 
     class Quiet:
@@ -202,7 +203,7 @@ def test_a_trial_that_cannot_be_brought_here_stays_outstanding(
     run = Scheduler(
         SweepRun(
             plan=plan,
-            ledger=ledger,
+            queue=queue,
             listeners=(quiet,),
             limits=Limits(),
             replica=Copy(plan),
@@ -229,7 +230,7 @@ def test_a_trial_that_cannot_be_brought_here_stays_outstanding(
     assert run.next() is None
     assert run.outcome().interrupted
     assert "no route to host" in run.outcome().reason
-    assert ledger.outstanding() == plan.total
+    assert queue.ledger.outstanding() == plan.total
 
 
 def test_a_place_that_is_gone_is_told_at_the_end(
