@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import platform
-from platform.cli.request import Request
+from platform.cli.request import Request, attempt
 from platform.cli.requested_plan import plan_request
 from platform.execution import packaging
 from platform.plan import hardware
@@ -118,13 +118,12 @@ def _room(storage: Path) -> Finding:
 
 def _study(request: Request) -> Iterator[Finding]:
     """Looks for what a dry run would refuse: data, weights, resources, room, the storage."""
-    try:
-        plan = plan_request(request, []).plan
-    except UserError as error:
-        for line in getattr(error, "problems", [str(error)]):
-            yield Finding("fail", line)
-    else:
-        yield Finding("ok", f"{plan.study}: {plan.total} trials; data and weights are there")
+    faults: list[str] = []
+    call = attempt(faults, lambda: plan_request(request, []))
+    yield from (Finding("fail", line) for line in faults)
+    if call is not None:
+        told = f"{call.plan.study}: {call.plan.total} trials; data and weights are there"
+        yield Finding("ok", told)
 
 
 def _answers(name: str, remedy: str, ask: Callable[[], str]) -> Finding:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from platform.cli.arguments import parse_sweep
-from platform.cli.messages import SUBMITTED_TO, interpreter
-from platform.cli.request import Request
+from platform.cli.messages import SUBMITTED_TO, interpreter, tell
+from platform.cli.request import Request, attempt
 from platform.execution import cluster, packaging
 from platform.plan.study_loader import is_file
 from trainables.utils.addresses import is_address, refuse_secret
-from trainables.utils.errors import ConfigError, UserError
+from trainables.utils.errors import ConfigError
 from trainables.utils.exit_status import FAILED, FINISHED, INTERRUPTED
 
 if TYPE_CHECKING:
@@ -138,10 +138,7 @@ def _problems(address: str, request: Request) -> list[str]:
             "dashboard: leave it out, and set it in the environment of the head node"
         )
     if is_address(request.storage):
-        try:
-            refuse_secret(request.storage)
-        except UserError as error:
-            faults.append(str(error))
+        attempt(faults, lambda: refuse_secret(request.storage))
     return faults
 
 
@@ -171,19 +168,14 @@ def submit(submission: Submission, stream: TextIO) -> int:
         f"  to stop    ray job stop --address {submission.address} {job}",
     ]
     begun = f"Job {job} is submitted to {submission.address}."
-    _tell(stream, [begun, *watch_and_stop, f"  to resume  {submission.again()}", ""])
+    tell(stream, [begun, *watch_and_stop, f"  to resume  {submission.again()}", ""])
     if submission.detach:
         return FINISHED
     try:
         return _followed(client, job, stream)
     except KeyboardInterrupt:
-        _tell(stream, ["", f"Job {job} goes on, and is no longer followed.", *watch_and_stop])
+        tell(stream, ["", f"Job {job} goes on, and is no longer followed.", *watch_and_stop])
         return INTERRUPTED
-
-
-def _tell(stream: TextIO, lines: Sequence[str]) -> None:
-    stream.write("\n".join(lines) + "\n")
-    stream.flush()
 
 
 def _submitted(client: JobSubmissionClient, submission: Submission, folder: Path) -> str:

@@ -6,9 +6,9 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from platform.plan import hardware, resources
 from platform.storage.replica import place
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 # in a job's environment: the address that it was submitted to, by which it is submitted again
 SUBMITTED_TO = "UNLEARN_SUBMITTED_TO"
+
+
+def tell(stream: TextIO, lines: Sequence[str]) -> None:
+    """Writes lines to whoever reads them as they come."""
+    stream.write("\n".join(lines) + "\n")
+    stream.flush()
 
 
 def opening(call: SweepCall, counts: Mapping[str, int], *, total: int, reused: int) -> list[str]:

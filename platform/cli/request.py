@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from platform.plan.limits import Limits, seconds
 from platform.plan.plan import LaunchConfig, Launcher
+from trainables.utils.errors import UserError
 from trainables.utils.text import close_names
 
 LAUNCHERS: tuple[str, ...] = get_args(Launcher)
+_Made = TypeVar("_Made")
 _WHOLE = "a whole number"
 _LAUNCH: dict[str, tuple[Callable[[str], Any], str]] = {
     "workers": (int, _WHOLE),
@@ -66,6 +68,15 @@ class Request:
         return (*self.set, *(["data.strict=true"] if self.strict else []))
 
 
+def attempt(faults: list[str], make: Callable[[], _Made]) -> _Made | None:
+    """Returns what `make` makes; at a mistake of the user adds its lines to `faults`."""
+    try:
+        return make()
+    except UserError as error:
+        faults += getattr(error, "problems", [str(error)])
+        return None
+
+
 def read_launch(request: Request, faults: list[str]) -> LaunchConfig:
     """Returns how trials are launched; adds a line to `faults` for each option that is wrong."""
     values: dict[str, Any] = {}
@@ -107,10 +118,8 @@ def _number(
     request: Request, field: str, kind: Callable[[str], Any], wanted: str, faults: list[str]
 ) -> Any:
     text = getattr(request, field)
-    if text is None:
-        return None
     try:
-        return kind(text)
+        return None if text is None else kind(text)
     except ValueError:
         faults.append(f"{_flag(field)} {text!r} is not {wanted}")
         return None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from platform.cli import sweep_names
-from platform.cli.request import Request, read_launch, read_limits, read_seed
+from platform.cli.request import Request, attempt, read_launch, read_limits, read_seed
 from platform.plan import hardware, resources
 from platform.plan.build import make_plan
 from platform.plan.estimate import disk_problems
@@ -17,7 +17,7 @@ from platform.plan.limits import Limits
 from platform.plan.overrides import parse_overrides
 from platform.plan.plan import LaunchConfig, Plan
 from platform.plan.serialization import difference, read_plan
-from platform.plan.study_loader import StudyError, find_study
+from platform.plan.study_loader import find_study
 from search_spaces import Study
 from trainables.utils.errors import ConfigError, UserError
 from trainables.utils.text import close_names
@@ -118,8 +118,8 @@ def _new(
         faults += sweep_names.name_problems(storage, name)
     if study is None:
         return None
-    return _made(
-        faults,
+    make = partial(
+        make_plan,
         study,
         name=sweep_names.free_name(storage, study.name) if name is None else name,
         storage=storage,
@@ -128,6 +128,7 @@ def _new(
         launch=launch,
         study_file=sweep_names.study_file(request.study),
     )
+    return attempt(faults, make)
 
 
 def _resumed(
@@ -173,11 +174,7 @@ def _recorded(request: Request, faults: list[str]) -> Plan | None:
         close = close_names(name, known)
         faults.append(f"{option}: no sweep {name!r}{close}; {storage} holds {held}")
         return None
-    try:
-        return read_plan(storage / name)
-    except UserError as error:
-        faults.append(str(error))
-        return None
+    return attempt(faults, lambda: read_plan(storage / name))
 
 
 def _planned_anew(
@@ -189,8 +186,8 @@ def _planned_anew(
     study = _study(request, recorded.study_file or recorded.study, faults)
     if study is None:
         return None
-    return _made(
-        faults,
+    make = partial(
+        make_plan,
         study,
         name=recorded.name,
         storage=recorded.storage,
@@ -199,6 +196,7 @@ def _planned_anew(
         launch=recorded.launch,
         study_file=recorded.study_file,
     )
+    return attempt(faults, make)
 
 
 def _over(recorded: tuple[str, ...], given: tuple[str, ...]) -> tuple[str, ...]:
@@ -207,19 +205,9 @@ def _over(recorded: tuple[str, ...], given: tuple[str, ...]) -> tuple[str, ...]:
     return (*(text for text in recorded if text.partition("=")[0].strip() not in named), *given)
 
 
-def _made(faults: list[str], study: Study, **options: Any) -> Plan | None:
-    try:
-        return make_plan(study, **options)
-    except ConfigError as error:
-        faults += error.problems
-        return None
-
-
 def _study(request: Request, usual: str, faults: list[str]) -> Study | None:
     """Returns the study; where there is none, looks for faults of the overrides all the same."""
-    try:
-        return find_study(request.study or usual)
-    except StudyError as error:
-        faults.append(str(error))
+    study = attempt(faults, lambda: find_study(request.study or usual))
+    if study is None:
         faults += parse_overrides(request.overrides)[1]
-        return None
+    return study

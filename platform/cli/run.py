@@ -9,6 +9,7 @@ from typing import TextIO
 
 from filelock import FileLock, Timeout
 
+from platform.cli import messages
 from platform.cli.requested_plan import SweepCall
 from platform.cli.session import Phases, Session
 from platform.cli.signals import answering_sigterm
@@ -83,11 +84,9 @@ def sync(call: SweepCall, stream: TextIO) -> int:
         recorder.close("interrupted" if ledger.outstanding() else "finished")
         lacking = copy.give()
     missed = f"; it has not taken {counted(len(recorder.missed), 'event')}"
-    stream.write(
-        f"Sweep {plan.name}: {counted(count, 'trial')} added to the record in MLflow at "
-        f"{recorder.shown_uri}{missed if recorder.missed else ''}\n"
-        + (f"error: {lacking}\n" if lacking else "")
-    )
+    added = f"Sweep {plan.name}: {counted(count, 'trial')} added to the record in MLflow at "
+    line = f"{added}{recorder.shown_uri}{missed if recorder.missed else ''}"
+    messages.tell(stream, [line, *([f"error: {lacking}"] if lacking else [])])
     return FAILED if recorder.missed or lacking else FINISHED
 
 

@@ -197,8 +197,7 @@ class Session:
         return FAILED if ledger.counts()["failed"] else FINISHED
 
     def _tell(self, lines: list[str]) -> None:
-        self.stream.write("\n".join(lines) + "\n")
-        self.stream.flush()
+        messages.tell(self.stream, lines)
 
 
 def make_report(plan: Plan, tracking_uri: str | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from platform.cli.request import attempt
 from platform.plan.serialization import is_abandoned, read_plan
 from platform.plan.study_loader import NAME, NAMES, is_file
 from platform.storage import replica
@@ -22,11 +23,8 @@ def find_storage(storage: str, faults: list[str]) -> str:
         faults: a line is added where the storage cannot be reached or written to.
     """
     if is_address(storage):
-        try:
-            storage = str(replica.find(storage))
-        except UserError as error:
-            faults.append(str(error))
-            storage = "runs"  # so that all other faults are found too
+        found = attempt(faults, lambda: replica.find(storage))
+        storage = str(found or "runs")  # with which all other faults are found too
     faults += _storage_problems(Path(storage))
     return storage
 
