@@ -22,7 +22,7 @@ from trainables.config.names import RENAMED_FIELDS
 from trainables.utils.errors import UserError
 from trainables.utils.files import replacing, write_json
 from trainables.utils.hashing import SEAL, unseal
-from trainables.utils.text import close_names, one_line
+from trainables.utils.text import close_names, first_few, one_line
 
 if TYPE_CHECKING:
     from platform.plan.plan import Plan, PlannedTrial
@@ -264,8 +264,9 @@ def _no_sweep(storage: Path, name: str) -> str:
     known = sorted(path.parent.name for path in storage.glob("*/plan.json"))
     if not known:
         return f"no sweep {name!r}: {storage} holds no sweeps; --storage names their folder"
-    listed = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
-    return f"no sweep {name!r} in {storage}{close_names(name, known)}; it holds {listed}"
+    return (
+        f"no sweep {name!r} in {storage}{close_names(name, known)}; it holds {first_few(known, 8)}"
+    )
 
 
 def read_table(path: Path) -> pa.Table:

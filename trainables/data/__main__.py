@@ -34,7 +34,7 @@ from trainables.data.splits import ROLES, SPLITS, class_folders, data_faults
 from trainables.utils.addresses import is_address
 from trainables.utils.errors import ConfigError, DataError, UserError
 from trainables.utils.object_store import working_copy
-from trainables.utils.text import one_line
+from trainables.utils.text import first_few, one_line
 
 _TELL_EVERY_S = 5.0
 _NAMED = 10
@@ -201,7 +201,7 @@ def _describe_dataset(dataset: Dataset, source: str, config: DataConfig) -> list
             if each == split and name != COCO and count < config.most(role, split)
         ]
         if few:
-            shown = ", ".join(few[:_NAMED]) + (", ..." if few[_NAMED:] else "")
+            shown = first_few(few, _NAMED)
             lines.append(f"{len(few)} classes have fewer {split} images than asked for: {shown}")
     lines += [f"unusable, left out: {each.path}: {each.reason}" for each in dataset.refused]
     return [*lines, *(_measurable(counts) if source != COCO else ()), "usable"]

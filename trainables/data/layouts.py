@@ -16,6 +16,7 @@ from pathlib import Path
 
 from trainables.config import SourceName
 from trainables.utils.errors import DataError
+from trainables.utils.text import first_few
 
 WHERE: dict[str, str] = {
     "imagenet": "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar of "
@@ -95,11 +96,11 @@ def missing_classes(source: SourceName, tree: Tree, roles: Mapping[str, str]) ->
             absent = [name for name in names if name not in folders]
             if not absent or (role == "proxy" and split == "validation"):
                 continue
-            shown = ", ".join(absent[:_NAMED]) + (", ..." if absent[_NAMED:] else "")
             what = "no folder" if tree.labelled is None or split == "training" else "no label"
             lines.append(
                 f"data.root={tree.root}: {what} of {len(absent)} of the {len(names)} {role} "
-                f"classes among the {split} images: {shown}; unpack {WHERE[source]}"
+                f"classes among the {split} images: {first_few(absent, _NAMED)}; "
+                f"unpack {WHERE[source]}"
             )
     return lines
 

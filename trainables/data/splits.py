@@ -15,6 +15,7 @@ from trainables.data.layouts import (
     open_tree,
     paper_split,
     place_name,
+    require_directory,
 )
 from trainables.utils.errors import DataError
 from trainables.utils.text import close_names
@@ -111,8 +112,7 @@ def class_folders(root: Path) -> list[str]:
     Raises:
         DataError: no such directory, or none with sub-folders.
     """
-    if not root.is_dir():
-        raise DataError(f"data.root={root}: no such directory")
+    require_directory(root, "data.root")
     names = sorted(each.name for each in root.iterdir() if each.is_dir())
     if not names:
         raise DataError(f"data.root={root}: no class sub-folders in it")

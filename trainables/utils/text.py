@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 
 
 def counted(number: int, noun: str) -> str:
@@ -27,6 +28,11 @@ def close_names(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     near += [k for k in known if k.rpartition(".")[2] == name.rpartition(".")[2] and k not in near]
     return f" (close: {', '.join(near[:3])})" if near else ""
+
+
+def first_few(names: Sequence[str], most: int) -> str:
+    """Returns the first names with commas between them, and `, ...` where there are more."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def one_line(error: BaseException | str, most: int | None = 200) -> str:

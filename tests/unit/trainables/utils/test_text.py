@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainables.utils.text import close_names, counted, duration, one_line
+from trainables.utils.text import close_names, counted, duration, first_few, one_line
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,11 @@ def test_a_duration_has_two_units_at_most(seconds: float, told: str) -> None:
 
 def test_one_is_not_many() -> None:
     assert [counted(number, "trial") for number in (0, 1, 2)] == ["0 trials", "1 trial", "2 trials"]
+
+
+def test_many_names_are_cut_short() -> None:
+    assert first_few(["a", "b"], 2) == "a, b"
+    assert first_few(["a", "b", "c"], 2) == "a, b, ..."
 
 
 def test_a_misspelt_name_and_one_without_its_section_are_found() -> None:
