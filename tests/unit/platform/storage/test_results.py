@@ -16,7 +16,7 @@ import pytest
 
 from platform.plan.build import replicate
 from platform.plan.plan import Plan, PlannedTrial
-from platform.plan.serialization import write_plan
+from platform.plan.serialization import plan_to_dict, write_plan
 from platform.storage.results import (
     COLUMNS,
     RecordError,
@@ -178,7 +178,7 @@ def test_the_environment_names_versions_hardware_commit_and_lock(recorded: Plan)
 
 def test_the_plan_and_the_environment_are_plain_json(recorded: Plan) -> None:
     sweep = read_sweep(recorded.storage, recorded.name)
-    assert sweep.plan == recorded.to_dict()
+    assert sweep.plan == plan_to_dict(recorded)
     assert sweep.trial_folder(sweep.rows()[2]) == recorded.trial_folder(recorded.trials[2])
 
 
