@@ -1,4 +1,4 @@
-"""How much each searched field matters, by Optuna's evaluators on a study made of recorded rows."""
+"""Computes how much each searched field matters, by Optuna's fANOVA on recorded trials."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ _TREES = 64
 def importances(
     space: Mapping[str, str], points: Sequence[Mapping[str, Any]], values: Sequence[float]
 ) -> dict[str, float]:
-    """Shares of a measure's variance that each field explains, by fANOVA.
+    """Returns the share of a measure's variance that each field explains, by fANOVA.
 
-    The evaluator is Optuna's (Hutter, Hoos and Leyton-Brown, ICML 2014), seeded: the same rows give
-    the same shares.
+    The evaluator is Optuna's (Hutter, Hoos and Leyton-Brown, ICML 2014), seeded: equal trials give
+    equal shares.
 
     Args:
-        space: field to its distribution, Optuna's JSON as `plan.json` has it.
-        points: a value of each field, for every trial.
-        values: what is explained, for every trial; finite.
+        space: a distribution for each field, in Optuna's JSON as `plan.json` has it.
+        points: a value for each field, one point a trial.
+        values: the measure that is explained, one finite value a trial.
 
     Returns:
-        Field to its share, which add up to 1, the largest first; empty where all values are equal.
+        A share for each field, the largest first; they add up to 1. Empty where all values are
+        equal.
     """
     import optuna
     from optuna.distributions import json_to_distribution

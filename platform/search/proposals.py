@@ -13,7 +13,7 @@ import optuna
 
 from platform.plan.build import replicate, search_trial
 from platform.plan.plan import Group, Plan, PlannedTrial
-from platform.search.samplers import proposals
+from platform.search.samplers import propose_points
 from platform.search.trial_record import Entry, to_optuna
 from trainables.utils.hashing import seal, unseal
 
@@ -77,7 +77,7 @@ class Proposals:
             self._chosen.add(group.name)
             return self._replicates(group, chosen) if chosen else []
         search = self._plan.search
-        points = proposals(
+        points = propose_points(
             group.space,
             [to_optuna(e, group, search) for e in told if e.state in ("finished", "pruned")],
             min(search.generation, self._searched_later(group)),

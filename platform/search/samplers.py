@@ -14,32 +14,32 @@ from optuna.trial import FrozenTrial
 from platform.plan.sobol import Space
 from search_spaces.study import Goal, SearchConfig
 
-# of Optuna's studies; what their values are, `platform.search.trial_record` says
+# the directions of an Optuna study; `platform.search.trial_record` says which values they order
 DIRECTIONS: dict[Goal, list[StudyDirection]] = {
     "feasible": [StudyDirection.MAXIMIZE],
     "front": [StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE],
 }
 
 
-def proposals(
+def propose_points(
     space: Space,
     told: Iterable[FrozenTrial],
     count: int,
     seed: tuple[Any, ...],
     search: SearchConfig | None = None,
 ) -> list[dict[str, Any]]:
-    """Points that TPE or NSGA-II proposes.
+    """Returns points that TPE or NSGA-II proposes together.
 
     Args:
-        space: what is searched.
-        told: finished trials, in an order that does not depend on when they finished; of NSGA-II
+        space: a distribution for each searched field.
+        told: measured trials, in an order that does not depend on when they ended; for NSGA-II
             with their generation, see `generation_of`.
-        count: how many points, proposed together.
-        seed: anything; the same one and the same trials give the same points.
-        search: says by which sampler, and for which goal.
+        count: how many points, 1 or more.
+        seed: any values; equal ones and equal trials give equal points.
+        search: the sampler and the goal; TPE and one objective unless given.
 
     Returns:
-        A value a field for each point.
+        The points, each with a value for every field.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     search = search or SearchConfig()
@@ -61,11 +61,13 @@ def _sampler(search: SearchConfig, seed: int) -> BaseSampler:
 
 
 def generation_of(number: int, search: SearchConfig) -> dict[str, int]:
-    """NSGA-II's own mark of the generation that a trial is of.
+    """Returns the attribute by which NSGA-II knows the generation of a trial.
+
+    Optuna has no public name for it; a test tells where Optuna uses another.
 
     Args:
-        number: of the search trial, from 1; 0 for a trial that was not searched.
-        search: gives the sizes.
+        number: counts the search trials, from 1; 0 for a trial that was not searched.
+        search: the sizes of the search.
     """
     later = number - search.sobol_trials
     generation = 0 if later <= 0 else 1 + (later - 1) // search.generation

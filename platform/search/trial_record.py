@@ -1,4 +1,4 @@
-"""How a trial of a sweep ended, which of them is best, and what Optuna keeps of it."""
+"""Says how a trial of a sweep ended, and converts that to what Optuna keeps and back."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ class Entry:
         trial: the trial.
         state: `interrupted` where it has not ended, whether it had begun or not; `pruned` where
             it was stopped early, as it lay behind others of its variant.
-        result: its `result.json`; of a pruned trial its last metrics and their `step`; else empty.
-        cause, message: why it failed; empty unless it did.
-        duration_s: from its start to its end, seconds; 0 where it has not ended.
+        result: its `result.json`; for a pruned trial its last metrics and their `step`; else empty.
+        cause: why it failed, in a word or two; empty unless it did.
+        message: the error in a line; empty unless it failed.
+        duration_s: seconds from its start to its end; 0 where it has not ended.
     """
 
     trial: PlannedTrial
@@ -46,7 +47,7 @@ class Entry:
 
     @property
     def objective(self) -> float:
-        """log(validation forget FD / the original's): more is better."""
+        """log(validation forget FD / the original's): higher is better."""
         return float(self.result["metrics"]["val/objective"])
 
     @property
@@ -61,7 +62,7 @@ class Entry:
 
     @property
     def rank(self) -> tuple[bool, float]:
-        """Orders finished trials, the best one highest."""
+        """The key that orders finished trials, the best one highest."""
         return rank(self.objective, self.violation)
 
     @property
@@ -86,9 +87,12 @@ def score(metrics: Mapping[str, Any]) -> float:
 
 
 def to_optuna(entry: Entry, group: Group, search: SearchConfig) -> FrozenTrial:
-    """An ended trial as Optuna keeps it.
+    """Returns an ended trial as Optuna keeps it; a pruned one has its last reported figures.
 
-    A pruned trial is told with the last figures that it had.
+    Args:
+        entry: how the trial ended.
+        group: the group that the trial belongs to.
+        search: the sampler and the goal.
     """
     trial, measured = entry.trial, entry.state in ("finished", "pruned")
     attributes = {
@@ -122,21 +126,21 @@ def to_optuna(entry: Entry, group: Group, search: SearchConfig) -> FrozenTrial:
 
 
 def _values(entry: Entry, search: SearchConfig) -> list[float]:
-    """What `DIRECTIONS` are of: the objective, after the retain distance where both count."""
+    """Returns a value for each direction: the retain distance where it counts, the objective."""
     if search.goal == "feasible":
         return [entry.objective]
     return [math.log(entry.retain_ratio), entry.objective]
 
 
 def sealed(frozen: FrozenTrial, place: int) -> FrozenTrial:
-    """The trial with its place among all that the ledger holds, and the digest of it all."""
+    """Returns the trial with its place in the ledger and the digest of all that it holds."""
     frozen.set_user_attr("place", place)
     frozen.set_user_attr(SEAL, digest(_substance(frozen)))
     return frozen
 
 
 def unsealed_place(frozen: FrozenTrial) -> int:
-    """The place that `sealed` gave a trial.
+    """Returns the place that `sealed` gave a trial.
 
     Raises:
         ValueError: the trial is not what was sealed.
@@ -152,14 +156,14 @@ def _substance(frozen: FrozenTrial) -> dict[str, Any]:
 
 
 def from_optuna(frozen: FrozenTrial, known: Mapping[str, PlannedTrial]) -> Entry:
-    """An ended trial from what `to_optuna` kept.
+    """Returns an ended trial from what `to_optuna` made.
 
     Args:
-        frozen: Optuna's.
+        frozen: the trial as Optuna keeps it.
         known: the sweep's trials by their keys.
 
     Raises:
-        KeyError, TypeError, ValueError: it is none of them, or not as `to_optuna` wrote it.
+        KeyError, TypeError, ValueError: it is no trial of the sweep, or not as `to_optuna` made it.
     """
     attributes = frozen.user_attrs
     measured = frozen.state == TrialState.COMPLETE

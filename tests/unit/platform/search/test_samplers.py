@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import NSGAIISampler
 from optuna.trial import FrozenTrial, create_trial
 
 from platform.plan.sobol import sobol_points
-from platform.search.samplers import generation_of, proposals
+from platform.search.samplers import generation_of, propose_points
 from search_spaces.study import SearchConfig
 
 SPACE = {
@@ -80,17 +82,17 @@ def test_nothing_to_search_has_no_points() -> None:
 
 
 def test_tpe_repeats_itself_and_changes_with_the_seed_and_the_trials() -> None:
-    first = proposals(SQUARE, history(), 4, (0, "ours", 0))
+    first = propose_points(SQUARE, history(), 4, (0, "ours", 0))
     assert len({tuple(sorted(point.items())) for point in first}) == 4
-    assert proposals(SQUARE, history(), 4, (0, "ours", 0)) == first
-    assert proposals(dict(reversed(SQUARE.items())), history(), 4, (0, "ours", 0)) == first
-    assert proposals(SQUARE, history(), 4, (1, "ours", 0)) != first
-    assert proposals(SQUARE, history()[:-1], 4, (0, "ours", 0)) != first
+    assert propose_points(SQUARE, history(), 4, (0, "ours", 0)) == first
+    assert propose_points(dict(reversed(SQUARE.items())), history(), 4, (0, "ours", 0)) == first
+    assert propose_points(SQUARE, history(), 4, (1, "ours", 0)) != first
+    assert propose_points(SQUARE, history()[:-1], 4, (0, "ours", 0)) != first
 
 
 def test_tpe_seeks_the_objective_where_the_constraint_allows() -> None:
     free, bound = (
-        [point["x"] for point in proposals(SQUARE, history(highest), 16, ("s",))]
+        [point["x"] for point in propose_points(SQUARE, history(highest), 16, ("s",))]
         for highest in (1.0, 0.4)
     )
     assert np.mean(free) > 0.6
@@ -98,14 +100,14 @@ def test_tpe_seeks_the_objective_where_the_constraint_allows() -> None:
 
 
 def test_tpe_with_nothing_told_draws_from_the_whole_space() -> None:
-    points = proposals(SPACE, [], 8, ("s",))
+    points = propose_points(SPACE, [], 8, ("s",))
     assert len({point["alpha"] for point in points}) == 8
     assert {type(point["steps"]) for point in points} == {int}
 
 
 def test_a_trial_outside_of_the_space_teaches_tpe_nothing() -> None:
     outside = create_trial(value=9.0, constraints={"retain": -1.0})
-    assert proposals(SQUARE, [outside, *history()], 4, ("s",)) == proposals(
+    assert propose_points(SQUARE, [outside, *history()], 4, ("s",)) == propose_points(
         SQUARE, history(), 4, ("s",)
     )
 
@@ -114,3 +116,14 @@ def test_generations_are_counted_from_the_first_trial_that_was_proposed() -> Non
     search = SearchConfig(sobol_trials=3, generation=2, sampler="nsga2")
     found = [value for number in range(9) for value in generation_of(number, search).values()]
     assert found == [0, 0, 0, 0, 1, 1, 2, 2, 3]
+
+
+def test_optuna_marks_generations_by_the_attribute_that_is_given_to_it() -> None:
+    changed = "Optuna marks the generations of NSGA-II anew: mend generation_of of search/samplers"
+    assert hasattr(NSGAIISampler, "_get_generation_key"), changed
+    (name,) = generation_of(1, SearchConfig())
+    study = optuna.create_study(sampler=NSGAIISampler(population_size=2, seed=0))
+    for _ in range(6):
+        trial = study.ask(SQUARE)
+        study.tell(trial, trial.params["x"])
+    assert [each.system_attrs.get(name) for each in study.trials] == [0, 0, 1, 1, 2, 2], changed

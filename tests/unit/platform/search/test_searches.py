@@ -15,7 +15,6 @@ from platform.plan.plan import Kind, Plan, PlannedTrial
 from platform.plan.serialization import read_plan, write_plan
 from platform.search.ledger import Ledger
 from platform.search.trial_queue import TrialQueue
-from platform.search.trial_record import Entry, score
 from search_spaces.study import Study
 from tests.helpers.studies import ONE_FAMILY
 from trainables.utils.errors import ConfigError
@@ -229,21 +228,6 @@ def test_a_pruned_trial_has_ended_and_is_told_of(tmp_path: Path) -> None:
         "pruned": 1,
         "outstanding": 0,
     }
-
-
-def test_scores_order_reports_as_ranks_order_trials() -> None:
-    reports = [
-        {"val/objective": objective, "val/violation": violation}
-        for objective in (-2.0, 0.1, 3.0)
-        for violation in (-0.5, 0.0, 0.2, 4.0)
-    ]
-    trial = make_plan(ONE_FAMILY, name="a", storage=Path("runs"), overrides=OURS).trials[0]
-
-    def ranked(metrics: dict[str, float]) -> tuple[bool, float]:
-        return Entry(trial=trial, state="finished", result={"metrics": metrics}).rank
-
-    by_score = sorted(reports, key=score)
-    assert [ranked(each) for each in by_score] == sorted(map(ranked, reports))
 
 
 def test_early_stopping_is_refused_where_ray_train_runs_the_trials(tmp_path: Path) -> None:
