@@ -124,7 +124,7 @@ def _opened(call: SweepCall, copy: Copy, phases: Phases, stream: TextIO) -> Sess
         call=call,
         queue=queue,
         recorder=recorder,
-        copy=copy,
+        replica=copy,
         phases=phases,
         reused=len(taken),
         stream=stream,

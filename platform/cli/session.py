@@ -67,7 +67,7 @@ class Session:
         call: the plan and the options.
         queue: the outstanding trials, and the ledger of those that ended.
         recorder: the record in MLflow.
-        copy: the sweep's storage, where that has an address.
+        replica: the sweep's files behind the address of its storage, where that has one.
         phases: where the time of the session goes.
         reused: trials that were taken over from other sweeps.
         stream: where progress and table are written.
@@ -76,7 +76,7 @@ class Session:
     call: SweepCall
     queue: TrialQueue
     recorder: Recorder
-    copy: Copy
+    replica: Copy
     phases: Phases
     reused: int
     stream: TextIO
@@ -92,7 +92,7 @@ class Session:
         report = self._report() if makes_report else []
         times = [f"Time: {self.phases.describe()}.", *trial_times(ledger.entries())]
         self._tell([*times, "", *report])
-        lacking = self.copy.give()
+        lacking = self.replica.give()
         ended = self._end(status, reason)
         if lacking:
             self._tell([f"error: {lacking}"])
@@ -128,7 +128,7 @@ class Session:
             queue=self.queue,
             listeners=(self.recorder, progress),
             limits=self.call.limits,
-            replica=self.copy,
+            replica=self.replica,
             elapsed_s=self.phases.elapsed,
             begin_phase=self.phases.begin,
             tell_shared_work=progress.tell_shared_work,
@@ -161,7 +161,7 @@ class Session:
         self._write_results()
         self.recorder.close("interrupted", most_s=5.0)
         self._end("interrupted", "")
-        self.copy.give()
+        self.replica.give()
 
     def _write_results(self) -> list[dict[str, Any]]:
         plan = self.call.plan

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from platform.cli.request import Request
+from platform.cli.requested_plan import plan_request
+from platform.plan.limits import Limits
 from tests.helpers.command import Captured, planned, refused, setting, sweep
 from tests.helpers.trees import plant
 
@@ -110,3 +113,25 @@ def test_a_sweep_that_the_disk_cannot_hold_is_refused(capsys: Captured, tmp_path
     assert " free and the sweep may take " in line
     assert line.endswith("GB: make room, or name another folder")
     assert not storage.exists()
+
+
+def test_the_limits_of_a_call(tmp_path: Path) -> None:
+    given = Request(storage=str(tmp_path), max_failures="0", time_budget="2h", trials="3")
+    assert plan_request(given, []).limits == Limits(max_failures=0, time_budget_s=7200.0, trials=3)
+    usual = Request(storage=str(tmp_path))
+    assert plan_request(usual, []).limits == Limits(max_failures=2, time_budget_s=None, trials=None)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--max-failures", "-1", "--max-failures -1 is below 0"),
+        ("--max-failures", "x", "--max-failures 'x' is not a whole number"),
+        ("--trials", "0", "--trials 0 is below 1"),
+        ("--time-budget", "soon", "--time-budget 'soon' is not a time such as 90m or 2h30m"),
+    ],
+)
+def test_limits_that_are_none_are_refused(
+    capsys: Captured, tmp_path: Path, option: str, value: str, told: str
+) -> None:
+    assert refused(capsys, f"{option}={value}", "--storage", tmp_path) == [told]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from platform.cli.requested_plan import _relative_paths
+from platform.cli.request import Request
+from platform.cli.requested_plan import _relative_paths, plan_request
 from platform.plan.build import make_plan
 from search_spaces import STUDIES
 from tests.helpers.command import SETTINGS, Captured, planned, refused, setting, sweep
@@ -165,3 +166,18 @@ def test_paths_on_a_cluster_are_absolute(capsys: Captured, tmp_path: Path) -> No
     assert _relative_paths(dataclasses.replace(plan, trials=(trial,)), str(tmp_path)) == [
         "data.root=photos: on a cluster a path is absolute, and the same on every node"
     ]
+
+
+def test_retrying_and_syncing_go_on_with_a_sweep_that_is_there(
+    capsys: Captured, tmp_path: Path
+) -> None:
+    (line,) = refused(capsys, "--sync", "first", "--storage", tmp_path)
+    assert line.startswith("--sync: no sweep 'first'")
+    (line,) = refused(capsys, "--retry-failed", "--name", "first", "--storage", tmp_path)
+    assert line.startswith("--resume: no sweep 'first'")
+    sweep(tmp_path, "first")
+    (line,) = refused(capsys, "--sync", "first", "--name", "b", "--storage", tmp_path)
+    assert line == "--sync first and --name b name two sweeps"
+    for options in ({"retry_failed": True, "name": "first"}, {"sync": "first"}):
+        call = plan_request(Request(storage=str(tmp_path), **options), [])
+        assert (call.request.resume, call.plan.name) == (True, "first")
