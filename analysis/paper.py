@@ -14,6 +14,7 @@ from analysis.seed_groups import SeedGroup
 from analysis.selection import chosen
 from analysis.tables_io import Column, Table
 from platform.tracking.recorder import Row, UserError, Variant
+from trainables.utils.text import first_few
 
 COLUMNS = ("model", "variant", "metric", "value")
 
@@ -73,7 +74,7 @@ def _published(
     given = {name: (line[name] or "").strip() for name in COLUMNS}
     for name, values in known.items():
         if given[name] not in values:
-            listed = ", ".join(sorted(values)[:12])
+            listed = first_few(sorted(values), 12)
             raise UserError(f"{where}: unknown {name} {given[name]!r}; the sweep has {listed}")
     try:
         value = float(given["value"])

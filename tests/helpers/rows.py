@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from analysis.comparisons import Comparison, find_comparisons
+from analysis.comparisons import Comparison, Member, find_comparisons
 from analysis.selection import Criterion
 from platform.storage.results import COLUMNS, Sweep
 from platform.storage.variants import variants
@@ -58,6 +58,9 @@ def row(group: str, retain: float, forget: float, **changes: Any) -> dict[str, A
     return {**usual, "trial_key": f"key-{name}", "point": name, **changes}
 
 
+REFERENCE = row("original", ORIGINAL, ORIGINAL)
+
+
 def failed(group: str, **changes: Any) -> dict[str, Any]:
     """A trial that failed."""
     lost = {name: None for name in row(group, 1.0, 1.0) if "/" in name}
@@ -94,3 +97,8 @@ def comparisons_of(
 ) -> list[Comparison]:
     """Returns the comparisons of these rows."""
     return find_comparisons(sweep_of(rows, plan), variants(rows))
+
+
+def member_of(comparison: Comparison, group: str) -> Member:
+    """Returns the member of a comparison that is the variant of this group."""
+    return next(member for member in comparison.members if member.variant.group == group)
