@@ -338,7 +338,7 @@ def test_a_training_is_given_the_trials_options(
     config = tiny(
         forget_alpha=0.75,
         seed=6,
-        variant="released",
+        formulation="released",
         retain_source="1:3",
         train_task__kind="left",
         unlearn__accumulate=2,
@@ -355,7 +355,7 @@ def test_a_training_is_given_the_trials_options(
     assert recipe.method is METHODS["ours"]
     assert recipe.optimiser is config.unlearn
     assert recipe.tasks == (config.train_task,)
-    assert (recipe.seed, recipe.alpha, recipe.variant) == (6, 0.75, "released")
+    assert (recipe.seed, recipe.alpha, recipe.formulation) == (6, 0.75, "released")
     assert (recipe.accumulate, recipe.prepare) == (2, None)
     assert (batches.seed, batches.world, batches.loader) == (6, context.world, config.loader)
     assert [pool.name for pool in batches.pools] == ["retain", "proxy", "forget"]
