@@ -13,7 +13,8 @@ from analysis import cli
 from analysis.style import INK, label_distance, legend_below, log_ticks, styles
 from analysis.tables_io import write_csv
 from platform.storage.best_trial import is_feasible
-from platform.tracking.recorder import RecordError, Row, Variant, metric_labels
+from platform.storage.sweep_folder import RecordError
+from platform.storage.variants import Row, Variant, metric_labels
 
 TRIAL_COLUMNS = ("model", "group", "name", "kind", "forget_alpha", "lr", "seed", "retain_source")
 METRICS = ("retain/fid", "forget/fid", "val/objective", "val/violation")

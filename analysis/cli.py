@@ -11,16 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.provenance import Provenance, provenance
-from platform.tracking.recorder import (
-    RecordError,
-    Row,
-    Sweep,
-    Variant,
-    fetched,
-    give,
-    read_sweep,
-    variants,
-)
+from platform.storage.address import fetch_sweep, push_folder
+from platform.storage.sweep_folder import RecordError, Sweep, read_sweep
+from platform.storage.variants import Row, Variant, variants
 from trainables.evaluation.figures import save_figure
 from trainables.utils.exit_status import FINISHED, exit_status
 
@@ -124,13 +117,13 @@ def run(
 
 
 def _write(options: argparse.Namespace, work: Callable[[Analysis], Iterable[Path]]) -> int:
-    sweep = read_sweep(fetched(options.storage, options.name), options.name)
+    sweep = read_sweep(fetch_sweep(options.storage, options.name), options.name)
     out = options.out or sweep.folder / "analysis"
     out.mkdir(parents=True, exist_ok=True)
     best = getattr(options, "best", False)
     for path in work(Analysis(sweep=sweep, out=out, best=best, options=vars(options))):
         sys.stdout.write(f"{path}\n")
-    give(out)
+    push_folder(out)
     return FINISHED
 
 

@@ -21,7 +21,8 @@ from analysis.trial_configs import (
     seeds_of,
     titles,
 )
-from platform.tracking.recorder import Row, Sweep, Variant
+from platform.storage.sweep_folder import Sweep
+from platform.storage.variants import Row, Variant
 
 
 @dataclass(frozen=True, kw_only=True)

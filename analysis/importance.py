@@ -13,7 +13,8 @@ from analysis.comparisons import Comparison, Member
 from analysis.seed_groups import Trial
 from analysis.style import GRID, legend_below
 from analysis.tables_io import Column, Table
-from platform.tracking.recorder import Sweep, importances
+from platform.search.importance import importances
+from platform.storage.sweep_folder import Sweep
 
 LEAST = 8  # finished search trials, below which a share would be noise
 _ROLES = ("forget", "retain")

@@ -10,7 +10,8 @@ from typing import Any
 from analysis.comparisons import Comparison
 from analysis.criterion import Criterion, percent
 from analysis.tables_io import Column, Table
-from platform.tracking.recorder import RecordError, Row, Sweep, Variant, read_table
+from platform.storage.sweep_folder import RecordError, Sweep, read_table
+from platform.storage.variants import Row, Variant
 
 Fact = tuple[str, str]
 _NETWORKS = {

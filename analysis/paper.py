@@ -13,7 +13,8 @@ from analysis.criterion import Criterion
 from analysis.seed_groups import SeedGroup
 from analysis.selection import chosen
 from analysis.tables_io import Column, Table
-from platform.tracking.recorder import Row, UserError, Variant
+from platform.storage.variants import Row, Variant
+from trainables.utils.errors import UserError
 from trainables.utils.text import first_few
 
 COLUMNS = ("model", "variant", "metric", "value")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from platform.tracking.recorder import Sweep
+from platform.storage.sweep_folder import Sweep
 from trainables.utils.files import write_json
 
 

@@ -16,7 +16,9 @@ from analysis import cli
 from analysis.page import Section, render
 from analysis.provenance import write_provenance
 from analysis.report_sections import ReportSections
-from platform.tracking.recorder import RecordError, is_address, publish
+from platform.storage.sweep_folder import RecordError
+from platform.tracking.publish import publish
+from trainables.utils.addresses import is_address
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,7 +19,8 @@ from analysis.selection import choices, chosen
 from analysis.tasks import task_axes
 from analysis.verdict import verdict
 from analysis.writer import Writer
-from platform.tracking.recorder import RecordError, Row, metric_labels
+from platform.storage.sweep_folder import RecordError
+from platform.storage.variants import Row, metric_labels
 
 _MOST_COMPARISONS = 4  # that are shown of one model; of more, the axes say more
 

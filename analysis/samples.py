@@ -14,7 +14,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from analysis import cli
-from platform.tracking.recorder import RecordError, Row
+from platform.storage.sweep_folder import RecordError
+from platform.storage.variants import Row
 from trainables.evaluation.figures import compose_grid, save_figure
 
 ImageKey = tuple[str, int]  # role and number of a test image

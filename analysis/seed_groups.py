@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.statistics import Estimate, Pair, interval
-from platform.tracking.recorder import Row
+from platform.storage.variants import Row
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from platform.tracking.recorder import Variant
+from platform.storage.variants import Variant
 
 
 @dataclass(frozen=True)

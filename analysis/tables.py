@@ -17,7 +17,8 @@ from analysis.criterion import arrow
 from analysis.tables_io import Column, Table, latex, markdown, write_csv
 from analysis.trial_configs import further_tasks
 from platform.storage.results import EXTRACTORS
-from platform.tracking.recorder import RecordError, Variant, failures, metric_labels
+from platform.storage.sweep_folder import RecordError
+from platform.storage.variants import Variant, failures, metric_labels
 
 ROLES = ("retain", "forget")
 FID_HEADER = (

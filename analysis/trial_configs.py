@@ -7,7 +7,8 @@ import re
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from platform.tracking.recorder import Row, Sweep
+from platform.storage.sweep_folder import Sweep
+from platform.storage.variants import Row
 
 # dotted fields of the seeds to their columns in `results.parquet`
 SEEDS = {"seed": "seed", "pretrain.seed": "pretrain_seed", "evaluation.seed": "evaluation_seed"}

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from analysis import cli
 from analysis.page import Block, Picture, TableBlock, Text
 from analysis.tables_io import Table, write_table
-from platform.tracking.recorder import RecordError
+from platform.storage.sweep_folder import RecordError
 
 
 class Writer:

@@ -14,15 +14,16 @@ from typing import Literal
 import platform
 from platform.cli.request import Request, attempt
 from platform.cli.requested_plan import plan_request
-from platform.execution import packaging
 from platform.plan import hardware
-from platform.storage import replica
-from platform.storage.environment import environment
+from platform.storage.address import open_storage
+from platform.storage.environment import ROOT, environment
+from platform.tracking.artifact_locations import DATABASE
+from platform.tracking.client import count_experiments, database_uri
 from trainables.utils.addresses import is_address
 from trainables.utils.errors import UserError
 from trainables.utils.text import one_line
 
-_LOCK = packaging.ROOT / "requirements.lock"
+_LOCK = ROOT / "requirements.lock"
 _LOCKED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)", re.MULTILINE)
 _GIB = 2**30
 _ROOM = 5 * _GIB
@@ -143,7 +144,7 @@ def _storage(address: str) -> tuple[str, Finding]:
 
     def ask() -> str:
         nonlocal local
-        local = str(replica.find(address))
+        local = str(open_storage(address))
         return f"{address} answers; this node's copy is {local}"
 
     finding = _answers("storage", "see docs/cluster.md", ask)
@@ -151,16 +152,13 @@ def _storage(address: str) -> tuple[str, Finding]:
 
 
 def _record(request: Request) -> str:
-    from platform.tracking import recorder
-
-    storage = Path(request.storage).resolve()
-    database = storage / "mlflow.db"
+    database = Path(request.storage).resolve() / DATABASE
     if request.tracking_uri is None and not database.exists():
         if importlib.util.find_spec("mlflow") is None:
             raise UserError("it is not installed")
         return f"makes {database} at the first sweep"
-    uri = request.tracking_uri or f"sqlite:///{database}"
-    return f"answers, with {recorder.experiments(uri)} experiments"
+    uri = request.tracking_uri or database_uri(database)
+    return f"answers, with {count_experiments(uri)} experiments"
 
 
 def _ray() -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from platform.plan import hardware, resources
-from platform.storage.replica import place
-from platform.tracking.tags import without_password
+from platform.storage.address import storage_option
+from platform.tracking.client import without_password
 from trainables.utils.text import counted
 
 if TYPE_CHECKING:
@@ -42,12 +42,13 @@ def opening(call: SweepCall, counts: Mapping[str, int], *, total: int, reused: i
     ended = counts["finished"] + counts["failed"] + counts["pruned"]
     done = f", {ended} of them done before" if ended else ""
     if reused:
-        done += f" ({reused} by other sweeps of {place(plan)}; --no-reuse runs them anew)"
+        done += f" ({reused} by other sweeps of {storage_option(plan)}; --no-reuse runs them anew)"
     where = f" on {hardware.describe(*machines)}" if call.request.address is not None else ""
     at_once = f"{resources.concurrency(plan, *machines)} at once"
     return [
         f"Sweep {plan.name}: {plan.question}",
-        f"{counted(total, 'trial')}{done}, {at_once}{where}, in {place(plan)}/{plan.name}/",
+        f"{counted(total, 'trial')}{done}, {at_once}{where}, "
+        f"in {storage_option(plan)}/{plan.name}/",
     ]
 
 
@@ -94,7 +95,7 @@ def commands(plan: Plan, tracking_uri: str, page: str) -> list[str]:
         page: the page of MLflow's user interface, from `#` on.
     """
     python = interpreter()
-    storage = place(plan)
+    storage = storage_option(plan)
     where = "" if storage == "runs" else f" --storage {shlex.quote(storage)}"
     analyses = {
         "report": "one page on all of it; --publish puts it into the record",
@@ -150,8 +151,8 @@ def _command(plan: Plan, tracking_uri: str | None, *options: str) -> str:
         parts = ["python", "-m", "platform.submit", *options]
     else:
         parts = [interpreter(), "-m", "platform.sweep", *options]
-    if place(plan) != "runs":
-        parts += ["--storage", place(plan)]
+    if storage_option(plan) != "runs":
+        parts += ["--storage", storage_option(plan)]
     if tracking_uri:
         parts += ["--tracking-uri", without_password(tracking_uri)]
     return shlex.join(parts)

@@ -20,9 +20,9 @@ from platform.plan.validation import check_weights
 from platform.search.ledger import Ledger
 from platform.search.trial_queue import TrialQueue
 from platform.storage import manifest
-from platform.storage.lease import InUseError
-from platform.storage.replica import Copy, driving
-from platform.storage.results import write_environment
+from platform.storage.environment import write_environment
+from platform.storage.lease import InUseError, driver_lock
+from platform.storage.replica import Replica
 from platform.tracking.recorder import Recorder
 from trainables.data import Dataset
 from trainables.utils.errors import UserError
@@ -46,16 +46,16 @@ def run(call: SweepCall, stream: TextIO) -> int:
     phases = Phases("to start")
     plan, resume = call.plan, call.request.resume
     plan.storage.mkdir(parents=True, exist_ok=True)
-    copy = Copy(plan)
-    with _sole_driver(plan), copy.held(new=not resume), answering_sigterm():
-        session = _opened(call, copy, phases, stream)
+    replica = Replica(plan)
+    with _sole_driver(plan), replica.held(new=not resume), answering_sigterm():
+        session = _opened(call, replica, phases, stream)
         try:
             with answering_sigterm(session.end_late):
                 return session.drive()
         except UserError:
             if not resume and session.queue.ledger.outstanding() == plan.total:
                 shutil.rmtree(plan.folder, ignore_errors=True)
-                copy.drop()
+                replica.remove()
             raise
 
 
@@ -73,16 +73,16 @@ def sync(call: SweepCall, stream: TextIO) -> int:
         UserError: the sweep runs, its folder is damaged, or MLflow cannot be used.
     """
     plan = call.plan
-    copy = Copy(plan)
-    with _sole_driver(plan), copy.held():
-        copy.take()
+    replica = Replica(plan)
+    with _sole_driver(plan), replica.held():
+        replica.pull()
         ledger = Ledger.open(plan)
         recorder = _recorder(call)
         TrialQueue(ledger).recover()
         count = _catch_up(plan, ledger, recorder)
-        copy.begin()
+        replica.begin()
         recorder.close("interrupted" if ledger.outstanding() else "finished")
-        lacking = copy.give()
+        lacking = replica.push()
     missed = f"; it has not taken {counted(len(recorder.missed), 'event')}"
     added = f"Sweep {plan.name}: {counted(count, 'trial')} added to the record in MLflow at "
     line = f"{added}{recorder.shown_uri}{missed if recorder.missed else ''}"
@@ -92,7 +92,7 @@ def sync(call: SweepCall, stream: TextIO) -> int:
 
 @contextlib.contextmanager
 def _sole_driver(plan: Plan) -> Iterator[None]:
-    lock = driving(plan.storage, plan.name)
+    lock = driver_lock(plan.storage, plan.name)
     try:
         lock.acquire()
     except Timeout:
@@ -106,25 +106,25 @@ def _sole_driver(plan: Plan) -> Iterator[None]:
         lock.release()
 
 
-def _opened(call: SweepCall, copy: Copy, phases: Phases, stream: TextIO) -> Session:
+def _opened(call: SweepCall, replica: Replica, phases: Phases, stream: TextIO) -> Session:
     """Checks weights and images, opens ledger and record, and takes over what others have run."""
     plan, request = call.plan, call.request
     check_weights(plan)
     datasets = manifest.load_all(plan)
     if request.resume:
-        copy.take()
+        replica.pull()
     with _folder(plan, resume=request.resume):
         queue, recorder = _queue_and_recorder(call, datasets.values())
     if request.retry_failed and queue.retry_failed():
         queue.recover()  # a session that was killed may have run them already
-    taken = [] if request.no_reuse else reuse.take_over(plan, queue, datasets, copy)
+    taken = [] if request.no_reuse else reuse.take_over(plan, queue, datasets, replica)
     _catch_up(plan, queue.ledger, recorder)
-    copy.begin()
+    replica.begin()
     return Session(
         call=call,
         queue=queue,
         recorder=recorder,
-        replica=copy,
+        replica=replica,
         phases=phases,
         reused=len(taken),
         stream=stream,

@@ -13,16 +13,16 @@ from platform.cli import messages
 from platform.cli.progress import Progress
 from platform.cli.requested_plan import SweepCall
 from platform.cli.summary import summary, trial_times
-from platform.execution import packaging
 from platform.execution.failures import is_disk_full
 from platform.execution.scheduler import SweepRun
 from platform.plan import estimate, resources
 from platform.plan.plan import Plan
 from platform.search.trial_queue import TrialQueue
-from platform.storage.replica import Copy
+from platform.storage.environment import ROOT
+from platform.storage.replica import Replica
 from platform.storage.results import result_row, write_results
+from platform.tracking.client import without_password
 from platform.tracking.recorder import Recorder, SweepStatus
-from platform.tracking.tags import without_password
 from trainables.utils.exit_status import FAILED, FINISHED, INTERRUPTED
 from trainables.utils.text import duration
 
@@ -76,7 +76,7 @@ class Session:
     call: SweepCall
     queue: TrialQueue
     recorder: Recorder
-    replica: Copy
+    replica: Replica
     phases: Phases
     reused: int
     stream: TextIO
@@ -92,7 +92,7 @@ class Session:
         report = self._report() if makes_report else []
         times = [f"Time: {self.phases.describe()}.", *trial_times(ledger.entries())]
         self._tell([*times, "", *report])
-        lacking = self.replica.give()
+        lacking = self.replica.push()
         ended = self._end(status, reason)
         if lacking:
             self._tell([f"error: {lacking}"])
@@ -161,7 +161,7 @@ class Session:
         self._write_results()
         self.recorder.close("interrupted", most_s=5.0)
         self._end("interrupted", "")
-        self.replica.give()
+        self.replica.push()
 
     def _write_results(self) -> list[dict[str, Any]]:
         plan = self.call.plan
@@ -216,7 +216,7 @@ def make_report(plan: Plan, tracking_uri: str | None) -> str:
     try:
         # from where the packages lie, installed or not
         done = subprocess.run(
-            command, cwd=packaging.ROOT, capture_output=True, text=True, timeout=_REPORT_MOST_S
+            command, cwd=ROOT, capture_output=True, text=True, timeout=_REPORT_MOST_S
         )
         errors = done.stderr.strip().splitlines() if done.returncode else []
     except (OSError, subprocess.SubprocessError) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from platform.cli.request import attempt
 from platform.plan.serialization import is_abandoned, read_plan
 from platform.plan.study_loader import NAME, NAMES, is_file
-from platform.storage import replica
+from platform.storage.address import open_storage
 from trainables.utils.addresses import is_address
 from trainables.utils.errors import UserError
 
@@ -23,7 +23,7 @@ def find_storage(storage: str, faults: list[str]) -> str:
         faults: a line is added where the storage cannot be reached or written to.
     """
     if is_address(storage):
-        found = attempt(faults, lambda: replica.find(storage))
+        found = attempt(faults, lambda: open_storage(storage))
         storage = str(found or "runs")  # with which all other faults are found too
     faults += _storage_problems(Path(storage))
     return storage

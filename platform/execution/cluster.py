@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from platform.execution import packaging, ray_internals
+from platform.storage.environment import ROOT
 from trainables.utils.errors import UserError
 from trainables.utils.text import one_line
 
@@ -66,7 +67,7 @@ def local(cpus: int, gpus: int, *, debug: bool = False) -> Iterator[None]:
     """
     _prepare()
     # workers import the packages from where the driver did, installed or not
-    root = str(packaging.ROOT)
+    root = str(ROOT)
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     try:

@@ -9,9 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from platform.storage.environment import COMMIT, git_state
+from platform.storage.environment import COMMIT, ROOT, git_state
 
-ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("platform", "trainables", "search_spaces", "analysis")
 # the bridge makes `platform.sweep` importable; the other two say with what it should run
 _BESIDE = ("_platform_bridge.py", "_platform_bridge.pth", "pyproject.toml", "requirements.lock")

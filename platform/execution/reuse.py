@@ -23,25 +23,25 @@ from trainables.utils.hashing import read_sealed, seal
 if TYPE_CHECKING:
     from platform.plan.plan import Plan, PlannedTrial
     from platform.search.trial_queue import TrialQueue
-    from platform.storage.replica import Copy
+    from platform.storage.replica import Replica
     from trainables.data import Dataset
 
 # in the folder of a trial that was taken over: which sweep has run it
 MARK = "reused.json"
 
 
-def enter(plan: Plan, trial: PlannedTrial, replica: Copy) -> None:
+def enter(plan: Plan, trial: PlannedTrial, replica: Replica) -> None:
     """Makes a finished trial known to the other sweeps of its storage."""
     folder = plan.trial_folder(trial).relative_to(plan.storage)
     path = _entry(plan, trial.key)
     with contextlib.suppress(OSError):  # without it the trial is run again, no more
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, seal({"folder": folder.as_posix()}))
-        replica.give_entry(path)
+        replica.push_entry(path)
 
 
 def take_over(
-    plan: Plan, queue: TrialQueue, datasets: Mapping[str, Dataset], replica: Copy
+    plan: Plan, queue: TrialQueue, datasets: Mapping[str, Dataset], replica: Replica
 ) -> list[PlannedTrial]:
     """Ends outstanding trials by the results of equal ones, and copies their files.
 
@@ -56,7 +56,7 @@ def take_over(
     """
     taken: list[PlannedTrial] = []
     with contextlib.suppress(StorageError):  # whoever needs the address next tells of it
-        replica.take_entries()
+        replica.pull_entries()
         _take_all(plan, queue, datasets, replica, taken)
     return taken
 
@@ -65,7 +65,7 @@ def _take_all(
     plan: Plan,
     queue: TrialQueue,
     datasets: Mapping[str, Dataset],
-    replica: Copy,
+    replica: Replica,
     taken: list[PlannedTrial],
 ) -> None:
     """Adds the trials that it takes over to `taken`, until it finds no more.
@@ -80,7 +80,7 @@ def _take_all(
                 continue
             with contextlib.suppress(OSError, ValueError):  # that sweep is being removed
                 _copy(found, plan.trial_folder(trial), plan.storage)
-                replica.give_trial(plan.trial_folder(trial))
+                replica.push_trial(plan.trial_folder(trial))
                 result = read_result(plan.trial_folder(trial))
                 queue.take_in(trial, result)
                 taken.append(trial)
@@ -92,11 +92,11 @@ def _entry(plan: Plan, key: str) -> Path:
     return plan.cache / "trials" / f"{key}.json"
 
 
-def _found(plan: Plan, trial: PlannedTrial, dataset: Dataset, replica: Copy) -> Path | None:
+def _found(plan: Plan, trial: PlannedTrial, dataset: Dataset, replica: Replica) -> Path | None:
     """Returns the folder of an equal trial that another sweep has finished; None without one."""
     try:
         folder = plan.storage / str(read_sealed(_entry(plan, trial.key))["folder"])
-        replica.take_trial(folder)
+        replica.pull_trial(folder)
         result = read_result(folder)
     except (OSError, ValueError, KeyError):  # that sweep was removed, or is not whole
         return None

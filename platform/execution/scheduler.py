@@ -13,7 +13,8 @@ from platform.execution.failures import CAUSES, Cause, Failure, diagnose
 from platform.execution.trial_process import TrialOrder, read_result
 from platform.plan import resources
 from platform.plan.limits import Limits
-from platform.storage.replica import TAKEN_OVER, Copy, storage_address
+from platform.storage.address import storage_address
+from platform.storage.replica import TAKEN_OVER, Replica
 from trainables.config import to_dict
 from trainables.config.names import SNAPSHOT
 from trainables.utils.errors import UserError
@@ -72,7 +73,7 @@ class SweepRun:
     queue: TrialQueue
     listeners: tuple[TrialListener, ...]
     limits: Limits
-    replica: Copy
+    replica: Replica
     elapsed_s: Callable[[], float]
     begin_phase: Callable[[str], None] = lambda label: None
     tell_shared_work: Callable[[str, int, int], None] = lambda label, step, total: None
@@ -197,7 +198,7 @@ class Scheduler:
         trial = self.running.pop(key)
         self._halted.discard(key)
         (self.plan.trial_folder(trial) / SNAPSHOT).unlink(missing_ok=True)
-        self._replica.forget_snapshot(trial)
+        self._replica.remove_snapshot(trial)
         self._queue.prune(trial, metrics)
         for listener in self.sweep.listeners:
             listener.pruned(trial, metrics)
@@ -242,7 +243,7 @@ class Scheduler:
     def _fetch(self, folder: Path) -> Failure | None:
         """Copies a trial's files to this machine; returns why they cannot be, where they cannot."""
         try:
-            self._replica.take_trial(folder, waits=not self.reason)
+            self._replica.pull_trial(folder, waits=not self.reason)
         except (UserError, OSError) as error:
             return diagnose(error)
         return None

@@ -15,7 +15,7 @@ import ray
 from ray.util.queue import Empty, Queue
 
 from platform.execution.nodes import beside_driver
-from platform.storage.replica import storage_address
+from platform.storage.address import storage_address
 from trainables.config import to_dict
 from trainables.config.overrides import from_dict
 from trainables.utils.errors import NonFiniteError

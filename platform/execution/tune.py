@@ -107,7 +107,7 @@ def _fit(scheduler: Scheduler, room: Callable[[], int]) -> Outcome:
     # the ledger and the trials' folders hold all that counts; nothing is ever resumed from this
     for name in ("tune", "train"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    scheduler.sweep.replica.forget_trainers()
+    scheduler.sweep.replica.remove_trainers()
     return scheduler.outcome()
 
 

@@ -1,4 +1,4 @@
-"""What a sweep ran on: versions, hardware, commit. Read without importing what it describes."""
+"""What a sweep runs on: versions, hardware, commit. Nothing that it describes is imported."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from typing import Any
 
 import platform
 from platform.plan.hardware import inventory
+from trainables.utils.files import write_json
 
 DISTRIBUTION = "unlearning-platform"
-COMMIT = "commit.json"  # in the place of .git, where the program was sent to
-_ROOT = Path(__file__).resolve().parents[2]
+COMMIT = "commit.json"  # stands for .git where the program was sent to a cluster
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def environment() -> dict[str, Any]:
-    """The machine and the software, as plain values; None where a thing cannot be known here."""
-    lock = _ROOT / "requirements.lock"
+    """Returns the machine and the software as plain values; None where one cannot be known."""
+    lock = ROOT / "requirements.lock"
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _declared()},
@@ -33,8 +34,15 @@ def environment() -> dict[str, Any]:
     }
 
 
-def git_state(root: Path = _ROOT) -> dict[str, Any]:
-    """The commit of the checkout that this code runs from, and whether tracked files differ."""
+def write_environment(folder: Path) -> Path:
+    """Writes `environment.json` into a sweep's folder, whole; returns its path."""
+    path = folder / "environment.json"
+    write_json(path, environment())
+    return path
+
+
+def git_state(root: Path = ROOT) -> dict[str, Any]:
+    """Returns the commit that this code runs from, and whether tracked files differ from it."""
     if (root / COMMIT).is_file():
         return dict(json.loads((root / COMMIT).read_text("utf-8")))
     commit = (
@@ -47,14 +55,14 @@ def git_state(root: Path = _ROOT) -> dict[str, Any]:
 
 
 def _declared() -> list[str]:
-    """Names of the declared dependencies, from the checkout or else from the installed package."""
-    project = _ROOT / "pyproject.toml"
+    """Returns the names of the declared dependencies, by the checkout or the installed package."""
+    project = ROOT / "pyproject.toml"
     if project.is_file():
         wanted = tomllib.loads(project.read_text("utf-8"))["project"]["dependencies"]
     else:
         try:
             wanted = importlib.metadata.requires(DISTRIBUTION) or []
-        except importlib.metadata.PackageNotFoundError:  # sent by one who has it as a wheel
+        except importlib.metadata.PackageNotFoundError:  # sent from an installed wheel
             wanted = []
     return sorted({re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in wanted})
 
@@ -67,7 +75,7 @@ def _version(name: str) -> str | None:
 
 
 def _output(*command: str) -> str:
-    """What a command prints, or nothing where it is absent, fails or takes over 10 s."""
+    """Returns what a command prints; nothing where it is absent, fails or takes over 10 s."""
     if shutil.which(command[0]) is None:
         return ""
     try:

@@ -1,4 +1,4 @@
-"""Who drives a sweep whose storage has an address: one process, on whichever machine."""
+"""Who drives a sweep: one process of a machine, and of all machines where it has an address."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
+
 from trainables.utils.errors import UserError
 
 if TYPE_CHECKING:
     from platform.plan.plan import Plan
     from trainables.utils.object_store import Mirror
 
-# a lease is renewed so often, and left for others when it was not for so long
+# how often a lease is renewed, and after how long without it others may take the sweep
 BEAT_S, GONE_S = 20.0, 90.0
 
 
@@ -24,14 +26,26 @@ class InUseError(UserError):
     """Another process runs this sweep."""
 
 
-class Lease:
-    """A small file there that says who drives a sweep, written anew while that goes on.
+def driver_lock(storage: Path, name: str) -> FileLock:
+    """Returns the lock that the one driver of a sweep on this machine holds.
 
-    An object store has no locks: two that begin within the same second are not kept apart until
-    one of them renews.
+    Acquiring it does not wait: it raises `filelock.Timeout` where another process holds it.
 
     Args:
-        mirror: of the storage.
+        storage: the folder of sweeps on this machine.
+        name: the sweep's name.
+    """
+    return FileLock(storage / f".{name}.lock", timeout=0)
+
+
+class Lease:
+    """A small file at the storage's address that says who drives a sweep; its driver renews it.
+
+    An object store has no locks: two drivers that begin within the same second are not kept apart
+    until one of them renews.
+
+    Args:
+        mirror: the storage's folder on this node and its address.
         plan: the sweep.
     """
 
@@ -43,13 +57,18 @@ class Lease:
             "driver": uuid.uuid4().hex,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "processes": processes(),
-            "began": began(os.getpid()),
+            "processes": process_namespace(),
+            "began": start_of_process(os.getpid()),
         }
-        self._told = json.dumps(own).encode()
+        self._own = json.dumps(own).encode()
 
-    def take(self) -> None:
-        """Raises InUseError where another holds it."""
+    def acquire(self) -> None:
+        """Takes the lease.
+
+        Raises:
+            InUseError: another process holds it.
+            OSError: the address cannot be reached.
+        """
         before = self._mirror.read(self._path)
         if before and not self._is_left(before):
             with contextlib.suppress(ValueError, KeyError, TypeError):
@@ -59,35 +78,43 @@ class Lease:
                 f"sweep {self._name!r} is being run by another process ({before.decode()}): wait "
                 f"for it, or take another --name; if it was killed, wait {GONE_S:.0f} s"
             )
-        self._mirror.write(self._path, self._told)
+        self._mirror.write(self._path, self._own)
 
-    def _is_left(self, told: bytes) -> bool:
-        """Whether who holds it is gone."""
+    def _is_left(self, content: bytes) -> bool:
+        """Reports whether the process that wrote a lease is gone."""
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            other = json.loads(told)
-            # a number names a process only among those that this one sees
-            if other["processes"] and other["processes"] == processes():
-                return bool(other["began"] != began(int(other["pid"])))
+            other = json.loads(content)
+            # a process id tells nothing about the processes of another machine or container
+            if other["processes"] and other["processes"] == process_namespace():
+                return bool(other["began"] != start_of_process(int(other["pid"])))
         self._mirror.write(self._now, b"")
         age = self._mirror.age_s(self._path, self._now)
         self._mirror.remove(self._now)
         return age is None or age > GONE_S
 
     def renew(self) -> bool:
-        """It is held; False where another holds it by now."""
-        if (now := self._mirror.read(self._path)) and now != self._told:
+        """Renews the lease; returns False where another process holds it by now.
+
+        Raises:
+            OSError: the address cannot be reached.
+        """
+        if (now := self._mirror.read(self._path)) and now != self._own:
             return False
-        self._mirror.write(self._path, self._told)
+        self._mirror.write(self._path, self._own)
         return True
 
-    def end(self) -> None:
-        """It is free, unless another holds it."""
-        if self._mirror.read(self._path) == self._told:
+    def release(self) -> None:
+        """Removes the lease, unless another process holds it.
+
+        Raises:
+            OSError: the address cannot be reached.
+        """
+        if self._mirror.read(self._path) == self._own:
             self._mirror.remove(self._path)
 
 
-def processes() -> str:
-    """Names the machine's run and the group of processes that this one is of; empty if unknown."""
+def process_namespace() -> str:
+    """Returns a name of the machine's boot and of this process's namespace; empty if unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -95,8 +122,8 @@ def processes() -> str:
         return ""
 
 
-def began(pid: int) -> str:
-    """When a process began, by a count of its machine's; empty where there is none."""
+def start_of_process(pid: int) -> str:
+    """Returns the clock ticks from boot to the start of a process; empty where there is none."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:

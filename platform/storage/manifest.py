@@ -1,4 +1,4 @@
-"""The images of a sweep: loaded before anything starts, recorded, and the same when it goes on."""
+"""The images of a sweep: loads them before anything starts, records them, and compares them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from platform.plan.plan import Plan
-from platform.storage import results
+from platform.storage.sweep_folder import read_table
 from trainables.config import DataConfig, to_dict
 from trainables.data import Dataset, load
 from trainables.utils.errors import DataError
@@ -17,7 +17,7 @@ from trainables.utils.hashing import content_key
 
 
 def load_all(plan: Plan) -> dict[str, Dataset]:
-    """Every data set of the plan by `key_of` its configuration, decoded before anything starts.
+    """Returns every data set of a plan by the `key_of` its configuration, decoded.
 
     Raises:
         DataError: data that is missing, unusable, or too little to be measured.
@@ -42,12 +42,12 @@ def load_all(plan: Plan) -> dict[str, Dataset]:
 
 
 def key_of(config: DataConfig) -> str:
-    """Equal configurations have equal keys."""
+    """Returns a key that equal configurations share."""
     return content_key(to_dict(config))
 
 
 def refuse_others(plan: Plan, datasets: Collection[Dataset]) -> None:
-    """A resumed sweep compares its trials on the images that it began with.
+    """Refuses to resume a sweep on other images than those it began with.
 
     Raises:
         DataError: the images have changed since.
@@ -56,7 +56,7 @@ def refuse_others(plan: Plan, datasets: Collection[Dataset]) -> None:
     if not path.is_file():  # killed before it was written: nothing has run
         write_manifests(plan, datasets)
         return
-    before = set(results.read_table(path)["data_hash"].to_pylist())
+    before = set(read_table(path)["data_hash"].to_pylist())
     now = {each.fingerprint for each in datasets}
     if before != now:
         raise DataError(
@@ -67,7 +67,7 @@ def refuse_others(plan: Plan, datasets: Collection[Dataset]) -> None:
 
 
 def write_manifests(plan: Plan, datasets: Collection[Dataset]) -> None:
-    """`manifest.parquet`, a row an image; `refused.json`, the files left out of every method."""
+    """Writes `manifest.parquet`, a row an image, and `refused.json`, the files left out."""
     tables = [
         each.manifest.append_column("data_hash", pa.array([each.fingerprint] * len(each.manifest)))
         for each in datasets

@@ -1,4 +1,4 @@
-"""Which trials stand for a variant, and what its figures are called: the same everywhere shown."""
+"""Which trials stand for a variant, and what people call it and its figures."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ class Variant:
     Attributes:
         group: its label in the plan, such as `ours_proxy`.
         label: its name for people, such as `Ours, proxy`.
-        model: of its trials.
-        is_original: nothing is unlearned: what the others' figures are divided by.
-        is_reference: the original, or what true forgetting looks like: there is nothing to tune.
+        model: the model of its trials.
+        is_original: nothing is unlearned; the other variants' figures are divided by its own.
+        is_reference: the original, or a model retrained without the forget images, which shows
+            what true forgetting looks like.
         default: the finished trial at the variant's defaults, where there is one.
-        best: the finished trial of the highest validation objective among the feasible ones; one
-            that repeats a chosen trial under another seed is none of them.
+        best: the best finished trial on validation images, where one is feasible; replicates, which
+            repeat a chosen trial under another seed, do not count.
         finished: all finished trials.
         trials: all that are recorded, in any state.
     """
@@ -53,10 +54,10 @@ class Variant:
 
 
 def variants(rows: Iterable[Row], order: Sequence[str] = ()) -> list[Variant]:
-    """The variants of a sweep.
+    """Returns the variants of a sweep.
 
     Args:
-        rows: of `results.parquet`.
+        rows: the rows of `results.parquet`.
         order: groups in the order to show; others follow as they come.
     """
     groups: dict[str, list[Row]] = {name: [] for name in order}
@@ -79,7 +80,7 @@ def _variant(group: str, trials: Sequence[Row]) -> Variant:
         label=label(group),
         model=trials[0]["model"],
         is_original=trials[0]["method"] == "original",
-        is_reference=trials[0]["method"] in REFERENCES,
+        is_reference=is_reference(trials[0]),
         default=next((row for row in finished if row["kind"] == "default"), None),
         best=max(
             candidates,
@@ -91,17 +92,22 @@ def _variant(group: str, trials: Sequence[Row]) -> Variant:
     )
 
 
+def is_reference(row: Row) -> bool:
+    """Reports whether a trial is the original or a retrained model: there is nothing to tune."""
+    return row["method"] in REFERENCES
+
+
 def label(group: str) -> str:
-    """A variant's name for people: `mage_tiny/ours_proxy` is `Ours, proxy`."""
+    """Returns a variant's name for people: `mage_tiny/ours_proxy` is `Ours, proxy`."""
     name = group.rpartition("/")[2]
     return _LABELS.get(name, name.replace("_", " "))
 
 
 def metric_labels(rows: Iterable[Row]) -> dict[str, str]:
-    """What the three figures are called, by the networks that made them.
+    """Returns what the three figures are called, by the networks that made them.
 
     Args:
-        rows: of `results.parquet`.
+        rows: the rows of `results.parquet`.
 
     Returns:
         `fid`, `is` and `clip`: `FID`, `IS` and `CLIP` by Inception and CLIP; otherwise such as
@@ -123,9 +129,9 @@ def metric_labels(rows: Iterable[Row]) -> dict[str, str]:
 
 
 def failures(rows: Iterable[Row]) -> str:
-    """How many trials did not finish, and why; empty where all did or were stopped early."""
+    """Says how many trials did not finish, and why; empty where all did or were stopped early."""
     every = list(rows)
     lost = [row for row in every if row["state"] not in ("finished", "pruned")]
     causes = Counter(str(row["failure"] or row["state"]) for row in lost)
-    told = ", ".join(f"{cause} {count}" for cause, count in causes.most_common())
-    return f"{len(lost)} of {len(every)} trials did not finish ({told})." if lost else ""
+    listed = ", ".join(f"{cause} {count}" for cause, count in causes.most_common())
+    return f"{len(lost)} of {len(every)} trials did not finish ({listed})." if lost else ""

@@ -14,16 +14,17 @@ Event = dict[str, Any]
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 5.0
 
 
-class Delivery:
-    """A queue, and the one thread that empties it.
+class EventQueue:
+    """Holds events until the receiver has taken them; one thread delivers them.
 
     An event that the receiver does not take is tried again until it is taken, so that none
     overtakes another; one that it refuses for good is laid aside.
 
     Args:
         deliver: gives an event to the receiver; to do so twice must change nothing.
-        is_final: whether an exception of `deliver` means that the event will never be taken.
-        on_trouble: told of every exception.
+        is_final: reports whether an exception of `deliver` means that the event is refused for
+            good.
+        on_trouble: is given every exception.
     """
 
     def __init__(
@@ -51,11 +52,11 @@ class Delivery:
             self._changed.notify_all()
 
     def settle(self, patience_s: float, most_s: float = math.inf) -> list[Event]:
-        """Waits until all is delivered.
+        """Waits until all events are delivered.
 
         Args:
-            patience_s: how long the receiver may go on failing before it is waited for no more.
-            most_s: how long it is waited for in all.
+            patience_s: how long the receiver may go on failing, seconds.
+            most_s: how long the receiver is waited for in all, seconds.
 
         Returns:
             The events that are not taken so far, oldest first.
@@ -72,7 +73,7 @@ class Delivery:
             return [*self._refused, *self._waiting]
 
     def close(self, patience_s: float, most_s: float = math.inf) -> list[Event]:
-        """As `settle`; gives up what is left, and ends the thread. Ctrl-C ends the waiting."""
+        """Waits as `settle`, drops what is left and ends the thread; Ctrl-C ends the waiting."""
         try:
             left = self.settle(patience_s, most_s)
         except KeyboardInterrupt:
@@ -91,13 +92,13 @@ class Delivery:
             except Exception as error:
                 self._on_trouble(error)
                 if self._is_final(error):
-                    self._take(event, refused=True)
+                    self._drop(event, refused=True)
                     continue
                 self._failed(wait_s)
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
                 continue
             wait_s = _FIRST_WAIT_S
-            self._take(event)
+            self._drop(event)
 
     def _next(self) -> Event | None:
         with self._changed:
@@ -109,10 +110,10 @@ class Delivery:
         with self._changed:
             if self._failing_since is None:
                 self._failing_since = time.monotonic()
-            # another event may wake it sooner: an attempt more does no harm
+            # a new event ends the wait early: one more attempt does no harm
             self._changed.wait(wait_s)
 
-    def _take(self, event: Event, *, refused: bool = False) -> None:
+    def _drop(self, event: Event, *, refused: bool = False) -> None:
         with self._changed:
             self._failing_since = None
             if refused:

@@ -1,102 +1,52 @@
-"""The record of sweeps: writes them to MLflow, reads them back from their folder.
+"""Records a sweep in MLflow while it runs: what happens to its trials becomes events, in order.
 
-The only importer of mlflow, and only when a `Recorder` is made: reading and planning stay quick.
-The driver alone records. Each call becomes an event of plain values with its time; applying one to
-MLflow twice changes nothing, so that missed events can be applied again later.
+The driver alone records.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import os
 import time
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from platform.search.importance import importances
-from platform.storage.environment import git_state
-from platform.storage.replica import fetched, follow_artifacts, give, record_folder
-from platform.storage.results import RecordError, Sweep, read_sweep, read_table
-from platform.storage.variants import (
-    Row,
-    Variant,
-    failures,
-    label,
-    metric_labels,
-    variants,
+from platform.tracking.artifact_locations import ARTIFACTS, DATABASE, relocate_artifacts
+from platform.tracking.client import (
+    database_uri,
+    is_final,
+    make_database,
+    open_client,
+    record_folder,
+    unusable,
+    usable,
+    without_password,
 )
-from platform.tracking import publish as publishing
-from platform.tracking import tags as record
-from platform.tracking.event_queue import Delivery, Event
-from platform.tracking.publish import Published
-from trainables.config import REFERENCES, to_dict
-from trainables.utils.addresses import is_address
-from trainables.utils.errors import UserError
-from trainables.utils.files import replacing, write_json
-from trainables.utils.hashing import read_sealed, seal
+from platform.tracking.event_queue import Event, EventQueue
+from platform.tracking.runs import SweepRuns
+from platform.tracking.tags import final_measurements, numbers, variants_page
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-
     from platform.plan.plan import Plan, PlannedTrial
 
-__all__ = [
-    "REFERENCES",
-    "Published",
-    "RecordError",
-    "Recorder",
-    "Row",
-    "Sweep",
-    "UserError",
-    "Variant",
-    "failures",
-    "fetched",
-    "give",
-    "importances",
-    "is_address",
-    "label",
-    "metric_labels",
-    "publish",
-    "read_sweep",
-    "read_table",
-    "variants",
-]
-
 SweepStatus = Literal["finished", "failed", "interrupted"]
-_STATUS = {
-    "finished": "FINISHED",
-    "failed": "FAILED",
-    "interrupted": "KILLED",
-    "pruned": "KILLED",
-}
-_AT_THE_TOP = ("samples.png", "tsne.png", "config.json", "result.json")
-_SWEEP_FILES = (
-    *("plan.json", "environment.json", "results.parquet"),
-    *("manifest.parquet", "refused.json"),
-)
-_METRICS_A_BATCH = 1000  # MLflow's limit
 _PATIENCE_S = 30.0  # with a server that fails at a sweep's end
 _log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Writes one sweep to MLflow: a parent run, and a child run a trial.
+    """Listens to a sweep's trials, and writes what it hears to MLflow.
 
     A thread of its own writes, so that no trial waits for MLflow. A fault of MLflow after the start
-    never raises: it is logged once, what it did not take is tried again until it does, and what is
-    left at the end is kept in `missed`. A resumed sweep goes on with its parent run and with its
-    trials'.
+    never raises: it is logged once, an event that was refused for now is tried again until it is
+    taken, and what is left at the end is kept in `missed`.
 
     Args:
         plan: the sweep; its folder must exist.
-        tracking_uri: of an MLflow server; by default `mlflow.db` in the storage folder.
+        tracking_uri: the address of an MLflow server; by default `mlflow.db` in the storage folder.
 
     Attributes:
-        tracking_uri: where the record is.
+        tracking_uri: the address of the record.
         missed: events that MLflow had not taken when the record was closed, oldest first.
 
     Raises:
@@ -104,74 +54,69 @@ class Recorder:
     """
 
     def __init__(self, plan: Plan, tracking_uri: str | None = None) -> None:
-        storage = record_folder(plan.folder)
-        self.tracking_uri = tracking_uri or f"sqlite:///{storage / 'mlflow.db'}"
+        folder = record_folder(plan.folder)
+        self.tracking_uri = tracking_uri or database_uri(folder / DATABASE)
         self.missed: list[Event] = []
         self._plan = plan
-        self._trials: dict[str, PlannedTrial] = {}
-        self._made: dict[str, str] = {}
-        self._opened: dict[str, str] = {}
-        self._points: dict[str, set[tuple[str, int]]] = {}
-        self._commit = git_state()["git_commit"] or "unknown"
-        try:
+        self._warned = False
+        with usable(self.tracking_uri):
             if tracking_uri is None:
-                _make_database(storage / "mlflow.db")
-                follow_artifacts(storage)
-            self._client = _client(self.tracking_uri)
-            self._experiment = self._find_experiment(None if tracking_uri else storage)
-            self._parent = self._find_parent()
-            self._former = self._runs_by_key()
-        except RecordError:
-            raise
-        except Exception as error:  # whatever the store, its driver or the network raise
-            raise RecordError(record.unusable(self.tracking_uri, error)) from error
-        self._doubtful = self._warned = False
-        self._delivery = Delivery(self._apply, is_final=_is_final, on_trouble=self._in_trouble)
+                make_database(folder / DATABASE)
+                relocate_artifacts(folder)
+            artifacts = None if tracking_uri else folder / ARTIFACTS
+            self._runs = SweepRuns(open_client(self.tracking_uri), plan, artifacts)
+        self._queue = EventQueue(self._runs.apply, is_final=is_final, on_trouble=self._in_trouble)
 
     @property
     def shown_uri(self) -> str:
         """The address without a password."""
-        return record.without_password(self.tracking_uri)
+        return without_password(self.tracking_uri)
 
     @property
     def variants_page(self) -> str:
         """What follows the server's address to see the sweep's variants side by side."""
-        return record.variants_page(self._plan.name, self._experiment)
+        return variants_page(self._plan.name, self._runs.experiment)
 
     def finished_before(self) -> set[str]:
-        """Keys of the trials whose runs an earlier session of this sweep ended as FINISHED."""
-        return {key for key, run in self._former.items() if run.info.status == "FINISHED"}
+        """Returns the keys of the trials that an earlier session recorded as FINISHED."""
+        return self._former_keys("FINISHED")
 
     def failed_before(self) -> set[str]:
-        """Keys of the trials whose runs an earlier session of this sweep ended as FAILED."""
-        return {key for key, run in self._former.items() if run.info.status == "FAILED"}
+        """Returns the keys of the trials that an earlier session recorded as FAILED."""
+        return self._former_keys("FAILED")
 
     def pruned_before(self) -> set[str]:
-        """Keys of the trials that an earlier session of this sweep stopped early."""
-        return {key for key, run in self._former.items() if "pruned" in run.data.tags}
+        """Returns the keys of the trials that an earlier session stopped early."""
+        return {key for key, run in self._runs.former.items() if "pruned" in run.data.tags}
+
+    def _former_keys(self, status: str) -> set[str]:
+        return {key for key, run in self._runs.former.items() if run.info.status == status}
 
     def started(self, trial: PlannedTrial) -> None:
         """Opens the trial's run, or takes up the one that an earlier attempt left."""
-        self._emit("started", trial)
+        self._emit("started", trial=trial)
 
     def reported(self, trial: PlannedTrial, metrics: Mapping[str, Any]) -> None:
         """Records one report: every number named with a "/", at the report's `step`."""
-        points = [(int(metrics.get("step", 0)), record.numbers(metrics))]
-        self._emit("reported", trial, points=points)
+        measurements = [(int(metrics.get("step", 0)), numbers(metrics))]
+        self._emit("reported", trial=trial, measurements=measurements)
 
     def finished(self, trial: PlannedTrial, result: Mapping[str, Any]) -> None:
-        """Records what is still missing of a finished trial, its files among it.
+        """Records all that the run of a finished trial still lacks, with the trial's files.
 
         Args:
             trial: the trial.
             result: its `result.json`.
         """
         folder = self._plan.trial_folder(trial)
-        steps = trial.config.unlearn.steps
         names = {**result.get("extractors", {}), "data_hash": result.get("data_hash", "")}
-        tags = {name: str(value) for name, value in names.items()}
-        points = record.final_points(folder, result, steps)
-        self._emit("finished", trial, points=points, tags=tags, folder=str(folder))
+        self._emit(
+            "finished",
+            trial=trial,
+            measurements=final_measurements(folder, result, trial.config.unlearn.steps),
+            tags={name: str(value) for name, value in names.items()},
+            folder=folder,
+        )
 
     def failed(self, trial: PlannedTrial, cause: str, message: str) -> None:
         """Ends the trial's run as FAILED.
@@ -181,14 +126,18 @@ class Recorder:
             cause: a word or two, such as `non-finite`.
             message: the error in a line.
         """
-        tags = {"failure": cause, "mlflow.note.content": f"**{cause}**: {message[:2000]}"}
-        self._emit("failed", trial, tags=tags)
+        note = f"**{cause}**: {message[:2000]}"
+        self._emit("failed", trial=trial, tags={"failure": cause, "mlflow.note.content": note})
 
     def pruned(self, trial: PlannedTrial, metrics: Mapping[str, Any]) -> None:
         """Ends the run of a trial that was stopped early, with its last report."""
         step = int(metrics["step"])
-        points = [(step, record.numbers(metrics))]
-        self._emit("pruned", trial, points=points, tags={"pruned": f"at step {step}"})
+        self._emit(
+            "pruned",
+            trial=trial,
+            measurements=[(step, numbers(metrics))],
+            tags={"pruned": f"at step {step}"},
+        )
 
     def retried(
         self, trial: PlannedTrial, cause: str, message: str, attempts: int, most: int
@@ -197,263 +146,40 @@ class Recorder:
 
         Args:
             trial: the trial.
-            cause: of the last failure.
-            message: the error in a line; the record leaves it out.
-            attempts: that have failed so far.
-            most: of them that are made again; the record leaves it out.
+            cause: why the last attempt failed.
+            message: the error in a line; it is not recorded.
+            attempts: how many attempts have failed so far.
+            most: how many may fail; it is not recorded.
         """
-        self._emit("retried", trial, tags={"failed_attempts": str(attempts), "last_failure": cause})
+        tags = {"failed_attempts": str(attempts), "last_failure": cause}
+        self._emit("retried", trial=trial, tags=tags)
 
     def put_back(self, trial: PlannedTrial, cause: str, message: str) -> None:
         """Records nothing: the trial is outstanding, and its run goes on with it."""
 
     def settle(self, patience_s: float = _PATIENCE_S) -> bool:
-        """Waits until MLflow has taken everything, or fails for some seconds; whether it has."""
-        return not self._delivery.settle(patience_s)
+        """Waits until MLflow has taken everything; returns whether it has.
+
+        Args:
+            patience_s: how long MLflow may go on failing, seconds.
+        """
+        return not self._queue.settle(patience_s)
 
     def close(self, status: SweepStatus, most_s: float = math.inf) -> None:
         """Ends the sweep's run with its files, and every trial's run that is still under way.
 
         Args:
-            status: of the sweep.
+            status: how the sweep ended.
             most_s: how long MLflow is waited for, seconds.
         """
-        self._emit("closed", status=_STATUS[status])
-        self.missed = self._delivery.close(_PATIENCE_S, most_s)
+        self._emit("closed", status=status)
+        self.missed = self._queue.close(_PATIENCE_S, most_s)
 
-    def _emit(self, name: str, trial: PlannedTrial | None = None, **values: Any) -> None:
-        event = {"event": name, "time": int(time.time() * 1000), **values}
-        if trial is not None:
-            self._trials[trial.key] = trial
-            event["trial"] = trial.key
-        self._delivery.put(event)
+    def _emit(self, name: str, **values: Any) -> None:
+        self._queue.put({"event": name, "time": int(time.time() * 1000), **values})
 
     def _in_trouble(self, error: Exception) -> None:
-        self._doubtful = True
+        self._runs.is_doubtful = True
         if not self._warned:
             self._warned = True
-            _log.warning("%s; the sweep goes on", record.unusable(self.tracking_uri, error))
-
-    def _apply(self, event: Event) -> None:
-        if event["event"] == "closed":
-            self._close(event)
-        else:
-            self._apply_to_trial(event)
-
-    def _apply_to_trial(self, event: Event) -> None:
-        key, now = event["trial"], event["time"]
-        known = key in self._opened or key in self._former
-        run_id = self._open(key, now)
-        if event["event"] == "started" and known:
-            self._start_again(run_id)
-        for step, metrics in event.get("points", ()):
-            self._log_metrics(key, step, metrics, now)
-        for name, value in event.get("tags", {}).items():
-            self._client.set_tag(run_id, name, value)
-        if "folder" in event:
-            self._log_files(run_id, Path(event["folder"]))
-        if event["event"] in _STATUS:
-            self._client.set_terminated(run_id, _STATUS[event["event"]], now)
-
-    def _close(self, event: Event) -> None:
-        for run in self._children():
-            if run.info.status == "RUNNING":
-                self._client.set_terminated(run.info.run_id, "KILLED", event["time"])
-        for path in (self._plan.folder / name for name in _SWEEP_FILES):
-            if path.is_file():
-                self._client.log_artifact(self._parent, str(path))
-        self._client.set_terminated(self._parent, event["status"], event["time"])
-
-    def _open(self, key: str, now: int) -> str:
-        """The run of a trial: this session's, an earlier session's, or a new one."""
-        if key in self._opened:
-            return self._opened[key]
-        if self._doubtful:  # an answer that was lost may have left a run
-            self._former = self._runs_by_key()
-            self._doubtful = False
-        former = self._former.get(key)
-        if key not in self._made:
-            self._made[key] = self._create(key, now) if former is None else former.info.run_id
-        run_id = str(self._made[key])
-        if former is not None:
-            self._points[key] = {
-                (name, point.step)
-                for name in former.data.metrics
-                for point in self._client.get_metric_history(run_id, name)
-            }
-        self._describe(run_id, self._trials[key])
-        self._opened[key] = run_id
-        return run_id
-
-    def _create(self, key: str, now: int) -> str:
-        trial = self._trials[key]
-        tags = record.trial_tags(self._plan, trial, self._parent, self._commit)
-        run = self._client.create_run(self._experiment, now, tags, trial.name)
-        return str(run.info.run_id)
-
-    def _describe(self, run_id: str, trial: PlannedTrial) -> None:
-        from mlflow.entities import Param
-
-        params = [Param(name, value) for name, value in record.trial_params(trial).items()]
-        self._client.log_batch(run_id, params=params)
-        self._client.log_dict(run_id, to_dict(trial.config), "config.json")
-
-    def _start_again(self, run_id: str) -> None:
-        self._client.update_run(run_id, status="RUNNING")
-        for name in {"failure", "mlflow.note.content"} & set(
-            self._client.get_run(run_id).data.tags
-        ):
-            self._client.delete_tag(run_id, name)
-
-    def _log_metrics(self, key: str, step: int, metrics: Mapping[str, float], now: int) -> None:
-        """Records the points that the run has not: a trial that runs again reports again."""
-        from mlflow.entities import Metric
-
-        seen = self._points.setdefault(key, set())
-        names = [name for name in metrics if (name, step) not in seen]
-        fresh = [Metric(name, metrics[name], now, step) for name in names]
-        for start in range(0, len(fresh), _METRICS_A_BATCH):
-            batch = fresh[start : start + _METRICS_A_BATCH]
-            self._client.log_batch(self._opened[key], metrics=batch)
-        seen.update((name, step) for name in names)
-
-    def _log_files(self, run_id: str, folder: Path) -> None:
-        """The pictures, the configuration and the result at the top, all else one level below."""
-        for path in sorted(folder.iterdir()):
-            if path.is_file() and not path.name.startswith("."):
-                place = None if path.name in _AT_THE_TOP else "files"
-                self._client.log_artifact(run_id, str(path), place)
-
-    def _children(self) -> Iterator[Run]:
-        wanted = f"tags.`mlflow.parentRunId` = '{self._parent}'"
-        token = None
-        while True:
-            page = self._client.search_runs([self._experiment], wanted, page_token=token)
-            yield from page
-            token = page.token
-            if not token:
-                return
-
-    def _runs_by_key(self) -> dict[str, Run]:
-        return {run.data.tags["trial_key"]: run for run in self._children()}
-
-    def _find_experiment(self, storage: Path | None) -> str:
-        found = self._client.get_experiment_by_name(self._plan.study)
-        if found is None:
-            place = None if storage is None else (storage / "mlartifacts").as_uri()
-            # The kind makes the user interface open with the runs, not with the traces of chats.
-            tags = {"mlflow.experimentKind": "custom_model_development"}
-            return str(self._client.create_experiment(self._plan.study, place, tags))
-        if found.lifecycle_stage == "deleted":
-            self._client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
-
-    def _find_parent(self) -> str:
-        """The sweep's run. Its identity is a file in the sweep's folder, since names may repeat."""
-        sweep_id = sweep_identity(self._plan.folder)
-        found = self._client.search_runs([self._experiment], f"tags.sweep_id = '{sweep_id}'")
-        if found:
-            self._client.update_run(found[0].info.run_id, status="RUNNING")
-            return str(found[0].info.run_id)
-        tags = record.sweep_tags(self._plan, sweep_id, self._commit, self._experiment)
-        run = self._client.create_run(self._experiment, tags=tags, run_name=self._plan.name)
-        return str(run.info.run_id)
-
-
-def sweep_identity(folder: Path) -> str:
-    """What the sweep's run in MLflow is known by, made at the first call.
-
-    Raises:
-        RecordError: the file that keeps it is damaged.
-    """
-    path = folder / "record.json"
-    if not path.is_file():
-        write_json(path, seal({"sweep_id": uuid.uuid4().hex}))
-    try:
-        return str(read_sealed(path)["sweep_id"])
-    except (OSError, ValueError, KeyError) as error:
-        raise RecordError(
-            f"{path} is damaged or truncated ({error}): it names the sweep's run in MLflow; remove "
-            "it, and the sweep is recorded as a new run"
-        ) from None
-
-
-def experiments(tracking_uri: str) -> int:
-    """How many experiments an MLflow holds.
-
-    Raises:
-        RecordError: it cannot be reached or used.
-    """
-    try:
-        return len(_client(tracking_uri).search_experiments())
-    except Exception as error:  # as in `Recorder`
-        raise RecordError(record.unusable(tracking_uri, error)) from error
-
-
-def publish(
-    sweep: Sweep,
-    folder: Path,
-    tracking_uri: str | None = None,
-    chosen: Sequence[Row] | None = None,
-) -> Published:
-    """Puts a report and the models that it chose on the sweep's run; twice changes nothing.
-
-    Args:
-        sweep: the recorded sweep.
-        folder: of the report.
-        tracking_uri: of MLflow; by default `mlflow.db` in the sweep's storage.
-        chosen: the trial of each variant to register; by default its best feasible one.
-
-    Raises:
-        RecordError: there is no report, MLflow cannot be used, or it has no run of the sweep.
-    """
-    database = record_folder(sweep.folder) / "mlflow.db"
-    uri = tracking_uri or f"sqlite:///{database}"
-    if not tracking_uri and not database.is_file():
-        raise RecordError(f"{database} is missing: --tracking-uri names the MLflow of the sweep")
-    try:
-        return publishing.put(_client(uri), sweep, sweep_identity(sweep.folder), folder, chosen)
-    except RecordError:
-        raise
-    except Exception as error:  # as in `Recorder`
-        raise RecordError(record.unusable(uri, error)) from error
-
-
-def _make_database(path: Path) -> None:
-    """MLflow's own file, whole or not at all: one that a kill left half made serves nobody."""
-    if path.exists():
-        return
-    with replacing(path) as beside:
-        _client(f"sqlite:///{beside}").search_experiments()
-
-
-def _is_final(error: Exception) -> bool:
-    """Whether MLflow, or a file that it was to take, will fail so however often it is asked."""
-    told = getattr(error, "get_http_status_code", None)
-    response = getattr(error, "response", None)  # of requests, which carries the artifacts
-    status = told() if told is not None else getattr(response, "status_code", None)
-    if status is None:
-        # other faults of the system and of the network may pass
-        lasting = FileNotFoundError | LookupError | TypeError
-        return isinstance(error, lasting) or type(error) is ValueError
-    return 400 <= status < 500 and status not in (408, 429)
-
-
-def _client(tracking_uri: str) -> MlflowClient:
-    """A quiet client that gives up on an absent server within seconds, not MLflow's minutes."""
-    quiet = {
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_LOGGING_LEVEL": "CRITICAL",
-        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-        # one that was answered too late must not be made twice: whoever asks looks first
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "8",
-    }
-    for name, value in quiet.items():
-        os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
-
-    # it tells pages of each failed attempt, of which there may be many: `Recorder` tells of them
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    return MlflowClient(tracking_uri=tracking_uri)
+            _log.warning("%s; the sweep goes on", unusable(self.tracking_uri, error))

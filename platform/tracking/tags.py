@@ -1,32 +1,31 @@
-"""What the record says of a sweep and of a trial: tags, parameters, points, as plain values."""
+"""What the record says of a sweep and of a trial: tags, parameters, measurements."""
 
 from __future__ import annotations
 
 import getpass
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from platform.storage.replica import place
-from trainables.utils.text import one_line
+from platform.storage.address import storage_option
 
 if TYPE_CHECKING:
     from platform.plan.plan import Plan, PlannedTrial
 
-Points = list[tuple[int, dict[str, float]]]
+# metrics by name, with the training step that they belong to
+Measurements = list[tuple[int, dict[str, float]]]
 
 
 def trial_tags(plan: Plan, trial: PlannedTrial, parent: str, commit: str) -> dict[str, str]:
-    """A trial's tags: what a reader groups and filters by.
+    """Returns a trial's tags, by which a reader groups and filters.
 
     Args:
         plan: the sweep.
         trial: the trial.
-        parent: the run of the sweep.
-        commit: of the code.
+        parent: the sweep's run.
+        commit: the commit of the code, or `unknown`.
     """
     config = trial.config.canonical()
     return {
@@ -46,7 +45,7 @@ def trial_tags(plan: Plan, trial: PlannedTrial, parent: str, commit: str) -> dic
 
 
 def trial_params(trial: PlannedTrial) -> dict[str, str]:
-    """What a reader compares trials by; the whole configuration is an artifact."""
+    """Returns what a reader compares trials by; the whole configuration is an artifact."""
     config = trial.config.canonical()
     chosen = {
         "model": config.model,
@@ -63,11 +62,11 @@ def trial_params(trial: PlannedTrial) -> dict[str, str]:
 
 
 def variants_page(sweep: str, experiment: str) -> str:
-    """The page of MLflow's user interface that shows a sweep's variants side by side.
+    """Returns the page of MLflow's user interface that shows a sweep's variants side by side.
 
     Args:
-        sweep: its name.
-        experiment: its number in MLflow.
+        sweep: the sweep's name.
+        experiment: the experiment's number in MLflow.
 
     Returns:
         What follows the server's address, from `#` on. By default the interface hides trials below
@@ -83,7 +82,7 @@ def variants_page(sweep: str, experiment: str) -> str:
 
 
 def sweep_tags(plan: Plan, sweep_id: str, commit: str, experiment: str) -> dict[str, str]:
-    """A sweep's tags, and its description: what it asks and where the answer is."""
+    """Returns a sweep's tags, with its description: what it asks and where the answer is."""
     return {
         **_source(commit),
         "sweep_id": sweep_id,
@@ -96,7 +95,7 @@ def sweep_tags(plan: Plan, sweep_id: str, commit: str, experiment: str) -> dict[
 
 
 def _source(commit: str) -> dict[str, str]:
-    """The tags by which the user interface says who ran what."""
+    """Returns the tags by which the user interface says who ran what."""
     return {
         "git_commit": commit,
         "mlflow.source.git.commit": commit,
@@ -108,7 +107,7 @@ def _source(commit: str) -> dict[str, str]:
 
 def _description(plan: Plan, page: str) -> str:
     commands = "\n".join(
-        f"    python -m analysis.{name} {plan.name} --storage {place(plan)}"
+        f"    python -m analysis.{name} {plan.name} --storage {storage_option(plan)}"
         for name in ("report", "tables", "samples", "tsne", "ablation")
     )
     return f"""**Question.** {plan.question}
@@ -126,7 +125,7 @@ one are the trials; the tag `kind` tells a variant's `default` from the trials o
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics among a report's values: a "/" tells them from Ray's own and from labels."""
+    """Returns the metrics of a report: a "/" tells them from Ray's own values and from labels."""
     return {
         name: float(value)
         for name, value in values.items()
@@ -134,36 +133,20 @@ def numbers(values: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def final_points(folder: Path, result: Mapping[str, Any], last_step: int) -> Points:
-    """All points of a finished trial: its history, its last metrics, and its times in seconds.
+def final_measurements(folder: Path, result: Mapping[str, Any], last_step: int) -> Measurements:
+    """Returns all that was measured of a finished trial: history, last metrics, times in seconds.
 
     Args:
-        folder: the trial's.
+        folder: the trial's folder.
         result: its `result.json`.
-        last_step: of its last metrics, where it has no history.
+        last_step: the step of its last metrics, where it has no history.
     """
     path = folder / "history.json"
     try:
         reports = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):  # its last metrics are in the result
+    except (OSError, ValueError):  # the result holds the last metrics
         reports = []
-    points: Points = [(int(report["step"]), numbers(report)) for report in reports]
+    history: Measurements = [(int(report["step"]), numbers(report)) for report in reports]
     timing = {f"time/{name}": value for name, value in result.get("timing", {}).items()}
-    step = max((step for step, _ in points), default=last_step)
-    return [*points, (step, numbers({**result.get("metrics", {}), **timing}))]
-
-
-def without_password(text: str) -> str:
-    """A text in which no address shows who signs in, or by what password."""
-    return re.sub(r"//[^/@\s]*@", "//***@", text)
-
-
-def unusable(uri: str, error: Exception) -> str:
-    """One line on a tracking store that fails; a password in an address is never shown."""
-    said = one_line(f"MLflow at {uri} cannot be used ({type(error).__name__}: {error}", None)
-    remedy = (
-        "is the server running, and is --tracking-uri its address?"
-        if uri.startswith("http")
-        else "is its folder there and writable?"
-    )
-    return without_password(said)[:200] + f"); {remedy}"
+    step = max((step for step, _ in history), default=last_step)
+    return [*history, (step, numbers({**result.get("metrics", {}), **timing}))]

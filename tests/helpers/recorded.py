@@ -12,7 +12,8 @@ import torch
 
 from platform.plan.plan import Group, Plan, PlannedTrial
 from platform.plan.serialization import write_plan
-from platform.storage.results import result_row, write_environment, write_results
+from platform.storage.environment import write_environment
+from platform.storage.results import result_row, write_results
 from trainables.config import TaskConfig, TrialConfig, UnlearnConfig, to_dict
 from trainables.evaluation.embeddings import tsne_points, write_embeddings
 from trainables.evaluation.figures import GROUPS, sample_grid, tsne_figure, write_samples

@@ -15,7 +15,8 @@ from optuna.distributions import FloatDistribution
 
 from platform.plan.plan import Group, Plan, PlannedTrial
 from platform.plan.serialization import write_plan
-from platform.storage.results import State, result_row, write_environment, write_results
+from platform.storage.environment import write_environment
+from platform.storage.results import State, result_row, write_results
 from tests.helpers.recorded import EXTRACTORS, leave_files
 from trainables.config import TrialConfig, UnlearnConfig
 

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from analysis.comparisons import Comparison, Member, find_comparisons
 from analysis.selection import Criterion
-from platform.storage.results import COLUMNS, Sweep
+from platform.storage.results import COLUMNS
+from platform.storage.sweep_folder import Sweep
 from platform.storage.variants import variants
 
 CRITERION = Criterion(

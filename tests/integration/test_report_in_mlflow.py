@@ -15,8 +15,9 @@ import pytest
 
 from analysis import report
 from platform.plan.plan import Plan
-from platform.storage.results import read_sweep
-from platform.tracking.recorder import Recorder, RecordError, publish
+from platform.storage.sweep_folder import RecordError, read_sweep
+from platform.tracking.publish import publish
+from platform.tracking.recorder import Recorder
 from tests.helpers.mlflow_server import Server
 from tests.helpers.recorded import plan_of, record_sweep, result_of
 

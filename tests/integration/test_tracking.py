@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import os
 import shutil
 import socket
 import subprocess
@@ -12,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from platform.storage.results import RecordError, write_environment, write_results
-from platform.tracking.recorder import Recorder, _is_final
+from platform.storage.environment import write_environment
+from platform.storage.results import write_results
+from platform.storage.sweep_folder import RecordError
+from platform.tracking.client import is_final
+from platform.tracking.recorder import Recorder
 from tests.helpers.mlflow_server import Server
 from tests.helpers.recorded import leave_files, plan_of, result_of
 from trainables.utils.object_store import Mirror
@@ -256,7 +260,7 @@ def test_more_metrics_than_a_batch_holds(plan):
 
 def test_many_trials_are_all_found_again(plan):
     recorder = Recorder(plan)
-    page = recorder._client.search_runs
+    page = recorder._runs._client.search_runs
 
     def short_pages(experiments, wanted, page_token=None):
         return page(experiments, wanted, max_results=2, page_token=page_token)
@@ -264,8 +268,8 @@ def test_many_trials_are_all_found_again(plan):
     for trial in plan.trials:
         recorder.started(trial)
     assert recorder.settle()
-    recorder._client.search_runs = short_pages
-    assert set(recorder._runs_by_key()) == {trial.key for trial in plan.trials}
+    recorder._runs._client.search_runs = short_pages
+    assert set(recorder._runs.runs_by_key()) == {trial.key for trial in plan.trials}
 
 
 def test_an_outage_is_one_line_and_what_it_missed_is_recorded_when_it_is_over(plan, caplog):
@@ -273,8 +277,8 @@ def test_an_outage_is_one_line_and_what_it_missed_is_recorded_when_it_is_over(pl
     trial = plan.trials[1]
     recorder.started(trial)
     assert recorder.settle()
-    client = recorder._client
-    recorder._client = None  # every call fails
+    client = recorder._runs._client
+    recorder._runs._client = None  # every call fails
     with caplog.at_level(logging.WARNING):
         recorder.reported(trial, report(40))
         run_trial(recorder, plan, trial, steps=(120,))
@@ -282,7 +286,7 @@ def test_an_outage_is_one_line_and_what_it_missed_is_recorded_when_it_is_over(pl
         assert not recorder.settle(patience_s=1.0)
     assert len(caplog.records) == 1
     assert "the sweep goes on" in caplog.text
-    recorder._client = client
+    recorder._runs._client = client
     found = found_by(recorder)
     assert found.count == 3
     assert {run.info.status for run in found.children.values()} == {"FINISHED"}
@@ -293,11 +297,11 @@ def test_an_outage_is_one_line_and_what_it_missed_is_recorded_when_it_is_over(pl
 def test_an_event_twice_changes_nothing(plan):
     recorder = Recorder(plan)
     applied = []
-    deliver = recorder._apply
-    recorder._delivery._deliver = lambda event: (applied.append(event), deliver(event))
+    deliver = recorder._runs.apply
+    recorder._queue._deliver = lambda event: (applied.append(event), deliver(event))
     run_trial(recorder, plan, plan.trials[1])
     assert recorder.settle()
-    for event in json.loads(json.dumps(applied)):  # plain data
+    for event in applied:
         deliver(event)
     found = found_by(recorder)
     assert found.count == 2
@@ -310,7 +314,7 @@ def test_what_is_never_taken_is_laid_aside_and_the_rest_goes_on(plan):
     gone, kept = plan.trials[1:3]
     recorder.started(gone)
     assert recorder.settle()
-    recorder._client.delete_run(recorder._opened[gone.key])
+    recorder._runs._client.delete_run(recorder._runs._opened[gone.key])
     recorder.reported(gone, report(40))
     run_trial(recorder, plan, kept)
     recorder.close("finished")
@@ -352,7 +356,7 @@ def test_a_server_that_never_answers_is_refused_soon(plan):
 
 def test_a_database_that_a_kill_left_half_made_is_made_anew(tmp_path):
     plan = plan_of(tmp_path)
-    half = tmp_path / ".mlflow.db.new"
+    half = tmp_path / f".mlflow.db.{os.getpid()}.part"  # process ids are used again
     half.write_bytes(b"SQLite format 3 and no more")
     recorder = Recorder(plan)
     run_trial(recorder, plan, plan.trials[0])
@@ -424,9 +428,9 @@ def test_what_a_server_says_for_good_is_told_from_what_may_pass(status, final):
 
     response = requests.Response()
     response.status_code = status
-    assert _is_final(requests.HTTPError("no", response=response)) == final
-    assert not _is_final(requests.ConnectionError("no"))
-    assert _is_final(RestException({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no"}))
-    assert not _is_final(RestException({"error_code": "INTERNAL_ERROR", "message": "no"}))
-    assert _is_final(FileNotFoundError("no"))
-    assert not _is_final(OSError(28, "no"))
+    assert is_final(requests.HTTPError("no", response=response)) == final
+    assert not is_final(requests.ConnectionError("no"))
+    assert is_final(RestException({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no"}))
+    assert not is_final(RestException({"error_code": "INTERNAL_ERROR", "message": "no"}))
+    assert is_final(FileNotFoundError("no"))
+    assert not is_final(OSError(28, "no"))

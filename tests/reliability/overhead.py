@@ -30,8 +30,9 @@ from platform.plan.plan import Plan, PlannedTrial
 from platform.plan.serialization import write_plan
 from platform.search.ledger import Ledger
 from platform.search.trial_queue import TrialQueue
-from platform.storage.replica import Copy
-from platform.storage.results import result_row, write_environment, write_results
+from platform.storage.environment import write_environment
+from platform.storage.replica import Replica
+from platform.storage.results import result_row, write_results
 from platform.tracking.recorder import Recorder
 from search_spaces.quickstart import STUDY
 from tests.reliability.figures import Figures
@@ -233,7 +234,7 @@ def _opened(plan: Plan) -> tuple[SweepRun, Recorder]:
         queue=queue,
         listeners=(recorder, progress),
         limits=Limits(),
-        replica=Copy(plan),
+        replica=Replica(plan),
         elapsed_s=Phases("all").elapsed,
     )
     return sweep, recorder

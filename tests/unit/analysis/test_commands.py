@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from analysis import ablation, report, samples, tables, tsne
-from platform.storage.results import COLUMNS, RecordError, read_sweep, write_results
+from platform.storage.results import COLUMNS, write_results
+from platform.storage.sweep_folder import RecordError, read_sweep
 from platform.storage.variants import failures, label, metric_labels, variants
 from tests.helpers.earlier import as_recorded_before
 from tests.helpers.recorded import plan_of, planned_trials, record_sweep

@@ -16,7 +16,7 @@ from analysis.importance import importance_table
 from analysis.main_tables import main_table
 from analysis.pareto import front_table
 from analysis.selection import choices
-from platform.storage.results import read_sweep
+from platform.storage.sweep_folder import read_sweep
 from platform.storage.variants import variants
 from tests.helpers.recorded import plan_of, record_sweep
 from tests.helpers.recorded_large import LATER, RETRAINED_FORGET, record_large

@@ -80,7 +80,7 @@ def test_a_storage_that_does_not_answer_fails_and_the_rest_is_looked_at(
     def gone(address: str) -> Path:
         raise UserError(f"{address} does not answer")
 
-    monkeypatch.setattr(diagnosis.replica, "find", gone)
+    monkeypatch.setattr(diagnosis, "open_storage", gone)
     monkeypatch.chdir(tmp_path)
     status, levels = found(capsys, "--storage", "s3://bucket/runs")
     assert (status, levels["fail"]) == (1, ["s3://bucket/runs does not answer"])

@@ -31,7 +31,10 @@ TREE = {
     "platform/execution/tune.py": "import ray\nfrom ray import tune",
     "platform/execution/ray_train.py": "import ray.train\nfrom trainables import trial",
     "platform/execution/cluster.py": "import ray\nray.init",
-    "platform/tracking/recorder.py": "import mlflow",
+    "platform/search/importance.py": "",
+    "platform/storage/variants.py": "",
+    "platform/tracking/client.py": "import mlflow",
+    "platform/tracking/publish.py": "",
     "trainables/__init__.py": "",
     "trainables/trial.py": "import trainables.artifacts, trainables.shared, trainables.config",
     "trainables/originals.py": "import trainables.shared",
@@ -54,7 +57,10 @@ TREE = {
     "search_spaces/__init__.py": "import optuna",
     "search_spaces/first.py": "from trainables.config import TrialConfig",
     "analysis/__init__.py": "",
-    "analysis/report.py": "import pyarrow\nfrom platform.tracking.recorder import read",
+    "analysis/report.py": (
+        "import platform.storage.variants, platform.tracking.publish, platform.search.importance\n"
+        "import trainables.evaluation.figures, trainables.utils.rng"
+    ),
     "benchmarks/__init__.py": "",
     "benchmarks/first.py": "import trainables.training, trainables.shared",
 }
@@ -62,7 +68,7 @@ TREE = {
 BENCHMARKS = "The benchmarks know the science alone"
 UNKNOWN = "Nothing knows the benchmarks"
 SCIENCE = "The science knows no machinery"
-ANALYSIS = "The analysis knows the record, and nothing else of ours"
+ANALYSIS = "The analysis knows the record"
 SPACES = "Search spaces know a trial's configuration, and no machinery"
 LAYERS = "A trial's layers"
 ROOMS = "The machine room's layers"
@@ -71,7 +77,7 @@ PLAN = "A plan is plain data"
 METHODS = "Methods know models only through models.base"
 TUNE = "Only platform.execution.tune imports ray.tune"
 TRAIN = "Only platform.execution.ray_train imports ray.train"
-RECORD = "Only platform.tracking.recorder imports mlflow"
+RECORD = "Only platform.tracking.client imports mlflow"
 
 VIOLATIONS = [
     ("trainables/config/__init__.py", "import ray", SCIENCE),
@@ -91,6 +97,8 @@ VIOLATIONS = [
         "The machine room does not know the analysis",
     ),
     ("analysis/report.py", "from platform import search", ANALYSIS),
+    ("analysis/report.py", "from platform.tracking import client", ANALYSIS),
+    ("analysis/report.py", "import platform.plan.plan", ANALYSIS),
     ("analysis/report.py", "import mlflow", ANALYSIS),
     ("analysis/__init__.py", "import trainables.trial", ANALYSIS),
     ("search_spaces/first.py", "from trainables import training", SPACES),

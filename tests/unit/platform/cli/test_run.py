@@ -23,7 +23,7 @@ from platform.plan.serialization import is_abandoned
 from platform.plan.validation import check_weights
 from platform.search.ledger import Ledger
 from platform.storage import manifest
-from platform.storage.results import read_json
+from platform.storage.sweep_folder import read_json
 from tests.helpers.studies import ONE_FAMILY
 from trainables.models import build_model
 from trainables.utils.errors import CheckpointError, ConfigError, DataError

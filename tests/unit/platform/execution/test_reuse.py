@@ -14,8 +14,9 @@ from platform.plan.plan import Plan, PlannedTrial
 from platform.search.ledger import Ledger
 from platform.search.trial_queue import TrialQueue
 from platform.storage import manifest
-from platform.storage.replica import Copy
-from platform.storage.results import read_json, write_json
+from platform.storage.replica import Replica
+from platform.storage.results import write_json
+from platform.storage.sweep_folder import read_json
 from tests.helpers.studies import ONE_FAMILY
 from trainables.utils.hashing import seal
 
@@ -43,7 +44,7 @@ def plan_in(storage: Path, name: str, **launched: Any) -> Plan:
 def taken_by(plan: Plan, queue: TrialQueue, fingerprint: str = "d0d0") -> list[PlannedTrial]:
     """What a sweep takes over from the others of its storage."""
     data: Any = {manifest.key_of(plan.trials[0].config.data): Images(fingerprint)}
-    return reuse.take_over(plan, queue, data, Copy(plan))
+    return reuse.take_over(plan, queue, data, Replica(plan))
 
 
 def leave(plan: Plan, **changes: str | None) -> Path:
@@ -58,7 +59,7 @@ def leave(plan: Plan, **changes: str | None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "weights.safetensors").write_bytes(b"weights")
     write_json(folder / "result.json", seal({**result, "identity": told}))
-    reuse.enter(plan, trial, Copy(plan))
+    reuse.enter(plan, trial, Replica(plan))
     return folder
 
 
@@ -75,7 +76,7 @@ def test_an_equal_trial_is_taken_over_with_its_files_and_its_origin(tmp_path: Pa
     assert trial_process.read_result(taken) == trial_process.read_result(folder)
     assert Ledger.open(second).counts()["finished"] == 1
     # a third that finds it by the second is told whose it was
-    reuse.enter(second, trial, Copy(second))
+    reuse.enter(second, trial, Replica(second))
     third = plan_in(tmp_path, "third")
     taken_by(third, TrialQueue(Ledger.create(third)))
     assert read_json(third.trial_folder(trial) / reuse.MARK) == {"from": "first/trials/ours"}

@@ -17,7 +17,7 @@ from platform.plan.limits import Limits
 from platform.plan.plan import PlannedTrial
 from platform.search.ledger import Ledger
 from platform.search.trial_queue import TrialQueue
-from platform.storage.replica import Copy
+from platform.storage.replica import Replica
 from tests.helpers.studies import ONE_FAMILY
 from trainables.config.names import SNAPSHOT
 from trainables.utils.addresses import StorageError
@@ -58,7 +58,7 @@ class Driver:
                 queue=self.queue,
                 listeners=(self.told,),
                 limits=Limits(**limits),
-                replica=Copy(self.plan),
+                replica=Replica(self.plan),
                 elapsed_s=lambda: self.now,
             )
         )

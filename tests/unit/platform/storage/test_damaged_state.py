@@ -22,7 +22,7 @@ from platform.plan.serialization import plan_to_dict, read_plan, write_plan
 from platform.search.ledger import Ledger
 from platform.search.trial_queue import TrialQueue
 from platform.storage import manifest
-from platform.tracking.recorder import sweep_identity
+from platform.tracking.runs import sweep_identity
 from tests.helpers.recorded import result_of
 from tests.helpers.studies import ONE_FAMILY
 from trainables.config.names import SNAPSHOT

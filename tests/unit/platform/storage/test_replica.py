@@ -1,4 +1,4 @@
-"""A sweep whose storage has an address: the driver's copy, its lease, and what is refused."""
+"""A sweep whose storage has an address: the driver's replica, its lease, and what is refused."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ from platform.plan.plan import Plan
 from platform.plan.serialization import write_plan
 from platform.search.ledger import Ledger
 from platform.search.trial_queue import TrialQueue
-from platform.storage import lease, replica
-from platform.storage.lease import InUseError
-from platform.storage.replica import Copy, find, place, record_folder
-from platform.storage.results import read_sweep, write_results
+from platform.storage import lease
+from platform.storage.address import fetch_sweep, open_storage, push_folder, storage_option
+from platform.storage.lease import InUseError, driver_lock
+from platform.storage.replica import Replica
+from platform.storage.results import write_results
+from platform.storage.sweep_folder import read_sweep
+from platform.tracking.client import record_folder
 from search_spaces import STUDIES
 from tests.helpers.command import SETTINGS, Captured, called, planned, refused
 from trainables.config.names import RESULT, SNAPSHOT
@@ -53,19 +56,19 @@ def plan_in(storage: Path, name: str = "a") -> Plan:
 def test_a_sweep_is_taken_up_on_another_machine(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = plan_in(find(address))
+    plan = plan_in(open_storage(address))
     (plan.folder / "environment.json").write_text("{}")
     trial = plan.trial_folder(plan.trials[0])
     trial.mkdir(parents=True)
     (trial / RESULT).write_text("{}")
-    Copy(plan).begin()
-    assert Copy(plan).give() == ""
+    Replica(plan).begin()
+    assert Replica(plan).push() == ""
 
     on_machine("second", tmp_path, monkeypatch)
-    other = plan_in_of(find(address))
+    other = plan_in_of(open_storage(address))
     assert other.folder != plan.folder
     assert not (other.folder / "environment.json").exists()
-    Copy(other).take()
+    Replica(other).pull()
     assert (other.folder / "environment.json").is_file()
     assert (other.trial_folder(other.trials[0]) / RESULT).is_file()
 
@@ -79,12 +82,12 @@ def plan_in_of(storage: Path) -> Plan:
 def test_the_plan_by_which_a_sweep_is_known_comes_last(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = plan_in(find(address))
+    plan = plan_in(open_storage(address))
     for name in ("results.parquet", "record.json", "ledger.db-journal"):
         (plan.folder / name).write_text("")
     sent: list[str] = []
     monkeypatch.setattr(Mirror, "push", lambda self, path, **how: sent.append(path.name))
-    Copy(plan).begin()
+    Replica(plan).begin()
     assert sent[-1] == "plan.json"
     assert sorted(sent) == ["plan.json", "record.json", "results.parquet"]
 
@@ -92,14 +95,14 @@ def test_the_plan_by_which_a_sweep_is_known_comes_last(
 def test_what_has_begun_is_brought_now_and_then(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replica, "_STEP_S", 0.05)
-    plan = plan_in(find(address))
-    copy = Copy(plan)
+    monkeypatch.setattr("platform.storage.replica._PUSH_EVERY_S", 0.05)
+    plan = plan_in(open_storage(address))
+    replica = Replica(plan)
     seen = Mirror(plan.storage, address)
-    copy.step()
+    replica.push_changes()
     assert seen.remote.folders() == []
-    with copy.held():
-        copy.begin()
+    with replica.held():
+        replica.begin()
         (plan.folder / "results.parquet").write_text("later")
         waited_for(lambda: seen.read(plan.folder / "results.parquet") == b"later")
 
@@ -114,7 +117,7 @@ def waited_for(happens: Callable[[], object]) -> None:
 def test_a_database_goes_after_what_it_names_and_only_if_it_changed(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = plan_in(find(address))
+    plan = plan_in(open_storage(address))
     path = plan.folder / "mlflow.db"
     with contextlib.closing(sqlite3.connect(path)) as database, database:
         database.execute("create table runs (name)")
@@ -123,66 +126,66 @@ def test_a_database_goes_after_what_it_names_and_only_if_it_changed(
     sent: list[str] = []
     monkeypatch.setattr(Mirror, "push", lambda self, path, **how: sent.append(path.name))
     monkeypatch.setattr(Mirror, "push_as", lambda self, copy, path: sent.append(path.name))
-    copy = Copy(plan)
-    copy.begin()
+    replica = Replica(plan)
+    replica.begin()
     assert sent == ["mlartifacts", "results.parquet", "mlflow.db", "plan.json"]
     sent.clear()
-    copy.step()
+    replica.push_changes()
     assert sent == ["mlartifacts", "results.parquet", "plan.json"]
     with contextlib.closing(sqlite3.connect(path)) as database, database:
         database.execute("insert into runs values ('a')")
-    copy.step()
+    replica.push_changes()
     assert sent[-2:] == ["mlflow.db", "plan.json"]
 
 
 def test_what_a_lost_driver_had_not_brought_is_gone_on_with(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = plan_in(find(address))
+    plan = plan_in(open_storage(address))
     (plan.folder / "results.parquet").write_text("brought")
     (plan.folder / "record.json").write_text("{}")
-    Copy(plan).begin()
+    Replica(plan).begin()
     # here it is lost
     (plan.folder / "results.parquet").write_text("newer")
     (plan.folder / "record.json").unlink()
-    for look in (Copy(plan).take, lambda: replica.fetched(address, "a")):
+    for look in (Replica(plan).pull, lambda: fetch_sweep(address, "a")):
         look()
         assert (plan.folder / "results.parquet").read_text() == "newer"
         assert (plan.folder / "record.json").read_text() == "{}"
 
     on_machine("second", tmp_path, monkeypatch)
-    other = plan_in_of(find(address))
-    Copy(other).take()
+    other = plan_in_of(open_storage(address))
+    Replica(other).pull()
     (other.folder / "results.parquet").write_text("of the second machine")
-    Copy(other).begin()
+    Replica(other).begin()
 
     on_machine("first", tmp_path, monkeypatch)
-    Copy(plan).take()
+    Replica(plan).pull()
     assert (plan.folder / "results.parquet").read_text() == "of the second machine"
 
 
 def test_an_analysis_leaves_a_sweep_alone_that_runs_here(address: str) -> None:
-    plan = plan_in(find(address))
+    plan = plan_in(open_storage(address))
     write_results(plan.folder, [])
-    Copy(plan).begin()
+    Replica(plan).begin()
     (plan.folder / ".session").unlink()
     (plan.folder / "results.parquet").write_text("newer")
-    with replica.driving(plan.storage, "a"):
-        replica.fetched(address, "a")
+    with driver_lock(plan.storage, "a"):
+        fetch_sweep(address, "a")
         assert (plan.folder / "results.parquet").read_bytes() == b"newer"
-    replica.fetched(address, "a")
+    fetch_sweep(address, "a")
     assert (plan.folder / "results.parquet").read_bytes() != b"newer"
 
 
 def test_the_end_brings_no_older_attempt_of_a_trial(address: str) -> None:
-    plan = plan_in(find(address))
+    plan = plan_in(open_storage(address))
     folder = plan.trial_folder(plan.trials[0])
     folder.mkdir(parents=True)
     for name in (SNAPSHOT, "history.json", "samples.png"):
         (folder / name).write_text("of an earlier attempt")
     seen = Mirror(plan.storage, address)
     seen.write(folder / "history.json", b"of a later one")
-    assert Copy(plan).give() == ""
+    assert Replica(plan).push() == ""
     assert seen.read(folder / SNAPSHOT) is None
     assert seen.read(folder / "history.json") == b"of a later one"
     assert seen.read(folder / "samples.png") == b"of an earlier attempt"
@@ -191,7 +194,7 @@ def test_the_end_brings_no_older_attempt_of_a_trial(address: str) -> None:
 def test_a_trial_that_cannot_be_brought_here_stays_outstanding(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = plan_in(find(address))
+    plan = plan_in(open_storage(address))
     queue = TrialQueue(Ledger.create(plan))
     told: list[str] = []
 
@@ -206,7 +209,7 @@ def test_a_trial_that_cannot_be_brought_here_stays_outstanding(
             queue=queue,
             listeners=(quiet,),
             limits=Limits(),
-            replica=Copy(plan),
+            replica=Replica(plan),
             elapsed_s=lambda: 0.0,
         )
     )
@@ -236,16 +239,16 @@ def test_a_trial_that_cannot_be_brought_here_stays_outstanding(
 def test_a_place_that_is_gone_is_told_at_the_end(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = plan_in(find(address))
+    plan = plan_in(open_storage(address))
 
     def gone(*given: Any, **how: Any) -> None:
         raise OSError("no route to host")
 
-    copy = Copy(plan)
-    copy.begin()
+    replica = Replica(plan)
+    replica.begin()
     monkeypatch.setattr(Mirror, "push", gone)
-    copy.step()
-    told = copy.give()
+    replica.push_changes()
+    told = replica.push()
     assert address in told
     assert "no route to host" in told
     assert str(plan.folder) in told
@@ -253,7 +256,7 @@ def test_a_place_that_is_gone_is_told_at_the_end(
 
 
 def test_a_trial_is_taken_as_it_is_there(address: str) -> None:
-    plan = plan_in(find(address))
+    plan = plan_in(open_storage(address))
     folder = plan.trial_folder(plan.trials[0])
     other = Mirror(plan.storage.with_name("other"), address)
     write = other.local / folder.relative_to(plan.storage)
@@ -262,68 +265,68 @@ def test_a_trial_is_taken_as_it_is_there(address: str) -> None:
     other.push(write)
     folder.mkdir(parents=True)
     (folder / SNAPSHOT).write_text("of an attempt on this machine")
-    Copy(plan).take_trial(folder)
+    Replica(plan).pull_trial(folder)
     assert [path.name for path in folder.iterdir()] == [RESULT]
-    Copy(plan).forget_snapshot(plan.trials[0])
+    Replica(plan).remove_snapshot(plan.trials[0])
     assert other.read(write / RESULT) == b"{}"
 
 
 def test_one_driver_at_a_time(address: str) -> None:
-    plan = plan_in(find(address))
+    plan = plan_in(open_storage(address))
     seen = Mirror(plan.storage, address)
     file = plan.storage / ".a.driver"
-    with Copy(plan).held():
+    with Replica(plan).held():
         assert json.loads(seen.read(file) or b"")["host"] == socket.gethostname()
     assert seen.read(file) is None
 
     seen.write(file, driver(host="elsewhere", processes="others"))
     with pytest.raises(InUseError, match=r"\(1 of elsewhere\).*if it was killed, wait 90 s"):
-        Copy(plan).held().__enter__()
+        Replica(plan).held().__enter__()
     # of a driver on this machine it is known whether it lives, even if its number was used again
     for gone in (driver(pid=2**22 + 1), driver(began="earlier")):
         seen.write(file, gone)
-        with Copy(plan).held():
+        with Replica(plan).held():
             pass
     seen.write(file, driver())
     with pytest.raises(InUseError):
-        Copy(plan).held().__enter__()
+        Replica(plan).held().__enter__()
 
 
 def driver(**other: Any) -> bytes:
     """The lease of a process that runs on this machine."""
     here = {"host": socket.gethostname(), "pid": 1}
-    ours = {"processes": lease.processes(), "began": lease.began(1)}
+    ours = {"processes": lease.process_namespace(), "began": lease.start_of_process(1)}
     return json.dumps({"driver": "another", **here, **ours, **other}).encode()
 
 
 def test_a_sweep_that_appears_meanwhile_is_not_written_over(address: str) -> None:
-    plan = plan_in(find(address))
-    Copy(plan).begin()
+    plan = plan_in(open_storage(address))
+    Replica(plan).begin()
     with pytest.raises(InUseError, match="--name a is in use in"):
-        Copy(plan).held(new=True).__enter__()
-    with Copy(plan).held():
+        Replica(plan).held(new=True).__enter__()
+    with Replica(plan).held():
         pass
 
 
 def test_a_driver_that_was_taken_for_gone_gives_way(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replica, "BEAT_S", 0.05)
-    plan = plan_in(find(address))
+    monkeypatch.setattr("platform.storage.replica.BEAT_S", 0.05)
+    plan = plan_in(open_storage(address))
     seen = Mirror(plan.storage, address)
     file = plan.storage / ".a.driver"
-    copy = Copy(plan)
-    with copy.held():
-        copy.begin()
+    replica = Replica(plan)
+    with replica.held():
+        replica.begin()
         seen.write(file, driver())
-        waited_for(lambda: copy.taken_over)
+        waited_for(lambda: replica.taken_over)
         (plan.folder / "results.parquet").write_text("of the one that was slow")
-        copy.step()
+        replica.push_changes()
         # and stays so once the other has ended
         seen.remove(file)
         time.sleep(0.3)
-        assert copy.taken_over
-        assert "another process has taken this sweep over" in copy.give()
+        assert replica.taken_over
+        assert "another process has taken this sweep over" in replica.push()
     assert seen.read(plan.folder / "results.parquet") is None
     assert seen.read(file) is None
 
@@ -331,18 +334,18 @@ def test_a_driver_that_was_taken_for_gone_gives_way(
 def test_a_driver_that_slept_while_another_drove_gives_way(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = plan_in(find(address))
-    copy = Copy(plan)
-    copy.begin()
+    plan = plan_in(open_storage(address))
+    replica = Replica(plan)
+    replica.begin()
     on_machine("second", tmp_path, monkeypatch)
-    other = plan_in_of(find(address))
-    Copy(other).take()
+    other = plan_in_of(open_storage(address))
+    Replica(other).pull()
     (other.folder / "results.parquet").write_text("of the second machine")
-    Copy(other).begin()
+    Replica(other).begin()
     (plan.folder / "results.parquet").write_text("of the one that slept")
-    copy.step()
-    assert copy.taken_over
-    assert "another process has taken this sweep over" in copy.give()
+    replica.push_changes()
+    assert replica.taken_over
+    assert "another process has taken this sweep over" in replica.push()
     seen = Mirror(plan.storage, address)
     assert seen.read(plan.folder / "results.parquet") == b"of the second machine"
 
@@ -350,22 +353,22 @@ def test_a_driver_that_slept_while_another_drove_gives_way(
 def test_a_lease_that_is_not_renewed_runs_out(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = plan_in(find(address))
+    plan = plan_in(open_storage(address))
     seen = Mirror(plan.storage, address)
     seen.write(plan.storage / ".a.driver", driver(host="elsewhere", processes="others"))
     monkeypatch.setattr(lease, "GONE_S", 0.05)
     time.sleep(0.2)
-    with Copy(plan).held():
+    with Replica(plan).held():
         told = seen.read(plan.storage / ".a.driver") or b""
         assert json.loads(told)["host"] == socket.gethostname()
 
 
 def test_a_lease_is_renewed_while_it_is_held(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replica, "BEAT_S", 0.05)
-    plan = plan_in(find(address))
+    monkeypatch.setattr("platform.storage.replica.BEAT_S", 0.05)
+    plan = plan_in(open_storage(address))
     seen = Mirror(plan.storage, address)
     file = plan.storage / ".a.driver"
-    with Copy(plan).held():
+    with Replica(plan).held():
         seen.write(file, b"")
         waited_for(lambda: seen.read(file))
         assert json.loads(seen.read(file) or b"{}")["host"] == socket.gethostname()
@@ -373,22 +376,22 @@ def test_a_lease_is_renewed_while_it_is_held(address: str, monkeypatch: pytest.M
 
 def test_a_folder_needs_none_of_it(tmp_path: Path) -> None:
     plan = plan_in(tmp_path)
-    copy = Copy(plan)
-    with copy.held():
-        copy.take()
-        copy.begin()
-        copy.take_trial(plan.folder)
-        copy.step()
-        copy.drop()
-    assert copy.give() == ""
+    replica = Replica(plan)
+    with replica.held():
+        replica.pull()
+        replica.begin()
+        replica.pull_trial(plan.folder)
+        replica.push_changes()
+        replica.remove()
+    assert replica.push() == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
-    assert place(plan) == str(tmp_path)
+    assert storage_option(plan) == str(tmp_path)
     assert record_folder(plan.folder) == tmp_path.resolve()
 
 
 def test_commands_name_the_address_and_no_folder_of_a_machine(address: str) -> None:
-    plan = plan_in(find(address))
-    assert place(plan) == address
+    plan = plan_in(open_storage(address))
+    assert storage_option(plan) == address
     assert record_folder(plan.folder) == plan.folder
     assert f"--storage {address}" in resume_command(plan, None)
 
@@ -396,8 +399,8 @@ def test_commands_name_the_address_and_no_folder_of_a_machine(address: str) -> N
 def test_the_command_line_plans_behind_an_address(address: str, capsys: Captured) -> None:
     settings = [part for text in SETTINGS for part in ("--set", text)]
     assert "Nothing was started" in planned(capsys, "--storage", address, "--name", "b", *settings)
-    plan = plan_in(find(address))
-    Copy(plan).begin()
+    plan = plan_in(open_storage(address))
+    Replica(plan).begin()
     (line,) = refused(capsys, "--storage", address, "--name", "a", *settings)
     assert "--name a is in use" in line
 
@@ -416,19 +419,19 @@ def test_an_address_that_cannot_be_used_is_told_with_all_else(
 def test_an_analysis_reads_a_sweep_from_its_address(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = plan_in(find(address))
+    plan = plan_in(open_storage(address))
     write_results(plan.folder, [])
-    Copy(plan).give()
+    Replica(plan).push()
     on_machine("second", tmp_path, monkeypatch)
-    storage = replica.fetched(address, "a")
+    storage = fetch_sweep(address, "a")
     assert storage != plan.storage
     assert read_sweep(storage, "a").name == "a"
     made = storage / "a" / "analysis"
     made.mkdir()
     (made / "table.csv").write_text("a,b\n")
-    replica.give(made)
+    push_folder(made)
     assert Mirror(plan.storage, address).read(plan.folder / "analysis" / "table.csv") == b"a,b\n"
-    replica.give(tmp_path)  # of no sweep: nothing happens
+    push_folder(tmp_path)  # of no sweep: nothing happens
 
 
 def test_the_doctor_looks_behind_an_address(

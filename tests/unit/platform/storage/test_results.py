@@ -17,16 +17,9 @@ import pytest
 from platform.plan.build import replicate
 from platform.plan.plan import Plan, PlannedTrial
 from platform.plan.serialization import plan_to_dict, write_plan
-from platform.storage.results import (
-    COLUMNS,
-    RecordError,
-    read_json,
-    read_sweep,
-    result_row,
-    unseeded,
-    write_environment,
-    write_results,
-)
+from platform.storage.environment import write_environment
+from platform.storage.results import COLUMNS, result_row, unseeded, write_results
+from platform.storage.sweep_folder import RecordError, read_json, read_sweep
 from tests.helpers.earlier import as_recorded_before
 from tests.helpers.recorded import plan_of, result_of, trial
 from trainables.config import UnlearnConfig

@@ -9,7 +9,8 @@ import pytest
 
 from platform.search.trial_record import Entry
 from platform.storage.best_trial import is_feasible
-from platform.storage.results import read_sweep, result_row, write_results
+from platform.storage.results import result_row, write_results
+from platform.storage.sweep_folder import read_sweep
 from platform.storage.variants import failures, label, metric_labels, variants
 from tests.helpers.recorded import plan_of, result_of, trial
 

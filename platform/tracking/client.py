@@ -1,0 +1,165 @@
+"""The one importer of mlflow: quiet clients, whole databases, and which errors are final.
+
+mlflow takes seconds to import, so functions import it when they are called.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from platform.storage.sweep_folder import RecordError
+from trainables.utils.files import replacing
+from trainables.utils.object_store import Mirror
+from trainables.utils.text import one_line
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient as _MlflowClient
+    from mlflow.entities import Run as Run
+
+    Client = _MlflowClient
+
+_METRICS_A_BATCH = 1000  # MLflow's limit
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # a request that was answered too late must not be made twice: the caller looks first
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "8",
+}
+
+
+def record_folder(folder: Path) -> Path:
+    """Returns the folder of a sweep's `mlflow.db` and `mlartifacts/`, where no server has them.
+
+    Sweeps of one storage share it. Where the storage has an address they may run on machines that
+    know nothing of each other, so that each sweep has its own.
+
+    Args:
+        folder: the sweep's folder.
+    """
+    storage = folder.parent
+    return (storage if Mirror.of(storage) is None else folder).resolve()
+
+
+def database_uri(database: Path) -> str:
+    """Returns the tracking URI of a database file."""
+    return f"sqlite:///{database}"
+
+
+def make_database(path: Path) -> None:
+    """Makes MLflow's database where there is none, whole or not at all."""
+    if path.exists():
+        return
+    with replacing(path) as beside:
+        beside.unlink(missing_ok=True)
+        open_client(database_uri(beside)).search_experiments()
+
+
+def open_client(tracking_uri: str) -> Client:
+    """Returns a quiet client that gives up on an absent server within seconds, not minutes."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    # Both log pages at each failed attempt, of which there may be many; the caller logs a line.
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return MlflowClient(tracking_uri=tracking_uri)
+
+
+@contextlib.contextmanager
+def usable(tracking_uri: str) -> Iterator[None]:
+    """Turns any fault of MLflow in the block into a line with its remedy.
+
+    Raises:
+        RecordError: MLflow cannot be reached or used.
+    """
+    try:
+        yield
+    except RecordError:
+        raise
+    except Exception as error:  # whatever the store, its driver or the network raise
+        raise RecordError(unusable(tracking_uri, error)) from error
+
+
+def count_experiments(tracking_uri: str) -> int:
+    """Returns how many experiments an MLflow holds.
+
+    Raises:
+        RecordError: it cannot be reached or used.
+    """
+    with usable(tracking_uri):
+        return len(open_client(tracking_uri).search_experiments())
+
+
+def search_runs(client: Client, experiment: str, wanted: str) -> Iterator[Run]:
+    """Yields the runs of an experiment that a filter finds, over all pages of the answer."""
+    token = None
+    while True:
+        page = client.search_runs([experiment], wanted, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def log_params(client: Client, run_id: str, params: Mapping[str, str]) -> None:
+    """Logs parameters on a run."""
+    from mlflow.entities import Param
+
+    client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()])
+
+
+def log_metrics(
+    client: Client, run_id: str, metrics: Mapping[str, float], step: int, time_ms: int
+) -> None:
+    """Logs any number of metrics on a run.
+
+    Args:
+        client: of the MLflow that holds the run.
+        run_id: the run.
+        metrics: values by name.
+        step: the training step that they belong to.
+        time_ms: when they were measured, milliseconds since 1970.
+    """
+    from mlflow.entities import Metric
+
+    entries = [Metric(name, value, time_ms, step) for name, value in metrics.items()]
+    for start in range(0, len(entries), _METRICS_A_BATCH):
+        client.log_batch(run_id, metrics=entries[start : start + _METRICS_A_BATCH])
+
+
+def is_final(error: Exception) -> bool:
+    """Reports whether MLflow, or a file that it was to take, fails so however often it is asked."""
+    status_of = getattr(error, "get_http_status_code", None)  # of mlflow's exceptions
+    response = getattr(error, "response", None)  # of requests, which carries the artifacts
+    status = status_of() if status_of is not None else getattr(response, "status_code", None)
+    if status is None:
+        # other faults of the system and of the network may pass
+        lasting = FileNotFoundError | LookupError | TypeError
+        return isinstance(error, lasting) or type(error) is ValueError
+    return 400 <= status < 500 and status not in (408, 429)
+
+
+def unusable(tracking_uri: str, error: Exception) -> str:
+    """Returns one line on an MLflow that fails, with the remedy and without passwords."""
+    fault = f"MLflow at {tracking_uri} cannot be used ({type(error).__name__}: {error}"
+    remedy = (
+        "is the server running, and is --tracking-uri its address?"
+        if tracking_uri.startswith("http")
+        else "is its folder there and writable?"
+    )
+    # a password that were cut in two would be shown, so it is taken out before the cut
+    return f"{one_line(without_password(fault))}); {remedy}"
+
+
+def without_password(text: str) -> str:
+    """Returns a text in which no address shows who signs in, or by what password."""
+    return re.sub(r"//[^/@\s]*@", "//***@", text)

@@ -1,0 +1,195 @@
+"""A sweep's runs in MLflow, one of the sweep and below it one a trial: applies events to them.
+
+Applying an event twice changes nothing, so that an event whose answer was lost is applied again.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from platform.storage.environment import git_state
+from platform.storage.sweep_folder import RecordError
+from platform.tracking.client import log_metrics, log_params, search_runs
+from platform.tracking.tags import sweep_tags, trial_params, trial_tags
+from trainables.config import to_dict
+from trainables.utils.files import write_json
+from trainables.utils.hashing import read_sealed, seal
+
+if TYPE_CHECKING:
+    from platform.plan.plan import Plan, PlannedTrial
+    from platform.tracking.client import Client, Run
+    from platform.tracking.event_queue import Event
+
+_STATUS = {
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "pruned": "KILLED",
+}
+_TOP_FILES = ("samples.png", "tsne.png", "config.json", "result.json")
+_SWEEP_FILES = (
+    *("plan.json", "environment.json", "results.parquet"),
+    *("manifest.parquet", "refused.json"),
+)
+
+
+class SweepRuns:
+    """Finds the runs of a sweep in MLflow, makes those that it lacks, and writes to them.
+
+    A resumed sweep goes on with its own run and with its trials' runs.
+
+    Args:
+        client: of the MLflow.
+        plan: the sweep.
+        artifacts: the folder for the artifacts of a new experiment; None leaves it to a server.
+
+    Attributes:
+        experiment: the experiment's number in MLflow.
+        former: runs of trials that earlier sessions left, by the trials' keys.
+        is_doubtful: an answer was lost, so that MLflow may have runs that are not known here.
+
+    Raises:
+        RecordError: the file that names the sweep's run is damaged.
+    """
+
+    def __init__(self, client: Client, plan: Plan, artifacts: Path | None) -> None:
+        self._client, self._plan = client, plan
+        self._commit = git_state()["git_commit"] or "unknown"
+        self._made: dict[str, str] = {}
+        self._opened: dict[str, str] = {}
+        self._measured: dict[str, set[tuple[str, int]]] = {}
+        self.is_doubtful = False
+        self.experiment = self._find_experiment(artifacts)
+        self._parent = self._find_parent()
+        self.former = self.runs_by_key()
+
+    def apply(self, event: Event) -> None:
+        """Writes one event to MLflow."""
+        if event["event"] == "closed":
+            self._close(event)
+        else:
+            self._apply_to_trial(event)
+
+    def runs_by_key(self) -> dict[str, Run]:
+        """Returns the trials' runs that MLflow has, by the trials' keys."""
+        wanted = f"tags.`mlflow.parentRunId` = '{self._parent}'"
+        found = search_runs(self._client, self.experiment, wanted)
+        return {run.data.tags["trial_key"]: run for run in found}
+
+    def _apply_to_trial(self, event: Event) -> None:
+        trial, now = event["trial"], event["time"]
+        known = trial.key in self._opened or trial.key in self.former
+        run_id = self._open(trial, now)
+        if event["event"] == "started" and known:
+            self._start_again(run_id)
+        for step, metrics in event.get("measurements", ()):
+            self._log_measurement(trial.key, step, metrics, now)
+        for name, value in event.get("tags", {}).items():
+            self._client.set_tag(run_id, name, value)
+        if "folder" in event:
+            self._log_files(run_id, Path(event["folder"]))
+        if event["event"] in _STATUS:
+            self._client.set_terminated(run_id, _STATUS[event["event"]], now)
+
+    def _close(self, event: Event) -> None:
+        for run in self.runs_by_key().values():
+            if run.info.status == "RUNNING":
+                self._client.set_terminated(run.info.run_id, "KILLED", event["time"])
+        for path in (self._plan.folder / name for name in _SWEEP_FILES):
+            if path.is_file():
+                self._client.log_artifact(self._parent, str(path))
+        self._client.set_terminated(self._parent, _STATUS[event["status"]], event["time"])
+
+    def _open(self, trial: PlannedTrial, now: int) -> str:
+        """Returns the run of a trial: this session's, an earlier session's, or a new one."""
+        key = trial.key
+        if key in self._opened:
+            return self._opened[key]
+        if self.is_doubtful:
+            self.former = self.runs_by_key()
+            self.is_doubtful = False
+        former = self.former.get(key)
+        if key not in self._made:
+            self._made[key] = self._create(trial, now) if former is None else former.info.run_id
+        run_id = str(self._made[key])
+        if former is not None:
+            self._measured[key] = {
+                (name, metric.step)
+                for name in former.data.metrics
+                for metric in self._client.get_metric_history(run_id, name)
+            }
+        log_params(self._client, run_id, trial_params(trial))
+        self._client.log_dict(run_id, to_dict(trial.config), "config.json")
+        self._opened[key] = run_id
+        return run_id
+
+    def _create(self, trial: PlannedTrial, now: int) -> str:
+        tags = trial_tags(self._plan, trial, self._parent, self._commit)
+        run = self._client.create_run(self.experiment, now, tags, trial.name)
+        return str(run.info.run_id)
+
+    def _start_again(self, run_id: str) -> None:
+        self._client.update_run(run_id, status="RUNNING")
+        tags = self._client.get_run(run_id).data.tags
+        for name in {"failure", "mlflow.note.content"} & set(tags):
+            self._client.delete_tag(run_id, name)
+
+    def _log_measurement(self, key: str, step: int, metrics: Mapping[str, float], now: int) -> None:
+        """Logs what the run has not: a trial that runs again reports again."""
+        seen = self._measured.setdefault(key, set())
+        fresh = {name: value for name, value in metrics.items() if (name, step) not in seen}
+        log_metrics(self._client, self._opened[key], fresh, step, now)
+        seen.update((name, step) for name in fresh)
+
+    def _log_files(self, run_id: str, folder: Path) -> None:
+        """Logs pictures, configuration and result at the top, all else below `files`."""
+        for path in sorted(folder.iterdir()):
+            if path.is_file() and not path.name.startswith("."):
+                below = None if path.name in _TOP_FILES else "files"
+                self._client.log_artifact(run_id, str(path), below)
+
+    def _find_experiment(self, artifacts: Path | None) -> str:
+        found = self._client.get_experiment_by_name(self._plan.study)
+        if found is None:
+            location = None if artifacts is None else artifacts.as_uri()
+            # The kind makes the user interface open with the runs, not with the traces of chats.
+            tags = {"mlflow.experimentKind": "custom_model_development"}
+            return str(self._client.create_experiment(self._plan.study, location, tags))
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def _find_parent(self) -> str:
+        """Returns the sweep's run, by the identity in its folder, since names may repeat."""
+        sweep_id = sweep_identity(self._plan.folder)
+        found = self._client.search_runs([self.experiment], f"tags.sweep_id = '{sweep_id}'")
+        if found:
+            self._client.update_run(found[0].info.run_id, status="RUNNING")
+            return str(found[0].info.run_id)
+        tags = sweep_tags(self._plan, sweep_id, self._commit, self.experiment)
+        run = self._client.create_run(self.experiment, tags=tags, run_name=self._plan.name)
+        return str(run.info.run_id)
+
+
+def sweep_identity(folder: Path) -> str:
+    """Returns the tag by which the sweep's run in MLflow is known; makes it at the first call.
+
+    Args:
+        folder: the sweep's folder.
+
+    Raises:
+        RecordError: the file that keeps it is damaged.
+    """
+    path = folder / "record.json"
+    if not path.is_file():
+        write_json(path, seal({"sweep_id": uuid.uuid4().hex}))
+    try:
+        return str(read_sealed(path)["sweep_id"])
+    except (OSError, ValueError, KeyError) as error:
+        raise RecordError(
+            f"{path} is damaged or truncated ({error}): it names the sweep's run in MLflow; remove "
+            "it, and the sweep is recorded as a new run"
+        ) from None
