@@ -1,4 +1,4 @@
-"""The studies: one small file each, named in one table."""
+"""Names every study of the product in one table; each has a small file of its own."""
 
 from search_spaces import (
     crop_direction,

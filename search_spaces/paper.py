@@ -1,4 +1,4 @@
-"""What the paper's studies share: its models, budgets and measures, and small stand-ins of them.
+"""Holds what the paper's studies share: models, budgets, measures, and small stand-ins of them.
 
 Where the paper says a batch a GPU, the batch is that of the eight GPUs that it used. What it leaves
 open is chosen as the head of `search_spaces.table_1_2` says.
@@ -66,19 +66,19 @@ _GPUS = 8
 
 
 def _data(source: SourceName, **sizes: int) -> dict[str, Any]:
-    """The paper's data set with its split and sizes, some of them changed."""
+    """Returns the paper's data set with its split and sizes, those in `sizes` changed."""
     sized = {**PAPER_SIZES[source], **sizes}
     return {"data.source": source, **{f"data.{name}": value for name, value in sized.items()}}
 
 
 def _budget(classes: int, source: SourceName, epochs: int, batch: int) -> dict[str, Any]:
-    """Steps that meet the images of so many classes so often; half of a batch is to forget.
+    """Returns the options that make the paper's epochs as steps; half of a batch is to forget.
 
     Args:
-        classes: retain and forget classes together.
-        source: gives their images.
-        epochs: over all of them.
-        batch: rows a step on all GPUs.
+        classes: how many retain and forget classes there are together.
+        source: the data set that holds their images.
+        epochs: how often every image is met.
+        batch: rows a step on all GPUs together.
     """
     rows = classes * PAPER_SIZES[source]["train_per_class"] * epochs
     steps = round(rows / batch)
@@ -91,38 +91,38 @@ def _budget(classes: int, source: SourceName, epochs: int, batch: int) -> dict[s
     }
 
 
-# of the paper: 100 + 100 classes, 6 epochs, 32 rows a GPU; AdamW with beta 0.9 and 0.95, decay 0.05
-# and clipping at 3, which are the defaults
+# as in the paper: 100 + 100 classes, 6 epochs, 32 rows a GPU; AdamW with beta 0.9 and 0.95, decay
+# 0.05 and clipping at 3, which are the defaults
 _IMAGENET = _budget(100 + 100, "imagenet", 6, 32 * _GPUS)
-# of the paper: 50 + 50 classes, 2 epochs, 12 rows a GPU
+# as in the paper: 50 + 50 classes, 2 epochs, 12 rows a GPU
 _PLACES = _budget(50 + 50, "places365", 2, 12 * _GPUS)
 
 FAMILIES: Mapping[FamilyName, Mapping[str, Any]] = {
     "mage": {
         **_data("imagenet"),
         **_IMAGENET,
-        "forget_alpha": 0.2,  # of the paper's examples
-        "unlearn.lr": 1e-4 * 32 * _GPUS / 256,  # of the paper: 1e-4 for 256 rows
-        "unlearn.warmup": 5 / 6,  # of the paper: 5 of 6 epochs
-        "train_task.kind": "random",  # of the paper: random tokens, half of them and more
+        "forget_alpha": 0.2,  # as in the paper's examples
+        "unlearn.lr": 1e-4 * 32 * _GPUS / 256,  # as in the paper: 1e-4 for 256 rows
+        "unlearn.warmup": 5 / 6,  # as in the paper: 5 of 6 epochs
+        "train_task.kind": "random",  # as in the paper: random tokens, half of them and more
         "train_task.ratio": 0.5,
-        "sampling.steps": 20,  # of the paper
+        "sampling.steps": 20,  # as in the paper
     },
     "palette": {
         **_data("places365", val_per_class=20),  # a completion takes 2000 passes
         **_PLACES,
-        "forget_alpha": 0.1,  # of the paper's examples
-        # of the paper: Adam at 5e-5; what it does not tell is Adam's own, without clipping
+        "forget_alpha": 0.1,  # as in the paper's examples
+        # as in the paper: Adam at 5e-5; what it does not tell is Adam's own, without clipping
         "unlearn.lr": 5e-5,
         "unlearn.schedule": "constant",
         "unlearn.warmup": 0.0,
         "unlearn.beta2": 0.999,
         "unlearn.weight_decay": 0.0,
         "unlearn.clip": 1e9,
-        "train_task.kind": "hybrid",  # of the paper
+        "train_task.kind": "hybrid",  # as in the paper
         "train_task.ratio": 0.3,
-        "sampling.sampler": "ancestral",  # of the paper: 2000 steps
-        "networks.probabilities": "places365",  # of the paper
+        "sampling.sampler": "ancestral",  # as in the paper: 2000 steps
+        "networks.probabilities": "places365",  # as in the paper
     },
     "mae": {
         **_data("imagenet", image_size=224),  # as published
@@ -130,12 +130,12 @@ FAMILIES: Mapping[FamilyName, Mapping[str, Any]] = {
         "forget_alpha": 0.2,
         "unlearn.lr": 1.5e-4 * 32 * _GPUS / 256,  # as published: 1.5e-4 for 256 rows
         "unlearn.warmup": 40 / 800,  # as published
-        "train_task.kind": "random",  # of the paper
+        "train_task.kind": "random",  # as in the paper
         "train_task.ratio": 0.75,  # as published
     },
 }
 
-# of the paper: centre 8 of 16 tokens a side; three networks; ten splits; every 100th of 5000
+# as in the paper: centre 8 of 16 tokens a side; three networks; ten splits; every 100th of 5000
 # vectors
 MEASURES: Mapping[str, Any] = {
     "test_task.kind": "centre",

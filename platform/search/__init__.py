@@ -1,1 +1,1 @@
-"""Searches by Optuna: the ledger of trials that ended, samplers and proposals."""
+"""Searches by Optuna: a queue of trials, the ledger of those that ended, what is proposed next."""
