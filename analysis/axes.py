@@ -58,16 +58,16 @@ class Axis:
     def values(self) -> list[Any]:
         """The axis's values in order: numbers by size, others as they come."""
         found = list(dict.fromkeys(value for line in self.lines for value in line.values))
-        return sorted(found) if is_numeric(found) else found
+        return sorted(found) if _is_numeric(found) else found
 
     @property
     def is_drawn(self) -> bool:
         """Whether a figure says more than the table: it does not for two names and one variant."""
-        several = is_numeric(self.values) or len(self.values) > 2 or len(self.lines) > 1
+        several = _is_numeric(self.values) or len(self.values) > 2 or len(self.lines) > 1
         return len(self.values) > 1 and several
 
 
-def is_numeric(values: Sequence[Any]) -> bool:
+def _is_numeric(values: Sequence[Any]) -> bool:
     """Reports whether all values are numbers, so that an axis can place them by size."""
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
@@ -142,7 +142,7 @@ def _line(
 
 def axis_table(axis: Axis, criterion: Criterion) -> Table:
     """Makes the table of an axis, a row for each variant and value."""
-    numeric = is_numeric(axis.values)
+    numeric = _is_numeric(axis.values)
     rows = [
         {
             "variant": line.label,
@@ -176,7 +176,7 @@ def axis_figure(axis: Axis, criterion: Criterion) -> Figure:
     figure = Figure(figsize=(10.5, 4.8), layout="constrained")
     sides = figure.subplots(1, 2)
     values = axis.values
-    numeric = is_numeric(values)
+    numeric = _is_numeric(values)
     where = {value: value if numeric else at for at, value in enumerate(values)}
     for side, (panel, role) in enumerate(zip(sides, ("retain", "forget"), strict=True)):
         for line in axis.lines:

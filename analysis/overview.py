@@ -53,11 +53,11 @@ def plan_facts(
         ("Test task", _listed(row["test_task"] for row in rows)),
         ("Data", _data(sweep, configs)),
         ("Measured by", _pairs(measured)),
-        ("Trials", trial_counts(sweep)),
+        ("Trials", _trial_counts(sweep)),
     ]
 
 
-def trial_counts(sweep: Sweep) -> str:
+def _trial_counts(sweep: Sweep) -> str:
     """Counts the trials by how they ended, and those that were taken over from other sweeps."""
     rows = sweep.rows()
     states = Counter(str(row["state"]) for row in rows)

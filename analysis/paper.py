@@ -63,7 +63,7 @@ def read_published(
         raise UserError(f"{path} cannot be read: {error}") from error
     known = {
         "model": {variant.model for variant in variants},
-        "variant": {variant_name(variant) for variant in variants},
+        "variant": {_variant_name(variant) for variant in variants},
         "metric": {name for row in rows for name, value in row.items() if "/" in name},
     }
     return [_published(f"{path}, line {number}", line, known) for number, line in lines]
@@ -88,7 +88,7 @@ def _published(
     )
 
 
-def variant_name(variant: Variant) -> str:
+def _variant_name(variant: Variant) -> str:
     """Returns a group without its model: `mage_tiny/ours_proxy` is `ours_proxy`."""
     return variant.group.rpartition("/")[2]
 
@@ -106,7 +106,7 @@ def paper_table(
     members: dict[tuple[str, str], Member] = {}
     for comparison in comparisons:
         for member in comparison.members:
-            members.setdefault((comparison.model, variant_name(member.variant)), member)
+            members.setdefault((comparison.model, _variant_name(member.variant)), member)
     return Table(
         name="paper",
         caption="The paper's numbers beside ours",

@@ -9,6 +9,7 @@ from typing import Any
 
 from platform.storage.sweep_folder import Sweep
 from platform.storage.variants import Row
+from trainables.utils.nested import flatten
 
 # dotted fields of the seeds to their columns in `results.parquet`
 SEEDS = {"seed": "seed", "pretrain.seed": "pretrain_seed", "evaluation.seed": "evaluation_seed"}
@@ -23,23 +24,12 @@ _SEARCH_NUMBER = re.compile(r"-s\d+$")
 Conditions = tuple[tuple[str, Any], ...]
 
 
-def flatten(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Returns nested values by dotted names; lists become tuples."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{above}{name}.")
-        else:
-            flat[above + name] = tuple(value) if isinstance(value, list) else value
-    return flat
-
-
 class Configs:
     """Gives the configuration of each row: as recorded with it, or else as planned."""
 
     def __init__(self, sweep: Sweep) -> None:
         planned = [
-            (each, flatten(each["config"]))
+            (each, _fields(each["config"]))
             for each in (*sweep.plan.get("groups", ()), *sweep.plan.get("trials", ()))
             if "config" in each
         ]
@@ -49,7 +39,7 @@ class Configs:
     def of(self, row: Row) -> dict[str, Any]:
         """Returns values by dotted fields; the row's own columns alone where no more is known."""
         if row.get("config"):
-            return flatten(json.loads(row["config"]))
+            return _fields(json.loads(row["config"]))
         if row["trial_key"] in self._by_key:
             return dict(self._by_key[row["trial_key"]])
         kind, ratio = split_task(str(row["test_task"]))
@@ -66,6 +56,12 @@ class Configs:
         }
         # a trial that was proposed as the sweep ran is its group's but for what was searched
         return {**self._by_name.get(_SEARCH_NUMBER.sub("", str(row["name"])), {}), **own}
+
+
+def _fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a configuration by dotted fields; lists become tuples, which can be keys."""
+    fields = flatten(config)
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
 
 
 def conditions_of(config: Mapping[str, Any]) -> Conditions:

@@ -12,8 +12,8 @@ from platform.plan.hardware import Machine
 from platform.plan.plan import Plan
 from search_spaces import STUDIES, SearchConfig
 from trainables.config import TrialConfig, to_dict
-from trainables.config.overrides import flatten
 from trainables.shipped import retraining, shipped_retrained, shipped_weights
+from trainables.utils.nested import flatten
 from trainables.utils.text import duration
 
 

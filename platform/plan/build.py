@@ -22,8 +22,9 @@ from platform.plan.sobol import sobol_points
 from platform.plan.validation import plan_problems
 from search_spaces.study import SearchConfig, Study
 from trainables.config import TrialConfig, to_dict
-from trainables.config.overrides import apply_overrides, flatten
+from trainables.config.overrides import apply_overrides
 from trainables.utils.errors import ConfigError
+from trainables.utils.nested import flatten
 
 
 def make_plan(

@@ -13,11 +13,12 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from platform.plan.overrides import Overrides, family_of
 from search_spaces.study import Study
 from trainables.config import DataConfig, TrialConfig, to_dict
-from trainables.config.overrides import apply_overrides, field_types, flatten
+from trainables.config.overrides import apply_overrides, field_types
 from trainables.data.splits import data_faults
 from trainables.shipped import RECIPES, shipped_weights
 from trainables.utils.errors import ConfigError
 from trainables.utils.hashing import content_key
+from trainables.utils.nested import flatten
 
 # these make a variant's label; whatever else is enumerated makes only a trial's name
 _LABEL_FIELDS = ("model", "method", "retain_source", "formulation")

@@ -12,10 +12,11 @@ from optuna.distributions import distribution_to_json, json_to_distribution
 from platform.plan.plan import Group, LaunchConfig, Plan, PlannedTrial
 from search_spaces.study import SearchConfig
 from trainables.config import to_dict
-from trainables.config.overrides import flatten, from_dict
+from trainables.config.overrides import from_dict
 from trainables.utils.errors import UserError
 from trainables.utils.files import write_json
 from trainables.utils.hashing import content_key, read_sealed, seal
+from trainables.utils.nested import flatten
 from trainables.utils.text import one_line
 
 _TEXTS = ("name", "study", "study_file", "question", "storage")

@@ -11,13 +11,9 @@ from trainables.config import (
     TrialConfig,
     to_dict,
 )
-from trainables.config.overrides import (
-    apply_overrides,
-    field_types,
-    flatten,
-    parse_value,
-)
+from trainables.config.overrides import apply_overrides, field_types, parse_value
 from trainables.utils.errors import ConfigError
+from trainables.utils.nested import flatten
 
 FIELDS = list(field_types())
 

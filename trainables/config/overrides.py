@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from trainables.config.names import RENAMED_FIELDS
 from trainables.config.trial import TrialConfig
 from trainables.utils.errors import ConfigError
+from trainables.utils.nested import flatten
 from trainables.utils.text import close_names
 
 
@@ -21,17 +22,6 @@ def from_dict(values: Mapping[str, Any]) -> TrialConfig:
         ConfigError: an unknown field, a value of another type, or one outside its range.
     """
     return apply_overrides(TrialConfig(), flatten(values))
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns nested mappings as one mapping of dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
 
 
 @functools.cache

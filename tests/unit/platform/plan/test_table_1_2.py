@@ -15,8 +15,8 @@ from search_spaces import STUDIES
 from tests.helpers import published
 from tests.helpers.command import Captured, called, planned, refused, setting
 from trainables.config import TrialConfig, to_dict
-from trainables.config.overrides import flatten
 from trainables.models import MODELS
+from trainables.utils.nested import flatten
 
 FULL = ("mage_vit_base_patch16", "palette_places2", "mae_vit_base_patch16")
 MODEL = {name.partition("_")[0]: name for name in FULL}

@@ -13,14 +13,10 @@ from trainables.config import (
     TrialConfig,
     to_dict,
 )
-from trainables.config.overrides import (
-    apply_overrides,
-    flatten,
-    from_dict,
-    parse_value,
-)
+from trainables.config.overrides import apply_overrides, from_dict, parse_value
 from trainables.methods import METHODS
 from trainables.utils.errors import ConfigError
+from trainables.utils.nested import flatten
 from trainables.utils.text import close_names
 
 

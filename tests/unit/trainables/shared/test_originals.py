@@ -13,7 +13,7 @@ import torch
 from tests.helpers.tiny import tiny
 from trainables import originals
 from trainables.config import ModelName, TrialConfig, to_dict
-from trainables.config.overrides import apply_overrides, flatten
+from trainables.config.overrides import apply_overrides
 from trainables.data import Dataset, load
 from trainables.methods import Terms
 from trainables.models import CompletionModel
@@ -23,6 +23,7 @@ from trainables.shared.pretraining import new_model, pretrain
 from trainables.shipped import FOLDER, RECIPES, recipe, shipped_weights
 from trainables.training.context import Context, TrialSetup
 from trainables.utils.errors import CheckpointError
+from trainables.utils.nested import flatten
 from trainables.utils.rng import RowGenerators
 
 LIMIT = 6 * 10**6

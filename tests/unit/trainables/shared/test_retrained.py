@@ -16,7 +16,7 @@ from torch import Tensor
 from tests.helpers.tiny import tiny
 from trainables import originals, shipped
 from trainables.config import ModelName, TrialConfig, to_dict
-from trainables.config.overrides import apply_overrides, flatten
+from trainables.config.overrides import apply_overrides
 from trainables.data import Dataset, load
 from trainables.data.splits import PHOTOGRAPHS
 from trainables.models.checkpoints import load_weights, save_weights
@@ -28,6 +28,7 @@ from trainables.shared.prepare import prepare
 from trainables.shared.pretraining import new_model, pretrain
 from trainables.shipped import FOLDER, RECIPES, recipe, retraining, shipped_retrained
 from trainables.training.context import Context, TrialSetup, load_setup
+from trainables.utils.nested import flatten
 
 TINY: tuple[ModelName, ...] = ("mae_tiny", "mage_tiny", "palette_tiny")
 MADE = sorted(path.stem for path in FOLDER.glob("*_retrained.json"))
