@@ -20,7 +20,7 @@ from platform.plan.serialization import difference, read_plan
 from platform.plan.study_loader import find_study
 from search_spaces import Study
 from trainables.utils.errors import ConfigError, UserError
-from trainables.utils.text import close_names
+from trainables.utils.text import close_names, first_few
 
 _DATA_PATHS = ("root", "proxy_root", "split_file")
 _MOST_NAMES, _MOST_CHANGES = 8, 6
@@ -169,7 +169,7 @@ def _recorded(request: Request, faults: list[str]) -> Plan | None:
         return None
     if not sweep_names.exists(storage / name / "plan.json"):
         known = sweep_names.sweep_names(storage)
-        held = ", ".join(known[:_MOST_NAMES]) or "none"
+        held = first_few(known, _MOST_NAMES) or "none"
         option = "--resume" if request.sync is None else "--sync"
         close = close_names(name, known)
         faults.append(f"{option}: no sweep {name!r}{close}; {storage} holds {held}")
