@@ -10,6 +10,7 @@ from analysis.criterion import Criterion, percent
 from analysis.seed_groups import SeedGroup
 from analysis.tables_io import Column, Table
 from platform.storage.best_trial import is_feasible, rank
+from platform.storage.variants import is_reference
 
 TOLERANCES = (0.05, 0.10, 0.20)
 _ROUNDING = 1e-12  # a trial on the limit is within it, whatever the rounding
@@ -34,7 +35,7 @@ def chosen(member: Member, tolerance: float) -> SeedGroup | None:
 def figures(group: SeedGroup) -> dict[str, Any]:
     """Returns the searched values and the test figures of a seed group, by the columns' keys."""
     row = group.first.row
-    searched = {} if row["method"] in ("original", "retrained") else row
+    searched = {} if is_reference(row) else row
     values: dict[str, Any] = {
         "forget_alpha": searched.get("forget_alpha"),
         "lr": searched.get("lr"),

@@ -289,3 +289,10 @@ def test_a_sweep_that_calls_the_formulation_variant_is_read(folder: Path) -> Non
     assert old.rows() == new.rows()
     assert old.plan == new.plan
     assert {row["formulation"] for row in old.rows()} == {"paper"}
+
+
+def test_results_of_no_trial_still_have_their_columns(tmp_path: Path) -> None:
+    table = pq.read_table(write_results(tmp_path, []))
+    assert table.column_names == list(COLUMNS)
+    assert table.num_rows == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["results.parquet"]

@@ -107,6 +107,25 @@ def test_labels_are_for_people(group: str, text: str) -> None:
     assert label(group) == text
 
 
+@pytest.mark.parametrize(
+    ("networks", "expected"),
+    [
+        (("photos CNN",) * 3, ["FD (photos CNN)", "IS (photos CNN)", "cosine (photos CNN)"]),
+        (("Inception-v3", "Inception-v3", "ViT-H-14 laion2b_s32b_b79k"), ["FID", "IS", "CLIP"]),
+        (
+            ("Inception-v3", "Places-365 ResNet-50", "ViT-B-32 openai"),
+            ["FID", "IS (Places-365 ResNet-50)", "CLIP"],
+        ),
+    ],
+)
+def test_figures_are_named_by_the_network_that_made_them(
+    networks: tuple[str, ...], expected: list[str]
+) -> None:
+    names = ("fid_extractor", "is_extractor", "clip_model")
+    found = row("a", 1.0, 0.0, **dict(zip(names, networks, strict=True)))
+    assert list(metric_labels([found]).values()) == expected
+
+
 def test_figures_that_nobody_or_several_made_are_named_so() -> None:
     assert metric_labels([])["fid"] == "FD (not recorded)"
     lost = row("a", None, None, state="failed", fid_extractor="Inception-v3")
