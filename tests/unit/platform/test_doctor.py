@@ -91,7 +91,7 @@ def test_a_storage_that_does_not_answer_fails_and_the_rest_is_looked_at(
 def test_a_storage_that_answers_is_looked_at_here(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(diagnosis.replica, "find", lambda address: tmp_path / "here")
+    monkeypatch.setattr(diagnosis, "open_storage", lambda address: tmp_path / "here")
     status, levels = found(capsys, "--storage", "s3://bucket/runs")
     assert status == 0
     told = f"storage s3://bucket/runs answers; this node's copy is {tmp_path}/here (0 s)"
