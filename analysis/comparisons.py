@@ -123,7 +123,7 @@ def find_comparisons(sweep: Sweep, variants: Sequence[Variant]) -> list[Comparis
     known = {str(row["name"]): configs.of(row) for row in rows}
     conditions = {name: conditions_of(config) for name, config in known.items()}
     original, retrained = (
-        _Reference(method, rows, conditions) for method in ("original", "retrained")
+        [row for row in rows if row["method"] == method] for method in ("original", "retrained")
     )
     trials = {
         name: Trial(
@@ -131,8 +131,8 @@ def find_comparisons(sweep: Sweep, variants: Sequence[Variant]) -> list[Comparis
             config=known[name],
             seed_group=seed_group_of(row, known[name]),
             seeds=seeds_of(row, known[name]),
-            original=original.nearest(row),
-            retrained=retrained.nearest(row),
+            original=_nearest(row, original, conditions),
+            retrained=_nearest(row, retrained, conditions),
         )
         for row in rows
         for name in [str(row["name"])]
@@ -178,41 +178,35 @@ def _compare_model(
         )
 
 
-class _Reference:
-    """Finds the metrics of a reference that are nearest to a trial.
+def _nearest(
+    row: Row, rows: Sequence[Row], conditions: Mapping[str, Conditions]
+) -> dict[str, float]:
+    """Returns the metrics of a reference that are nearest to a trial, as means over its trials.
 
     Args:
-        method: `original` or `retrained`.
-        rows: the rows of the finished trials.
-        conditions: the conditions of each, by its name.
+        row: the trial.
+        rows: the finished trials of the reference; those of the same conditions come first, then
+            those of the same seeds.
+        conditions: the conditions of each trial, by its name.
     """
-
-    def __init__(
-        self, method: str, rows: Sequence[Row], conditions: Mapping[str, Conditions]
-    ) -> None:
-        self._rows = [row for row in rows if row["method"] == method]
-        self._conditions = conditions
-
-    def nearest(self, row: Row) -> dict[str, float]:
-        """Returns means over the reference's trials of the nearest conditions and seeds."""
-        usable = [
-            each
-            for each in self._rows
-            if (each["model"], each["test_task"]) == (row["model"], row["test_task"])
-        ]
-        own = self._conditions[row["name"]]
-        same = [each for each in usable if self._conditions[each["name"]] == own]
-        by_nearness: dict[int, list[Row]] = {}
-        for each in same or usable:
-            pairs = zip(seeds_of(each), seeds_of(row), strict=True)
-            seed, pretrain, evaluation = (a == b for a, b in pairs)
-            # the seed of pretraining makes another original, that of measuring other completions
-            by_nearness.setdefault(4 * pretrain + 2 * evaluation + seed, []).append(each)
-        if not by_nearness:
-            return {}
-        rows = by_nearness[max(by_nearness)]
-        return {
-            name: math.fsum(each[name] for each in rows) / len(rows)
-            for name in rows[0]
-            if "/" in name and all(each.get(name) is not None for each in rows)
-        }
+    usable = [
+        each
+        for each in rows
+        if (each["model"], each["test_task"]) == (row["model"], row["test_task"])
+    ]
+    own = conditions[row["name"]]
+    same = [each for each in usable if conditions[each["name"]] == own]
+    by_nearness: dict[int, list[Row]] = {}
+    for each in same or usable:
+        pairs = zip(seeds_of(each), seeds_of(row), strict=True)
+        seed, pretrain, evaluation = (a == b for a, b in pairs)
+        # the seed of pretraining makes another original, that of measuring other completions
+        by_nearness.setdefault(4 * pretrain + 2 * evaluation + seed, []).append(each)
+    if not by_nearness:
+        return {}
+    nearest = by_nearness[max(by_nearness)]
+    return {
+        name: math.fsum(each[name] for each in nearest) / len(nearest)
+        for name in nearest[0]
+        if "/" in name and all(each.get(name) is not None for each in nearest)
+    }

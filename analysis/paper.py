@@ -113,12 +113,7 @@ def paper_table(
         columns=(
             *(Column(key=key, heading=key.capitalize()) for key in ("model", "variant", "metric")),
             Column(key="paper", heading="paper", kind="number"),
-            Column(key="default", heading="ours, default", kind="estimate"),
-            Column(key="default_deviation", heading="deviation", kind="number", form="+.2f"),
-            Column(key="default_relative", heading="relative", kind="number", form="+.1%"),
-            Column(key="chosen", heading="ours, chosen", kind="estimate"),
-            Column(key="chosen_deviation", heading="deviation", kind="number", form="+.2f"),
-            Column(key="chosen_relative", heading="relative", kind="number", form="+.1%"),
+            *(column for trial in ("default", "chosen") for column in _columns(trial)),
         ),
         rows=[_row(each, members, criterion) for each in published],
         notes=(
@@ -126,6 +121,14 @@ def paper_table(
             "and budget are the paper's; the plan says what they were here.",
         ),
     )
+
+
+def _columns(trial: str) -> list[Column]:
+    return [
+        Column(key=trial, heading=f"ours, {trial}", kind="estimate"),
+        Column(key=f"{trial}_deviation", heading="deviation", kind="number", form="+.2f"),
+        Column(key=f"{trial}_relative", heading="relative", kind="number", form="+.1%"),
+    ]
 
 
 def _row(
