@@ -15,9 +15,9 @@ from platform.search.ledger import Ledger
 from platform.search.trial_queue import TrialQueue
 from platform.storage import manifest
 from platform.storage.replica import Replica
-from platform.storage.results import write_json
 from platform.storage.sweep_folder import read_json
 from tests.helpers.studies import ONE_FAMILY
+from trainables.utils.files import write_json
 from trainables.utils.hashing import seal
 
 SETTINGS = ("method=ours", "retain_source=real", "search.trials=0", "pretrain.shipped=false")
