@@ -58,7 +58,6 @@ def make_database(path: Path) -> None:
     if path.exists():
         return
     with replacing(path) as beside:
-        beside.unlink(missing_ok=True)
         open_client(database_uri(beside)).search_experiments()
 
 

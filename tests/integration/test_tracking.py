@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import logging
-import os
 import shutil
 import socket
 import subprocess
@@ -354,15 +353,22 @@ def test_a_server_that_never_answers_is_refused_soon(plan):
     assert time.monotonic() - start < 12
 
 
-def test_a_database_that_a_kill_left_half_made_is_made_anew(tmp_path):
+def test_a_database_whose_making_was_cut_short_is_made_anew(tmp_path, monkeypatch):
     plan = plan_of(tmp_path)
-    half = tmp_path / f".mlflow.db.{os.getpid()}.part"  # process ids are used again
-    half.write_bytes(b"SQLite format 3 and no more")
+
+    def cut_short(uri):
+        Path(uri.removeprefix("sqlite:///")).write_bytes(b"SQLite format 3 and no more")
+        raise OSError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("platform.tracking.client.open_client", cut_short)
+        with pytest.raises(RecordError, match="killed"):
+            Recorder(plan)
+    assert not (tmp_path / "mlflow.db").exists()
     recorder = Recorder(plan)
     run_trial(recorder, plan, plan.trials[0])
     recorder.close("finished")
     assert recorder.missed == []
-    assert not half.exists()
     assert len(Found(recorder.tracking_uri, plan.study).children) == 1
 
 
