@@ -15,7 +15,7 @@ from platform.storage.address import fetch_sweep, push_folder
 from platform.storage.sweep_folder import RecordError, Sweep, read_sweep
 from platform.storage.variants import Row, Variant, variants
 from trainables.evaluation.figures import save_figure
-from trainables.utils.exit_status import FINISHED, exit_status
+from trainables.utils.errors import FINISHED, exit_status
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,7 +9,7 @@ from typing import Any
 
 from platform.storage.sweep_folder import Sweep
 from platform.storage.variants import Row
-from trainables.utils.nested import flatten
+from trainables.utils.text import flatten
 
 # dotted fields of the seeds to their columns in `results.parquet`
 SEEDS = {"seed": "seed", "pretrain.seed": "pretrain_seed", "evaluation.seed": "evaluation_seed"}

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from platform.cli.arguments import parse_doctor
 from platform.cli.diagnosis import findings
 from platform.plan.study_loader import find_study
-from trainables.utils.errors import ConfigError
-from trainables.utils.exit_status import FAILED, FINISHED, exit_status
+from trainables.utils.errors import FAILED, FINISHED, ConfigError, exit_status
 
 
 def main(argv: Sequence[str] | None = None) -> int:

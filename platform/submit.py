@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from platform.cli.job import read, submit
-from trainables.utils.exit_status import exit_status
+from trainables.utils.errors import exit_status
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from platform.cli.arguments import parse_sweep
 from platform.cli.dry_run import describe, fields, studies
 from platform.cli.requested_plan import plan_request
-from trainables.utils.errors import ConfigError
-from trainables.utils.exit_status import FINISHED, exit_status
+from trainables.utils.errors import FINISHED, ConfigError, exit_status
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,16 +13,14 @@ import torch
 from trainables.artifacts import Measured, leave_artifacts, write_result
 from trainables.config import TrialConfig
 from trainables.config.names import SNAPSHOT
-from trainables.data.batches import Batches, Pool
-from trainables.data.retain_subset import training_rows
+from trainables.data.batches import Batches, Pool, training_rows
 from trainables.evaluation.evaluate import evaluate, evaluate_further, objective
 from trainables.methods import METHODS, Terms
 from trainables.models import CompletionModel
 from trainables.shared.identity import identity
 from trainables.shared.prepare import Prepared, load_models, prepare
 from trainables.training.context import Context, TrialSetup
-from trainables.training.efficiency import ease_blocks, in_bf16
-from trainables.training.loop import Recipe, Running, train
+from trainables.training.loop import Recipe, Running, ease_blocks, in_bf16, train
 from trainables.training.optimizer import TrainingState
 from trainables.training.snapshots import Snapshot, read_snapshot, write_snapshot
 from trainables.utils.threads import torch_threads

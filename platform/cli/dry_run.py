@@ -13,8 +13,7 @@ from platform.plan.plan import Plan
 from search_spaces import STUDIES, SearchConfig
 from trainables.config import TrialConfig, to_dict
 from trainables.shipped import retraining, shipped_retrained, shipped_weights
-from trainables.utils.nested import flatten
-from trainables.utils.text import duration
+from trainables.utils.text import duration, flatten
 
 
 def studies() -> list[str]:

@@ -19,8 +19,7 @@ from platform.cli.request import Request, attempt
 from platform.execution import cluster, packaging
 from platform.plan.study_loader import is_file
 from trainables.utils.addresses import is_address, refuse_secret
-from trainables.utils.errors import ConfigError
-from trainables.utils.exit_status import FAILED, FINISHED, INTERRUPTED
+from trainables.utils.errors import FAILED, FINISHED, INTERRUPTED, ConfigError
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient

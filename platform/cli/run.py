@@ -25,8 +25,7 @@ from platform.storage.lease import InUseError, driver_lock
 from platform.storage.replica import Replica
 from platform.tracking.recorder import Recorder
 from trainables.data import Dataset
-from trainables.utils.errors import UserError
-from trainables.utils.exit_status import FAILED, FINISHED
+from trainables.utils.errors import FAILED, FINISHED, UserError
 from trainables.utils.text import counted
 
 

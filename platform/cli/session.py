@@ -23,7 +23,7 @@ from platform.storage.replica import Replica
 from platform.storage.results import result_row, write_results
 from platform.tracking.client import without_password
 from platform.tracking.recorder import Recorder, SweepStatus
-from trainables.utils.exit_status import FAILED, FINISHED, INTERRUPTED
+from trainables.utils.errors import FAILED, FINISHED, INTERRUPTED
 from trainables.utils.text import duration
 
 _REPORT_MOST_S = 600.0

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from trainables.utils.exit_status import INTERRUPTED
+from trainables.utils.errors import INTERRUPTED
 
 _GRACE_S = 15.0
 

@@ -87,7 +87,7 @@ def _build_kind(kind: str, config: dict[str, Any], cache: str, address: str, que
     """Builds one piece of shared work into the cache, or this node's copy of it, on a worker."""
     import torch
 
-    from trainables.evaluation import domain_cnn
+    from trainables.evaluation import extractors
     from trainables.shared import base_models, prepare, tokens
     from trainables.training.context import Context, load_setup
 
@@ -108,7 +108,7 @@ def _build_kind(kind: str, config: dict[str, Any], cache: str, address: str, que
         return
     setup = load_setup(trial, context)
     if kind == "extractor":
-        domain_cnn.extractor_folder(setup)
+        extractors.extractor_folder(setup)
     elif kind == "base":
         base_models.base_model(setup)
     elif kind == "retrained":

@@ -24,7 +24,7 @@ from search_spaces.study import SearchConfig, Study
 from trainables.config import TrialConfig, to_dict
 from trainables.config.overrides import apply_overrides
 from trainables.utils.errors import ConfigError
-from trainables.utils.nested import flatten
+from trainables.utils.text import flatten
 
 
 def make_plan(

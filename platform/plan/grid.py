@@ -18,7 +18,7 @@ from trainables.data.splits import data_faults
 from trainables.shipped import RECIPES, shipped_weights
 from trainables.utils.errors import ConfigError
 from trainables.utils.hashing import content_key
-from trainables.utils.nested import flatten
+from trainables.utils.text import flatten
 
 # these make a variant's label; whatever else is enumerated makes only a trial's name
 _LABEL_FIELDS = ("model", "method", "retain_source", "formulation")

@@ -16,8 +16,7 @@ from trainables.config.overrides import from_dict
 from trainables.utils.errors import UserError
 from trainables.utils.files import write_json
 from trainables.utils.hashing import content_key, read_sealed, seal
-from trainables.utils.nested import flatten
-from trainables.utils.text import one_line
+from trainables.utils.text import flatten, one_line
 
 _TEXTS = ("name", "study", "study_file", "question", "storage")
 

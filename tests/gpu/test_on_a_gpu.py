@@ -14,7 +14,7 @@ from tests.helpers.tiny import tiny
 from trainables.config import ModelName, TrialConfig, UnlearnConfig
 from trainables.models import build_model
 from trainables.training.context import Context
-from trainables.training.efficiency import ease_blocks
+from trainables.training.loop import ease_blocks
 from trainables.trial import run_trial
 
 pytestmark = pytest.mark.gpu

@@ -7,13 +7,10 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
-from trainables.config import (
-    TrialConfig,
-    to_dict,
-)
+from trainables.config import TrialConfig, to_dict
 from trainables.config.overrides import apply_overrides, field_types, parse_value
 from trainables.utils.errors import ConfigError
-from trainables.utils.nested import flatten
+from trainables.utils.text import flatten
 
 FIELDS = list(field_types())
 

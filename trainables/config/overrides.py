@@ -11,8 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from trainables.config.names import RENAMED_FIELDS
 from trainables.config.trial import TrialConfig
 from trainables.utils.errors import ConfigError
-from trainables.utils.nested import flatten
-from trainables.utils.text import close_names
+from trainables.utils.text import close_names, flatten
 
 
 def from_dict(values: Mapping[str, Any]) -> TrialConfig:

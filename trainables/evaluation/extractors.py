@@ -1,18 +1,32 @@
 """Turns images into features, class probabilities and embeddings.
 
 The domain CNN measures data for which Inception and CLIP are absent or meaningless, such as
-32-pixel crops. It is trained on the training images' classes, so its figures compare methods on
-this data alone and are always labelled with its name.
+32-pixel crops. It is trained once, on the training images' classes, so its figures compare
+methods on this data alone and are always labelled with its name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from trainables.config import to_dict
+from trainables.data.batches import Pool
+from trainables.models.checkpoints import save_weights
+from trainables.training.context import TrialSetup
+from trainables.utils.cache import build_once
+from trainables.utils.errors import NonFiniteError
+from trainables.utils.files import write_json
+from trainables.utils.hashing import code_version
+from trainables.utils.rng import mix_seed
+from trainables.utils.threads import torch_threads
 
 
 @dataclass(frozen=True)
@@ -71,7 +85,7 @@ class DomainCNN(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Returns embedding `(B, D)` and logits `(B, C)` of images `(B, 3, H, W)` in [0, 1]."""
         embedding = self.body(images * 2.0 - 1.0)
-        return embedding, self.head(nn.functional.gelu(embedding))
+        return embedding, self.head(functional.gelu(embedding))
 
     @torch.inference_mode()
     def extract(self, images: Tensor) -> Extracted:
@@ -101,3 +115,53 @@ def jitter_colours(images: Tensor, strength: float, generator: torch.Generator) 
     contrasted = centre + (coloured - centre) * draw(few, many)
     brightness = draw(-0.15 * strength, 0.15 * strength)
     return (contrasted * draw(few, many, channels=3) + brightness).clamp(0.0, 1.0)
+
+
+def extractor_folder(setup: TrialSetup) -> Path:
+    """Trains the domain CNN unless the cache holds it; returns its folder."""
+    config, dataset, context = setup.config, setup.dataset, setup.context
+    material = {
+        "extractor": to_dict(config.extractor),
+        "data": dataset.fingerprint,
+        "code": code_version(
+            "trainables.evaluation.extractors",
+            "trainables.data",
+            "trainables.utils.rng",
+        ),
+        "torch": str(torch.__version__),
+    }
+
+    def build(folder: Path) -> None:
+        with torch_threads(1):
+            network = _train_extractor(setup)
+        save_weights(network, folder / "weights.safetensors")
+        rows = np.concatenate([dataset.rows(role, "test") for role in ("retain", "forget")])
+        network.eval()
+        with torch.inference_mode():
+            guessed = network(dataset.images(rows))[1].argmax(dim=1)
+        accuracy = float((guessed == dataset.labels(rows)).float().mean())
+        write_json(folder / "extractor.json", {"test_accuracy": accuracy})
+
+    return build_once(context.cache, "extractor", material, build)
+
+
+def _train_extractor(setup: TrialSetup) -> DomainCNN:
+    options, dataset = setup.config.extractor, setup.dataset
+    torch.manual_seed(mix_seed(options.seed, "extractor"))
+    network = DomainCNN(len(dataset.classes), options.dim)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=options.lr, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.lr, options.steps)
+    pool = Pool(dataset.rows("all", "train"), options.batch_size, False, "extractor")
+    chance = torch.Generator().manual_seed(mix_seed(options.seed, "jitter"))
+    for step in range(options.steps):
+        rows = pool.draw(options.seed, step)
+        logits = network(jitter_colours(dataset.images(rows), options.jitter, chance))[1]
+        loss = functional.cross_entropy(logits, dataset.labels(rows), label_smoothing=0.1)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if not bool(torch.isfinite(loss)):
+            raise NonFiniteError(f"extractor step {step + 1}: loss {float(loss):g}")
+        setup.context.report_steps("extractor", step + 1, options.steps)
+    return network

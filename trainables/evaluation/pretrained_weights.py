@@ -1,4 +1,4 @@
-"""Finds the weights of the paper's networks: a local file, a cache, or a download.
+"""Finds the weights of the paper's networks, in a local file, a cache or a download; reads them.
 
 Inception's are those of pytorch-fid, by torch.hub; the ResNet-50's are the authors', by torch.hub;
 CLIP's are open_clip's, by the cache of Hugging Face.
@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from trainables.config import NetworksConfig, TrialConfig
 from trainables.config.evaluation import WEIGHTS_OPTIONS
-from trainables.evaluation.clip import clip_file, named_line
+from trainables.evaluation.clip import clip_file, clip_network, named_line
+from trainables.evaluation.networks import InceptionNetwork, PlacesNetwork
+from trainables.models.checkpoints import load_network
 from trainables.utils.cache import file_hash
 from trainables.utils.errors import CheckpointError
 
@@ -156,3 +159,24 @@ def _hub_file(name: str, published: _Published) -> Path:
             f"fetch the file, and --set {WEIGHTS_OPTIONS[name]}=FILE"
         ) from None
     return path
+
+
+def load_networks(config: NetworksConfig, weights: Mapping[str, Weights]) -> dict[str, nn.Module]:
+    """Returns the paper's networks in evaluation mode on the CPU, without gradients.
+
+    Args:
+        config: says which CLIP model.
+        weights: from `find_weights`.
+
+    Raises:
+        CheckpointError: a truncated, foreign or hostile file, in one line.
+    """
+    networks: dict[str, nn.Module] = {}
+    for name, each in weights.items():
+        if name == "clip":
+            network: nn.Module = clip_network(config, each.path)
+        else:
+            network = InceptionNetwork() if name == "inception" else PlacesNetwork()
+            load_network(network.get_submodule("network"), each.path, PUBLISHED[name].what)
+        networks[name] = network.eval().requires_grad_(False)
+    return networks

@@ -31,8 +31,13 @@ from trainables.models.base import (
 from trainables.models.blending import blend, rim
 from trainables.models.maskgit import decode
 from trainables.models.masks import hole_in_pixels, hole_on_grid, masked_share
-from trainables.models.token_layers import TokenEmbedding, TokenHead
-from trainables.models.vit import IMAGENET_MEAN, sincos_positions, transformer_block
+from trainables.models.vit import (
+    IMAGENET_MEAN,
+    TokenEmbedding,
+    TokenHead,
+    sincos_positions,
+    transformer_block,
+)
 from trainables.models.vqgan import VQGAN
 from trainables.utils.distributed import ALONE, World
 from trainables.utils.rng import RandomSource, normal_like, uniform_rows

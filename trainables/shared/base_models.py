@@ -15,7 +15,7 @@ from trainables.config import TrialConfig
 from trainables.methods import Terms
 from trainables.models import CompletionModel, build_model
 from trainables.models.checkpoints import load_original, load_weights, save_weights
-from trainables.shared.materials import base_material, retrained_material
+from trainables.shared.identity import base_material, retrained_material
 from trainables.shared.pretraining import new_model, pretrain
 from trainables.shipped import retraining, shipped_retrained, shipped_weights
 from trainables.training.context import TrialSetup

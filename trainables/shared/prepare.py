@@ -16,12 +16,10 @@ from types import MappingProxyType
 from torch import Tensor, nn
 
 from trainables.config import NetworksConfig, TrialConfig
-from trainables.evaluation.domain_cnn import extractor_folder
 from trainables.evaluation.evaluate import Evaluator
-from trainables.evaluation.extractors import DomainCNN, Extractor
-from trainables.evaluation.loading import load_networks
+from trainables.evaluation.extractors import DomainCNN, Extractor, extractor_folder
 from trainables.evaluation.networks import Networks
-from trainables.evaluation.pretrained_weights import Weights, find_weights
+from trainables.evaluation.pretrained_weights import Weights, find_weights, load_networks
 from trainables.models import CompletionModel
 from trainables.shared.base_models import base_model, load_base, load_built, retrained_model
 from trainables.shared.references import Reference, reference

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from trainables.config import to_dict
-from trainables.evaluation.domain_cnn import extractor_folder
 from trainables.evaluation.evaluate import (
     MEASURED,
     Arrays,
@@ -20,7 +19,7 @@ from trainables.evaluation.evaluate import (
     extract_real,
     measure_grey,
 )
-from trainables.evaluation.extractors import Extractor
+from trainables.evaluation.extractors import Extractor, extractor_folder
 from trainables.evaluation.pretrained_weights import Weights, material
 from trainables.models import CompletionModel
 from trainables.shared.base_models import load_base
@@ -34,7 +33,6 @@ _MEASURING = (
     "trainables.evaluation.clip",
     "trainables.evaluation.evaluate",
     "trainables.evaluation.extractors",
-    "trainables.evaluation.loading",
     "trainables.evaluation.networks",
     "trainables.evaluation.pretrained_weights",
     "trainables.evaluation.resize",

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainables.data.retain_subset import training_rows
+from trainables.data.batches import training_rows
 from trainables.models.mage import MAGE
 from trainables.shared.base_models import load_base
 from trainables.training.context import TrialSetup

@@ -10,11 +10,13 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from trainables.config import DEFAULT_ALPHA, Formulation, OptimiserConfig, TaskConfig
+from trainables.config import DEFAULT_ALPHA, Formulation, OptimiserConfig, TaskConfig, UnlearnConfig
 from trainables.data.batches import Batch, Batches
 from trainables.methods import Method, Terms
 from trainables.methods.base import shares, weighted_sum
@@ -249,3 +251,18 @@ def _products(precision: str) -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def in_bf16(options: UnlearnConfig, device: torch.device) -> bool:
+    """Returns whether unlearning on a device runs under bf16 autocast."""
+    return options.precision == "bf16" or (options.precision == "auto" and device.type == "cuda")
+
+
+def ease_blocks(student: CompletionModel, options: UnlearnConfig) -> None:
+    """Makes the student's heavy blocks recompute their activations, or compiles them, as asked."""
+    for block in student.heavy_blocks():
+        if options.recompute:
+            # an instance's own forward: a wrapping module would change the names of weights
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        if options.compile:
+            block.compile()

@@ -1,4 +1,21 @@
-"""The errors a caller can act on: each message is one line that names the thing and the remedy."""
+"""The errors that a caller can act on, and how they end a command of this project.
+
+Each message is one line that names the thing and the remedy.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from trainables.utils.text import one_line
+
+FINISHED = 0
+FAILED = 1
+MISTAKE = 2
+INTERRUPTED = 130
+NO_READER = 141
+_MOST_LINES = 4
 
 
 class UserError(Exception):
@@ -30,3 +47,48 @@ class CheckpointError(UserError):
 
 class NonFiniteError(Exception):
     """A loss, a gradient or a metric became NaN or infinite: this trial fails, others go on."""
+
+
+def exit_status(
+    command: Callable[[], int],
+    *,
+    debug: bool = False,
+    interrupted: str = "interrupted",
+    mistakes: tuple[type[Exception], ...] = (),
+) -> int:
+    """Runs a command and shows what it raises on standard error, without a traceback.
+
+    Args:
+        command: does the work and returns its own exit status.
+        debug: show the traceback before the lines.
+        interrupted: the line for a command that Ctrl-C ends.
+        mistakes: further errors that the user can mend, besides `UserError`.
+
+    Returns:
+        The command's own status; 1 for a fault of the program, 2 for a mistake of the user, 130 for
+        Ctrl-C, 141 where whoever read the output has gone.
+    """
+    try:
+        return command()
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{interrupted}\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # such as head; Python would fail on the closed pipe once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NO_READER
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        mistake = isinstance(error, (UserError, *mistakes))
+        shown = f"{type(error).__name__}: {error} (--debug shows where)"
+        for line in fault_lines(getattr(error, "problems", [str(error) if mistake else shown])):
+            sys.stderr.write(f"error: {line}\n")
+        return MISTAKE if mistake else FAILED
+
+
+def fault_lines(problems: Sequence[str]) -> list[str]:
+    """Returns each fault on one line, in at most four lines: the fourth joins all that are left."""
+    lines = [one_line(text, None) for text in problems]
+    first, rest = lines[: _MOST_LINES - 1], lines[_MOST_LINES - 1 :]
+    return [*first, "; ".join(rest)] if rest else first

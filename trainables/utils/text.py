@@ -1,9 +1,10 @@
-"""Puts errors, numbers and durations into words."""
+"""Puts errors, numbers and durations into words, and names values that are nested."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def counted(number: int, noun: str) -> str:
@@ -44,3 +45,14 @@ def one_line(error: BaseException | str, most: int | None = 200) -> str:
     """
     line = " ".join(str(error).split())[:most]
     return line or (type(error).__name__ if isinstance(error, BaseException) else "")
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested mappings, such as a configuration, as one mapping of dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

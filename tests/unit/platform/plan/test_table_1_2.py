@@ -16,7 +16,7 @@ from tests.helpers import published
 from tests.helpers.command import Captured, called, planned, refused, setting
 from trainables.config import TrialConfig, to_dict
 from trainables.models import MODELS
-from trainables.utils.nested import flatten
+from trainables.utils.text import flatten
 
 FULL = ("mage_vit_base_patch16", "palette_places2", "mae_vit_base_patch16")
 MODEL = {name.partition("_")[0]: name for name in FULL}

@@ -9,15 +9,11 @@ from typing import Any
 import pytest
 
 from tests.helpers.fields import CHANGEABLE, FIELDS, another, changed, problems
-from trainables.config import (
-    TrialConfig,
-    to_dict,
-)
+from trainables.config import TrialConfig, to_dict
 from trainables.config.overrides import apply_overrides, from_dict, parse_value
 from trainables.methods import METHODS
 from trainables.utils.errors import ConfigError
-from trainables.utils.nested import flatten
-from trainables.utils.text import close_names
+from trainables.utils.text import close_names, flatten
 
 
 def test_every_field_of_the_dictionary_has_a_dotted_name() -> None:

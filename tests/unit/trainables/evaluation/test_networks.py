@@ -32,9 +32,13 @@ from tests.helpers.weights_files import (
 )
 from trainables.config import NetworksConfig, TrialConfig
 from trainables.evaluation.extractors import DomainCNN
-from trainables.evaluation.loading import load_networks
 from trainables.evaluation.networks import Networks, to_bytes
-from trainables.evaluation.pretrained_weights import PUBLISHED, extractor_labels, find_weights
+from trainables.evaluation.pretrained_weights import (
+    PUBLISHED,
+    extractor_labels,
+    find_weights,
+    load_networks,
+)
 from trainables.utils.errors import CheckpointError
 
 

@@ -13,8 +13,8 @@ from tests.helpers.tiny import tiny
 from trainables.config import TrialConfig
 from trainables.config.overrides import apply_overrides
 from trainables.data.splits import PHOTOGRAPHS
+from trainables.shared.identity import base_material, retrained_material
 from trainables.shared.keys import shared_work, shared_work_keys
-from trainables.shared.materials import base_material, retrained_material
 from trainables.training.context import Context, load_setup
 from trainables.utils.hashing import content_key
 

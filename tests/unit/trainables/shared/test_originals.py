@@ -23,8 +23,8 @@ from trainables.shared.pretraining import new_model, pretrain
 from trainables.shipped import FOLDER, RECIPES, recipe, shipped_weights
 from trainables.training.context import Context, TrialSetup
 from trainables.utils.errors import CheckpointError
-from trainables.utils.nested import flatten
 from trainables.utils.rng import RowGenerators
+from trainables.utils.text import flatten
 
 LIMIT = 6 * 10**6
 SHIPPED = sorted(RECIPES)

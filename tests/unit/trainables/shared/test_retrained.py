@@ -21,14 +21,13 @@ from trainables.data import Dataset, load
 from trainables.data.splits import PHOTOGRAPHS
 from trainables.models.checkpoints import load_weights, save_weights
 from trainables.shared.base_models import base_model, load_base, retrained_model
-from trainables.shared.identity import identity
+from trainables.shared.identity import identity, retrained_material
 from trainables.shared.keys import shared_work_keys
-from trainables.shared.materials import retrained_material
 from trainables.shared.prepare import prepare
 from trainables.shared.pretraining import new_model, pretrain
 from trainables.shipped import FOLDER, RECIPES, recipe, retraining, shipped_retrained
 from trainables.training.context import Context, TrialSetup, load_setup
-from trainables.utils.nested import flatten
+from trainables.utils.text import flatten
 
 TINY: tuple[ModelName, ...] = ("mae_tiny", "mage_tiny", "palette_tiny")
 MADE = sorted(path.stem for path in FOLDER.glob("*_retrained.json"))

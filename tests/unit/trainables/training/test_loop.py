@@ -33,8 +33,7 @@ from trainables.models import MODELS, build_model
 from trainables.models.base import RowLoss
 from trainables.models.checkpoints import save_weights
 from trainables.models.mage import MAGE
-from trainables.training.efficiency import ease_blocks, in_bf16
-from trainables.training.loop import Recipe, Running, train
+from trainables.training.loop import Recipe, Running, ease_blocks, in_bf16, train
 from trainables.training.optimizer import TrainingState, adamw
 from trainables.utils.distributed import World
 from trainables.utils.errors import ConfigError

@@ -1,8 +1,8 @@
-"""Errors, numbers and durations in words."""
+"""Errors, numbers and durations in words; nested values by dotted names."""
 
 import pytest
 
-from trainables.utils.text import close_names, counted, duration, first_few, one_line
+from trainables.utils.text import close_names, counted, duration, first_few, flatten, one_line
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,11 @@ def test_a_misspelt_name_and_one_without_its_section_are_found() -> None:
     assert close_names("forget_alhpa", known) == " (close: forget_alpha)"
     assert close_names("train.lr", known) == " (close: unlearn.lr)"
     assert close_names("zzz", known) == ""
+
+
+def test_nested_values_are_known_by_dotted_names() -> None:
+    assert flatten({"a": {"b": {"c": 1}, "d": [1, {"e": 2}]}, "f": None, "g": {}}) == {
+        "a.b.c": 1,
+        "a.d": [1, {"e": 2}],
+        "f": None,
+    }

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainables.utils.errors import ConfigError, UserError
-from trainables.utils.exit_status import exit_status, fault_lines
+from trainables.utils.errors import ConfigError, UserError, exit_status, fault_lines
 
 
 def raising(error: BaseException) -> object:

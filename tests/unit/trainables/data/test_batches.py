@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.published import of_imagenet
 from trainables.config import TrialConfig, UnlearnConfig
 from trainables.data import Dataset, load
-from trainables.data.retain_subset import training_rows
+from trainables.data.batches import training_rows
 from trainables.utils.errors import ConfigError
 
 

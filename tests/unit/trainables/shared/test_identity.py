@@ -14,8 +14,8 @@ from tests.helpers.tiny import tiny
 from trainables.config import TrialConfig
 from trainables.config.overrides import apply_overrides
 from trainables.data import Dataset, load
-from trainables.evaluation import domain_cnn
-from trainables.shared import materials, references, tokens
+from trainables.evaluation import extractors
+from trainables.shared import identity, references, tokens
 from trainables.training.context import Context, TrialSetup
 from trainables.utils.hashing import content_key
 
@@ -42,9 +42,9 @@ class Work:
         setup = TrialSetup(self.config, self.dataset, self.context)
         extractor = cast(Any, None)
         begun: dict[str, Callable[[], Any]] = {
-            "base": lambda: stop(Path(), "", materials.base_material(setup), None),
-            "retrained": lambda: stop(Path(), "", materials.retrained_material(setup), None),
-            "extractor": lambda: domain_cnn.extractor_folder(setup),
+            "base": lambda: stop(Path(), "", identity.base_material(setup), None),
+            "retrained": lambda: stop(Path(), "", identity.retrained_material(setup), None),
+            "extractor": lambda: extractors.extractor_folder(setup),
             "real": lambda: references.real_arrays(setup, extractor, {}),
             "reference": lambda: references.reference(setup, self.base, extractor, {}),
             "tokens": lambda: tokens.cached_tokens(setup, self.base),
@@ -71,7 +71,7 @@ class Work:
         elif name == "extractor":
             patch.setattr(references, "extractor_folder", lambda *_: Path("extractor-2"))
         elif name == "code":
-            for module in (materials, domain_cnn, references, tokens):
+            for module in (identity, extractors, references, tokens):
                 patch.setattr(module, "code_version", lambda *_: "changed")
 
 
@@ -119,7 +119,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def test_what_changes_shared_work_changes_its_name(
     change: str, images: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (domain_cnn, references, tokens):
+    for module in (extractors, references, tokens):
         monkeypatch.setattr(module, "build_once", stop)
     monkeypatch.setattr(references, "extractor_folder", lambda *_: Path("extractor-1"))
     options = {"unlearn__noise_bank": 6, "unlearn__token_cache": True, "model": "mage_tiny"}
