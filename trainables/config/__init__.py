@@ -17,7 +17,6 @@ from trainables.config.evaluation import (
     SamplingConfig,
 )
 from trainables.config.names import (
-    DEFAULT_ALPHA,
     IMAGE_MULTIPLES,
     REFERENCES,
     FamilyName,
@@ -26,7 +25,7 @@ from trainables.config.names import (
     ModelName,
 )
 from trainables.config.training import OptimiserConfig, PretrainConfig, UnlearnConfig
-from trainables.config.trial import TrialConfig, retain_share, to_dict
+from trainables.config.trial import DEFAULT_ALPHA, TrialConfig, retain_share, to_dict
 
 __all__ = [
     "COCO",

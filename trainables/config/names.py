@@ -22,8 +22,6 @@ MethodName = Literal[
 # methods that take no unlearning steps: what the others are compared with
 REFERENCES: tuple[MethodName, ...] = ("original", "retrained")
 Formulation = Literal["paper", "released"]
-# weight of the forget term (Li et al., ICLR 2024)
-DEFAULT_ALPHA = 0.25
 # fields that recorded sweeps hold under an earlier name
 RENAMED_FIELDS: dict[str, str] = {"variant": "formulation"}
 # sides of images are whole multiples of these; a test holds them against the models

@@ -26,7 +26,6 @@ from trainables.config.evaluation import (
     SamplingConfig,
 )
 from trainables.config.names import (
-    DEFAULT_ALPHA,
     IMAGE_MULTIPLES,
     REFERENCES,
     Formulation,
@@ -37,6 +36,8 @@ from trainables.config.training import PretrainConfig, UnlearnConfig
 from trainables.config.validation import Checked
 from trainables.utils.hashing import content_key
 
+# weight of the forget term (Li et al., ICLR 2024)
+DEFAULT_ALPHA = 0.25
 # what originals learn to complete, unless told otherwise, and the families that learn otherwise
 _USUAL_PRETRAINING = ("random:0.5", "centre:0.5")
 _PRETRAINING_TASKS: dict[str, tuple[str, ...]] = {"palette": ("hybrid:0.3", "centre:0.5")}
