@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from trainables.data.dataset import Dataset
+from trainables.data.batches import RowReader
 from trainables.utils.rng import mix_seed
 
 # the published trainings' share of the area, and width to height
@@ -32,7 +32,7 @@ class TurnedViews:
         seed: of the views.
     """
 
-    dataset: Dataset
+    dataset: RowReader
     seed: int
 
     def read(self, rows: NDArray[np.int64], views: NDArray[np.int64]) -> Tensor:
