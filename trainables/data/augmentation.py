@@ -1,22 +1,17 @@
-"""Draws augmented views of training images: random crops, or turned and toned ones."""
+"""Draws augmented views of training images: turned, mirrored and toned."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from trainables.data.batches import RowReader
 from trainables.utils.rng import mix_seed
 
-# the published trainings' share of the area, and width to height
-_AREA, _ASPECT = (0.2, 1.0), (3 / 4, 4 / 3)
-_TRIES = 10
 _TONE = 0.25  # standard deviation of the logarithm of a channel's gamma
 
 
@@ -62,32 +57,3 @@ class TurnedViews:
         tables = np.rint(255.0 * (np.arange(256.0)[:, None] / 255.0) ** gamma).astype(np.uint8)
         toned: NDArray[np.uint8] = tables[turned, np.arange(3)]
         return toned
-
-
-def random_crop(image: Image.Image, side: int, chance: np.random.Generator) -> NDArray[np.uint8]:
-    """Returns a random part of an image, `(side, side, 3)`, as often as not mirrored.
-
-    The part has 20 % to 100 % of the area, 3:4 to 4:3 of width to height, and is resized; an image
-    too long for any such part gives its middle.
-    """
-    box = _random_box(image.width, image.height, chance)
-    view = image.resize((side, side), Image.Resampling.BICUBIC, box=box)
-    if chance.random() < 0.5:
-        view = ImageOps.mirror(view)
-    return np.asarray(view, dtype=np.uint8)
-
-
-def _random_box(
-    width: int, height: int, chance: np.random.Generator
-) -> tuple[float, float, float, float]:
-    for _ in range(_TRIES):
-        area = width * height * chance.uniform(*_AREA)
-        aspect = math.exp(chance.uniform(math.log(_ASPECT[0]), math.log(_ASPECT[1])))
-        across, down = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if 0 < across <= width and 0 < down <= height:
-            left = int(chance.integers(width - across + 1))
-            top = int(chance.integers(height - down + 1))
-            return left, top, left + across, top + down
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    return left, top, left + side, top + side

@@ -31,6 +31,9 @@ _DECODING = (
 )
 # finer than the eye: a store changes what the models see as little as it can
 _JPEG = {"quality": 95, "subsampling": "4:4:4"}
+# the published trainings' share of the area, and width to height
+_AREA, _ASPECT = (0.2, 1.0), (3 / 4, 4 / 3)
+_TRIES = 10
 
 
 class UnusableError(Exception):
@@ -135,3 +138,32 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         laid.alpha_composite(image.convert("RGBA"))
         return laid.convert("RGB")
     return image.convert("RGB")
+
+
+def random_crop(image: Image.Image, side: int, chance: np.random.Generator) -> NDArray[np.uint8]:
+    """Returns a random part of an image, `(side, side, 3)`, as often as not mirrored.
+
+    The part has 20 % to 100 % of the area, 3:4 to 4:3 of width to height, and is resized; an image
+    too long for any such part gives its middle.
+    """
+    box = _random_box(image.width, image.height, chance)
+    view = image.resize((side, side), Image.Resampling.BICUBIC, box=box)
+    if chance.random() < 0.5:
+        view = ImageOps.mirror(view)
+    return np.asarray(view, dtype=np.uint8)
+
+
+def _random_box(
+    width: int, height: int, chance: np.random.Generator
+) -> tuple[float, float, float, float]:
+    for _ in range(_TRIES):
+        area = width * height * chance.uniform(*_AREA)
+        aspect = math.exp(chance.uniform(math.log(_ASPECT[0]), math.log(_ASPECT[1])))
+        across, down = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < across <= width and 0 < down <= height:
+            left = int(chance.integers(width - across + 1))
+            top = int(chance.integers(height - down + 1))
+            return left, top, left + across, top + down
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side

@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainables.data.augmentation import random_crop
-from trainables.data.decoding import UnusableError, centred, decode, pillow_warnings
+from trainables.data.decoding import UnusableError, centred, decode, pillow_warnings, random_crop
 from trainables.utils.errors import DataError
 from trainables.utils.rng import mix_seed
 from trainables.utils.text import one_line
