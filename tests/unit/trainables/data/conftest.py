@@ -18,12 +18,12 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trees.imagenet(tmp_path_factory.mktemp("imagenet"))
+    return trees.imagenet(tmp_path_factory.mktemp("alone") / "imagenet")
 
 
 @pytest.fixture(scope="module")
 def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trees.coco(tmp_path_factory.mktemp("coco"))
+    return trees.coco(tmp_path_factory.mktemp("alone") / "coco")
 
 
 @pytest.fixture(scope="module")
