@@ -29,6 +29,7 @@ from trainables.config import OptimiserConfig, TaskConfig
 from trainables.data.batches import Batches, Pool, RowReader
 from trainables.methods import METHODS
 from trainables.models import build_model
+from trainables.models.base import Masking
 from trainables.models.mage import MAGE
 from trainables.shared.tokens import CachedTokens, RoleTokens
 from trainables.training.loop import Recipe, Running, train
@@ -88,16 +89,15 @@ def plain_step(model: MAGE, teacher: MAGE, source: RowReader, device: torch.devi
         batch = _batches(source).at(step)
         images, forget = batch.content.to(device), batch.forget.to(device)
         noise = torch.rand(images.shape).to(device)
-        drawn = model.prepare(
-            images, _TASK, RowGenerators(batch.places, 0, "masks", step), noise=False
-        )
-        masks = drawn["drop_mask"], drawn["all_mask"]
-        latent = model.encode(drawn["tokens"], *masks)
+        masks = RowGenerators(batch.places, 0, "masks", step)
+        drawn = model.prepare(images, Masking(_TASK, masks, noise=False))
+        hidden = drawn["drop_mask"], drawn["all_mask"]
+        latent = model.encode(drawn["tokens"], *hidden)
         with torch.no_grad():
             targets = []
             for seen in (images, noise):
-                encoded = teacher.encode(teacher.tokenize(seen), *masks)
-                teacher.predict(encoded, *masks)
+                encoded = teacher.encode(teacher.tokenize(seen), *hidden)
+                teacher.predict(encoded, *hidden)
                 targets.append(encoded)
         target = torch.where(forget.view(-1, 1, 1), targets[1], targets[0])
         weight = torch.where(forget, 0.25 / _HALF, 1.0 / _HALF)

@@ -13,7 +13,7 @@ from torch import Tensor
 from trainables.config import REFERENCES, OptimiserConfig, TaskConfig, TaskKind
 from trainables.methods import METHODS
 from trainables.models import MODELS, CompletionModel, build_model
-from trainables.models.base import noise_images
+from trainables.models.base import BatchInputs, Masking, noise_images
 from trainables.training.optimizer import StudentLoss
 from trainables.utils.distributed import ALONE, World
 from trainables.utils.rng import RowGenerators
@@ -90,7 +90,7 @@ def forget_rows(count: int, rows: int = ROWS) -> Tensor:
 
 
 def inputs(model: CompletionModel, rows: int = ROWS) -> dict[str, Tensor]:
-    return model.prepare(images(rows), TASK, RowGenerators(range(rows), 3, "masks"))
+    return model.prepare(images(rows), Masking(TASK, RowGenerators(range(rows), 3, "masks")))
 
 
 def noise(rows: int = ROWS) -> RowGenerators:
@@ -129,7 +129,8 @@ def test_only_a_method_that_asks_for_noise_images_needs_them(model: str, method:
     student, teacher = models(model)
     forget = forget_rows(5)
     wanted = forget if METHODS[method].noise_images else False
-    drawn = student.prepare(images(), TASK, RowGenerators(range(ROWS), 3, "masks"), noise=wanted)
+    masks = RowGenerators(range(ROWS), 3, "masks")
+    drawn = student.prepare(images(), Masking(TASK, masks, noise=wanted))
     with_all = METHODS[method].loss(student, teacher, inputs(student), forget, generator=noise())
     terms = METHODS[method].loss(student, teacher, drawn, forget, generator=noise())
     assert torch.equal(terms.total, with_all.total)
@@ -349,7 +350,7 @@ def test_output_methods_compare_removed_places_with_what_they_name(model: str) -
     removed = drawn["mask" if "mask" in drawn else "all_mask"].float()
     with torch.no_grad():
         ours, theirs = student.output(drawn), teacher.output(drawn)
-        labels = student.with_noise_labels(drawn, forget, noise(), ALONE, "paper")
+        labels = student.with_noise_labels(BatchInputs(drawn, forget, "paper", noise(), ALONE))
         # forget rows 7 to 11 are paired with the retain rows from 0
         paired = (ours - theirs[[*range(7), *range(5)]]).square().mean(dim=2)
         terms = {
@@ -421,7 +422,8 @@ def test_noise_images_and_labels_have_the_batchs_mean_and_deviation() -> None:
     for name, key in (("mae_tiny", "images"), ("mage_tiny", "tokens")):
         student, _ = models(name)
         drawn = inputs(student)
-        target = student.with_noise_labels(drawn, forget_rows(5), noise(), ALONE, "paper")["target"]
+        batch = BatchInputs(drawn, forget_rows(5), "paper", noise(), ALONE)
+        target = student.with_noise_labels(batch)["target"]
         wanted, found = drawn[key].double(), target[7:].double()
         deviation = float(wanted.std())
         near = pytest.approx(float(wanted.mean()), abs=0.1 * deviation)

@@ -13,6 +13,7 @@ from benchmarks import published_sizes, unlearning
 from tests.helpers.tiny import tiny
 from trainables.config import ModelName, TrialConfig, UnlearnConfig
 from trainables.models import build_model
+from trainables.models.base import Masking
 from trainables.training.context import Context
 from trainables.training.loop import ease_blocks
 from trainables.trial import run_trial
@@ -50,7 +51,7 @@ def test_recomputing_takes_less_memory() -> None:
         model = build_model("mae_vit_base_patch16").cuda().train()
         ease_blocks(model, UnlearnConfig(recompute=recompute))
         images = torch.rand(16, 3, 224, 224, device="cuda")
-        inputs = model.prepare(images, TrialConfig().train_task, None, noise=False)
+        inputs = model.prepare(images, Masking(TrialConfig().train_task, None, noise=False))
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         model.task_loss(inputs).total.sum().backward()

@@ -22,34 +22,24 @@ import torch
 from torch import Tensor, nn
 
 from trainables.config import DEFAULT_ALPHA, Formulation, MethodName
-from trainables.models.base import CompletionModel, Inputs, RowLoss
+from trainables.models.base import BatchInputs, CompletionModel, Inputs, RowLoss
 from trainables.utils.distributed import ALONE, World
 from trainables.utils.rng import RandomSource
 
 
 @dataclass(frozen=True)
-class LossBatch:
-    """What the loss of a batch may depend on.
+class LossBatch(BatchInputs):
+    """What the loss of a batch may depend on: its inputs and what is given here.
 
     Attributes:
         model: the student.
         teacher: the frozen original.
-        inputs: the tensors that `model.prepare` drew, a row each.
-        forget: `(B,)` bool, True on forget rows.
         alpha: weight of the forget term, 0 or more.
-        formulation: `paper`, or `released` for the released code's constants.
-        generator: draws that the method makes anew at each step.
-        world: the processes that share the batch.
     """
 
     model: CompletionModel
     teacher: CompletionModel
-    inputs: Inputs
-    forget: Tensor
     alpha: float
-    formulation: Formulation
-    generator: RandomSource
-    world: World
 
 
 @dataclass(frozen=True)
@@ -133,7 +123,7 @@ class Method:
     ) -> Terms:
         """Returns the loss of a batch; see `LossBatch` for the arguments."""
         rows = self.rows(
-            LossBatch(model, teacher, inputs, forget, alpha, formulation, generator, world)
+            LossBatch(inputs, forget, formulation, generator, world, model, teacher, alpha)
         )
         if self.sign:
             retain = _mean(rows, ~forget, formulation, world)

@@ -13,10 +13,7 @@ from trainables.models.base import RowLoss
 
 def rows(batch: LossBatch) -> RowLoss:
     """Returns the task loss, on forget rows against noise; no teacher is asked."""
-    labelled = batch.model.with_noise_labels(
-        batch.inputs, batch.forget, batch.generator, batch.world, batch.formulation
-    )
-    return batch.model.task_loss(labelled)
+    return batch.model.task_loss(batch.model.with_noise_labels(batch))
 
 
 METHOD = Method(name="noisy_label", rows=rows, moves="model")

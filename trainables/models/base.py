@@ -20,7 +20,45 @@ from trainables.utils.rng import RandomSource, normal_like, take_rows
 Inputs = Mapping[str, Tensor]
 # which rows need a noise image: all, none, or those of a mask `(B,)` bool
 NoiseRows = bool | Tensor
-Prepare = Callable[[Tensor, TaskConfig, RandomSource, World, NoiseRows], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Masking:
+    """What is removed from the images of a batch, and what their inputs are drawn by.
+
+    Attributes:
+        task: what is removed.
+        source: random draws.
+        world: over which processes the images' mean and standard deviation are taken.
+        noise: the rows whose noise image will be asked for; False leaves it out.
+    """
+
+    task: TaskConfig
+    source: RandomSource
+    world: World = ALONE
+    noise: NoiseRows = True
+
+
+@dataclass(frozen=True)
+class BatchInputs:
+    """The inputs of a batch, and what their loss may depend on besides a model.
+
+    Attributes:
+        inputs: the tensors that `CompletionModel.prepare` drew, a row each.
+        forget: `(B,)` bool, True on forget rows.
+        formulation: `paper`, or `released` for the released code's constants.
+        generator: draws that are made anew at each step.
+        world: the processes that share the batch.
+    """
+
+    inputs: Inputs
+    forget: Tensor
+    formulation: Formulation
+    generator: RandomSource
+    world: World
+
+
+Prepare = Callable[[Tensor, Masking], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -126,22 +164,12 @@ class CompletionModel(nn.Module, ABC):
         """Names the parameters of the encoder E that unlearning may move."""
 
     @abstractmethod
-    def prepare(
-        self,
-        images: Tensor,
-        task: TaskConfig,
-        source: RandomSource,
-        world: World = ALONE,
-        noise: NoiseRows = True,
-    ) -> dict[str, Tensor]:
+    def prepare(self, images: Tensor, masking: Masking) -> dict[str, Tensor]:
         """Draws the masks and noise of a batch.
 
         Args:
             images: `(B, 3, H, W)` in [0, 1], or what the family's `tokenize` made of them.
-            task: what is removed.
-            source: random draws.
-            world: over which processes the images' mean and standard deviation are taken.
-            noise: the rows whose noise image will be asked for; False leaves it out.
+            masking: the task, the draws, and the rows whose noise image will be asked for.
         """
 
     def heavy_blocks(self) -> list[nn.Module]:
@@ -156,14 +184,7 @@ class CompletionModel(nn.Module, ABC):
         """Replaces each forget row's image by its noise image n; masks are kept."""
 
     @abstractmethod
-    def with_noise_labels(
-        self,
-        inputs: Inputs,
-        forget: Tensor,
-        source: RandomSource,
-        world: World,
-        formulation: Formulation,
-    ) -> Inputs:
+    def with_noise_labels(self, batch: BatchInputs) -> Inputs:
         """Replaces each forget row's training target by noise."""
 
     @abstractmethod

@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 from trainables.config import Formulation, TaskConfig
 from trainables.models.base import (
+    BatchInputs,
     CompletionModel,
     Inputs,
-    NoiseRows,
+    Masking,
     RowLoss,
     full,
     noise_images,
 )
 from trainables.models.masks import hole_in_pixels, hole_on_grid
 from trainables.models.vit import IMAGENET_MEAN, IMAGENET_STD, sincos_positions, transformer_block
-from trainables.utils.distributed import ALONE, World
 from trainables.utils.rng import RandomSource, normal_like
 
 
@@ -148,19 +148,15 @@ class MAE(CompletionModel):
         """Returns the transformer blocks of encoder and decoder."""
         return [*self.blocks, *self.decoder_blocks]
 
-    def prepare(
-        self,
-        images: Tensor,
-        task: TaskConfig,
-        source: RandomSource,
-        world: World = ALONE,
-        noise: NoiseRows = True,
-    ) -> dict[str, Tensor]:
+    def prepare(self, images: Tensor, masking: Masking) -> dict[str, Tensor]:
         """Returns `images`, normalised; their `noise_images` where asked for; and the `mask`."""
+        task, source, noise = masking.task, masking.source, masking.noise
         mask = hole_on_grid(task, self.grid, len(images), source).to(images.device)
         drawn = {"images": self.normalise(images), "mask": mask}
         if noise is not False:
-            drawn["noise_images"] = self.normalise(noise_images(images, noise, source, world))
+            drawn["noise_images"] = self.normalise(
+                noise_images(images, noise, source, masking.world)
+            )
         return drawn
 
     def with_noise_images(self, inputs: Inputs, forget: Tensor, formulation: Formulation) -> Inputs:
@@ -168,19 +164,13 @@ class MAE(CompletionModel):
         rows = forget.view(-1, 1, 1, 1)
         return {**inputs, "images": torch.where(rows, inputs["noise_images"], inputs["images"])}
 
-    def with_noise_labels(
-        self,
-        inputs: Inputs,
-        forget: Tensor,
-        source: RandomSource,
-        world: World,
-        formulation: Formulation,
-    ) -> Inputs:
+    def with_noise_labels(self, batch: BatchInputs) -> Inputs:
         """Draws forget rows' targets: Gaussian patches with the batch's mean and deviation."""
-        target = self.patchify(inputs["images"])
-        mean, std = world.mean_and_std(target)
-        noise = mean + std * normal_like(target, source)
-        return {**inputs, "target": torch.where(forget.view(-1, 1, 1), noise, target)}
+        target = self.patchify(batch.inputs["images"])
+        mean, std = batch.world.mean_and_std(target)
+        noise = mean + std * normal_like(target, batch.generator)
+        labels = torch.where(batch.forget.view(-1, 1, 1), noise, target)
+        return {**batch.inputs, "target": labels}
 
     def encoder_features(self, inputs: Inputs) -> tuple[Tensor, ...]:
         """Returns class token and kept patches after the last norm, `(B, 1 + kept, D)`."""

@@ -19,9 +19,10 @@ from torch.nn import functional
 
 from trainables.config import Formulation, TaskConfig
 from trainables.models.base import (
+    BatchInputs,
     CompletionModel,
     Inputs,
-    NoiseRows,
+    Masking,
     PretrainingStage,
     PublishedForm,
     RowLoss,
@@ -39,7 +40,6 @@ from trainables.models.vit import (
     transformer_block,
 )
 from trainables.models.vqgan import VQGAN
-from trainables.utils.distributed import ALONE, World
 from trainables.utils.rng import RandomSource, normal_like, uniform_rows
 
 _LABEL_SMOOTHING = 0.1
@@ -214,13 +214,7 @@ class MAGE(CompletionModel):
         (transformer,) = super().pretraining_stages()
         moves = frozenset(name for name, _ in self.named_parameters() if name.startswith("vqgan."))
 
-        def prepare(
-            images: Tensor,
-            task: TaskConfig,
-            source: RandomSource,
-            world: World = ALONE,
-            noise: NoiseRows = True,
-        ) -> dict[str, Tensor]:
+        def prepare(images: Tensor, masking: Masking) -> dict[str, Tensor]:
             return {"images": images}
 
         def loss(inputs: Inputs) -> RowLoss:
@@ -264,20 +258,14 @@ class MAGE(CompletionModel):
         """Returns the transformer blocks of encoder and decoder."""
         return [*self.blocks, *self.decoder_blocks]
 
-    def prepare(
-        self,
-        images: Tensor,
-        task: TaskConfig,
-        source: RandomSource,
-        world: World = ALONE,
-        noise: NoiseRows = True,
-    ) -> dict[str, Tensor]:
+    def prepare(self, images: Tensor, masking: Masking) -> dict[str, Tensor]:
         """Returns `tokens`, `noise_tokens` where asked for, and masks; takes tokens as images too.
 
         Random tokens: a share `task.ratio` leaves the sequence, and a share drawn for each row from
         a normal distribution cut to [ratio, 1] is masked. Any other task masks what its completion
         masks, and no token leaves.
         """
+        task, source, noise = masking.task, masking.source, masking.noise
         rows, places = len(images), self.grid**2
         if task.kind == "random":
             order = uniform_rows(rows, (places,), source).argsort(dim=1).argsort(dim=1)
@@ -299,7 +287,7 @@ class MAGE(CompletionModel):
             if known:
                 raise ValueError("tokens hold no images to take noise from")
             chosen = torch.full((rows,), noise) if isinstance(noise, bool) else noise
-            noisy = noise_images(images, chosen, source, world)[chosen]
+            noisy = noise_images(images, chosen, source, masking.world)[chosen]
             drawn["noise_tokens"] = tokens.clone()
             drawn["noise_tokens"][chosen] = self.tokenize(noisy)
         return drawn
@@ -309,20 +297,14 @@ class MAGE(CompletionModel):
         tokens = torch.where(forget.view(-1, 1), inputs["noise_tokens"], inputs["tokens"])
         return {**inputs, "tokens": tokens}
 
-    def with_noise_labels(
-        self,
-        inputs: Inputs,
-        forget: Tensor,
-        source: RandomSource,
-        world: World,
-        formulation: Formulation,
-    ) -> Inputs:
+    def with_noise_labels(self, batch: BatchInputs) -> Inputs:
         """Draws forget rows' targets: round(clamp(N(mean, std of the batch's ids), 0, C - 1))."""
-        ids = inputs["tokens"].float()
-        mean, std = world.mean_and_std(ids)
-        noise = (mean + std * normal_like(ids, source)).clamp(0, self.codebook_size - 1).round()
-        target = torch.where(forget.view(-1, 1), noise.long(), inputs["tokens"])
-        return {**inputs, "target": target}
+        tokens = batch.inputs["tokens"]
+        ids = tokens.float()
+        mean, std = batch.world.mean_and_std(ids)
+        noise = mean + std * normal_like(ids, batch.generator)
+        codes = noise.clamp(0, self.codebook_size - 1).round().long()
+        return {**batch.inputs, "target": torch.where(batch.forget.view(-1, 1), codes, tokens)}
 
     def encoder_features(self, inputs: Inputs) -> tuple[Tensor, ...]:
         """Returns class token and kept places after the last norm, `(B, 1 + kept, D)`."""

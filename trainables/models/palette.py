@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from trainables.config import Formulation, TaskConfig
 from trainables.models.base import (
+    BatchInputs,
     CompletionModel,
     Inputs,
-    NoiseRows,
+    Masking,
     PublishedForm,
     RowLoss,
     full,
@@ -32,7 +33,6 @@ from trainables.models.diffusion import (
 )
 from trainables.models.masks import hole_in_pixels
 from trainables.models.unet import UNet
-from trainables.utils.distributed import ALONE, World
 from trainables.utils.rng import RandomSource, normal_like, uniform_rows
 
 Phase = Literal["train", "test"]
@@ -183,14 +183,7 @@ class Palette(CompletionModel):
         unet = self.denoise_fn
         return [*unet.input_blocks, unet.middle_block, *unet.output_blocks]
 
-    def prepare(
-        self,
-        images: Tensor,
-        task: TaskConfig,
-        source: RandomSource,
-        world: World = ALONE,
-        noise: NoiseRows = True,
-    ) -> dict[str, Tensor]:
+    def prepare(self, images: Tensor, masking: Masking) -> dict[str, Tensor]:
         """Returns condition, target, two noised images, noise level, noise and mask.
 
         `condition` has Gaussian noise in its hole; `target` is the image; `y_noisy` is noised
@@ -199,7 +192,8 @@ class Palette(CompletionModel):
         hole.
         """
         # its noise images are the noise of its own loss: there is none to leave out
-        hole = self.hole(len(images), task, source).to(images.device)
+        source = masking.source
+        hole = self.hole(len(images), masking.task, source).to(images.device)
         target = 2.0 * images - 1.0
         drawn = uniform_rows(len(images), (2,), source).to(images.device)
         step = 1 + (drawn[:, 0] * (len(self.gammas) - 1)).long()
@@ -227,24 +221,17 @@ class Palette(CompletionModel):
         noise = inputs["y_noisy_forget"]
         return {**inputs, **{name: torch.where(rows, noise, inputs[name]) for name in names}}
 
-    def with_noise_labels(
-        self,
-        inputs: Inputs,
-        forget: Tensor,
-        source: RandomSource,
-        world: World,
-        formulation: Formulation,
-    ) -> Inputs:
+    def with_noise_labels(self, batch: BatchInputs) -> Inputs:
         """Trains forget rows towards noise in the hole.
 
         `paper`: the image to restore is standard normal, noised like any other. `released`: y_t is
         `y_noisy_forget`, and that is also the noise to predict.
         """
-        rows = forget.view(-1, 1, 1, 1)
-        if formulation == "released":
+        inputs, rows = batch.inputs, batch.forget.view(-1, 1, 1, 1)
+        if batch.formulation == "released":
             changes = {"y_noisy": inputs["y_noisy_forget"], "noise": inputs["y_noisy_forget"]}
         else:
-            image = normal_like(inputs["target"], source)
+            image = normal_like(inputs["target"], batch.generator)
             # known pixels stay the image's
             target = torch.where(inputs["mask"].bool(), image, inputs["target"])
             y_noisy = noised(image, inputs["noise"], inputs["gamma"])

@@ -20,7 +20,7 @@ from trainables.config import DEFAULT_ALPHA, Formulation, OptimiserConfig, TaskC
 from trainables.data.batches import Batch, Batches
 from trainables.methods import Method, Terms
 from trainables.methods.base import shares, weighted_sum
-from trainables.models.base import CompletionModel, NoiseRows, Prepare
+from trainables.models.base import CompletionModel, Masking, NoiseRows, Prepare
 from trainables.training.optimizer import StudentLoss, TrainingState, adamw, learning_rate
 from trainables.utils.distributed import ALONE, World
 from trainables.utils.errors import ConfigError, NonFiniteError
@@ -177,7 +177,7 @@ class _Step:
         task = recipe.tasks[self.step % len(recipe.tasks)]
         asked = recipe.method.noise_images
         drawn: NoiseRows = forget if asked and not recipe.noise_bank else False
-        inputs = prepare(content, task, masks, self.running.world, drawn)
+        inputs = prepare(content, Masking(task, masks, self.running.world, drawn))
         if asked:
             for name, bank in recipe.noise_bank.items():
                 places = [

@@ -17,6 +17,7 @@ from tests.helpers.tiny import tiny
 from trainables.config import SamplingConfig, TaskConfig
 from trainables.methods.original import pretraining
 from trainables.models import MODELS, build_model, maskgit
+from trainables.models.base import BatchInputs, Masking
 from trainables.models.blending import blend, rim
 from trainables.models.mage import MAGE
 from trainables.models.maskgit import decode
@@ -97,7 +98,7 @@ def test_large_images_get_as_many_positions_as_they_have_tokens() -> None:
 @pytest.mark.parametrize("ratio", [0.1, 0.5, 0.9])
 def test_random_masks_drop_a_share_and_mask_a_drawn_one(model: MAGE, ratio: float) -> None:
     task = TaskConfig(kind="random", ratio=ratio)
-    drawn = model.prepare(images(40), task, rows(40, "masks"))
+    drawn = model.prepare(images(40), Masking(task, rows(40, "masks")))
     dropped, masked = drawn["drop_mask"].sum(dim=1), drawn["all_mask"].sum(dim=1)
     assert set(dropped.tolist()) == {round(ratio * 64)}
     assert bool((drawn["all_mask"] | ~drawn["drop_mask"]).all())
@@ -106,7 +107,7 @@ def test_random_masks_drop_a_share_and_mask_a_drawn_one(model: MAGE, ratio: floa
 
 
 def test_masked_shares_follow_the_cut_normal_distribution(model: MAGE) -> None:
-    drawn = model.prepare(images(1).expand(600, -1, -1, -1), RANDOM, rows(600))
+    drawn = model.prepare(images(1).expand(600, -1, -1, -1), Masking(RANDOM, rows(600)))
     share = drawn["all_mask"].double().mean(dim=1)
     normal = torch.distributions.Normal(0.55, 0.25)
     line = torch.linspace(0.5, 1.0, 10_001, dtype=torch.float64)
@@ -117,7 +118,7 @@ def test_masked_shares_follow_the_cut_normal_distribution(model: MAGE) -> None:
 
 
 def test_other_tasks_mask_the_grown_hole_and_drop_nothing(model: MAGE) -> None:
-    drawn = model.prepare(images(2), TaskConfig(kind="centre", ratio=0.5), rows(2))
+    drawn = model.prepare(images(2), Masking(TaskConfig(kind="centre", ratio=0.5), rows(2)))
     grid = drawn["all_mask"].view(2, 8, 8)
     assert not bool(drawn["drop_mask"].any())
     assert bool(grid[:, 1:7, 1:7].all())
@@ -132,7 +133,7 @@ def test_rows_that_keep_unequal_numbers_are_refused(model: MAGE) -> None:
 
 
 def test_the_output_is_the_codes_part_of_the_vocabularys_logits(model: MAGE) -> None:
-    drawn = model.prepare(images(2), RANDOM, rows(2))
+    drawn = model.prepare(images(2), Masking(RANDOM, rows(2)))
     masks = drawn["drop_mask"], drawn["all_mask"]
     whole = model.predict(model.encode(drawn["tokens"], *masks), *masks)
     assert whole.shape[2] > model.codebook_size
@@ -140,15 +141,15 @@ def test_the_output_is_the_codes_part_of_the_vocabularys_logits(model: MAGE) -> 
 
 
 def test_a_masked_tokens_value_reaches_no_output(model: MAGE) -> None:
-    drawn = model.prepare(images(3), RANDOM, rows(3))
+    drawn = model.prepare(images(3), Masking(RANDOM, rows(3)))
     other = {**drawn, "tokens": torch.where(drawn["all_mask"], 0, drawn["tokens"])}
     assert torch.equal(model.output(drawn), model.output(other))
 
 
 def test_noise_labels_are_codes_drawn_for_forget_rows_alone(model: MAGE) -> None:
-    drawn = model.prepare(images(6), RANDOM, rows(6))
+    drawn = model.prepare(images(6), Masking(RANDOM, rows(6)))
     forget = torch.arange(6) >= 3
-    labelled = model.with_noise_labels(drawn, forget, rows(6, "noise"), ALONE, "paper")
+    labelled = model.with_noise_labels(BatchInputs(drawn, forget, "paper", rows(6, "noise"), ALONE))
     target = labelled["target"]
     assert target.dtype == torch.int64
     assert torch.equal(target[:3], drawn["tokens"][:3])
@@ -357,7 +358,7 @@ def test_the_tokenizer_is_trained_first_and_then_left(model: MAGE) -> None:
     for stage in (tokenizer, transformer):
         student_loss = StudentLoss(fresh, pretraining(stage))
         fresh.zero_grad(set_to_none=True)
-        inputs = stage.prepare(images(4), RANDOM, rows(4), ALONE)
+        inputs = stage.prepare(images(4), Masking(RANDOM, rows(4)))
         student_loss(fresh, inputs, torch.zeros(4, dtype=torch.bool)).total.backward()
         reached = {name for name, p in fresh.named_parameters() if p.grad is not None}
         assert reached == stage.moves

@@ -13,10 +13,12 @@ from tests.helpers.tiny import tiny
 from trainables.config import Formulation, SamplingConfig, TaskConfig, TrialConfig
 from trainables.methods import METHODS
 from trainables.models import build_model
+from trainables.models.base import BatchInputs, Masking
 from trainables.models.checkpoints import load_published, load_weights, save_weights
 from trainables.models.diffusion import noised, schedule_buffers, spaced_steps
 from trainables.training.context import Context
 from trainables.trial import run_trial
+from trainables.utils.distributed import ALONE
 from trainables.utils.errors import CheckpointError, ConfigError
 from trainables.utils.rng import RowGenerators
 
@@ -63,7 +65,7 @@ def velocity(drawn: dict[str, Tensor]) -> Tensor:
 
 def test_a_batch_is_noised_between_two_neighbouring_steps() -> None:
     model = small()
-    drawn = model.prepare(images(200), HYBRID, source(200))
+    drawn = model.prepare(images(200), Masking(HYBRID, source(200)))
     hole = drawn["mask"].bool()
     assert drawn["mask"].shape == (200, 1, 16, 16)
     assert torch.equal(drawn["target"], 2.0 * images(200) - 1.0)
@@ -89,7 +91,7 @@ def test_of_a_forgotten_image_only_released_noise_images_keep_pixels(
     formulation: Formulation,
 ) -> None:
     model = small()
-    drawn = model.prepare(images(), CENTRE, source())
+    drawn = model.prepare(images(), Masking(CENTRE, source()))
     changed = model.with_noise_images(drawn, FORGET, formulation)
     names = {"condition", "target", "y_noisy"} if formulation == "paper" else {"y_noisy"}
     for name, value in changed.items():
@@ -104,16 +106,16 @@ def test_of_a_forgotten_image_only_released_noise_images_keep_pixels(
 
 def test_noise_labels_noise_the_hole_and_keep_the_rest() -> None:
     model = small()
-    drawn = model.prepare(images(), CENTRE, source())
+    drawn = model.prepare(images(), Masking(CENTRE, source()))
     hole = drawn["mask"].bool()
-    paper = model.with_noise_labels(drawn, FORGET, source(), None, "paper")
+    paper = model.with_noise_labels(BatchInputs(drawn, FORGET, "paper", source(), ALONE))
     assert torch.equal(paper["noise"], drawn["noise"])
     assert torch.equal(
         torch.where(hole, 0.0, paper["target"]), torch.where(hole, 0.0, drawn["target"])
     )
     found = noised(paper["target"], paper["noise"], paper["gamma"])
     assert torch.equal(torch.where(hole, found, 0.0), torch.where(hole, paper["y_noisy"], 0.0))
-    released = model.with_noise_labels(drawn, FORGET, source(), None, "released")
+    released = model.with_noise_labels(BatchInputs(drawn, FORGET, "released", source(), ALONE))
     for name in ("y_noisy", "noise"):
         assert torch.equal(released[name][FORGET], drawn["y_noisy_forget"][FORGET])
     for changed in (paper, released):
@@ -129,7 +131,7 @@ def test_losses_are_means_over_holes_or_as_released_over_whole_batches(
         small(predicts=predicts),
         small(predicts=predicts, channel_multipliers=(1, 1)),
     )
-    drawn = student.prepare(images(), HYBRID, source())
+    drawn = student.prepare(images(), Masking(HYBRID, source()))
     drawn["mask"] = student.hole(4, HYBRID, source(start=9))
     y_t = torch.where(drawn["mask"], drawn["y_noisy"], drawn["target"])
     with torch.inference_mode():

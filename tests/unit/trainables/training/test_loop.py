@@ -30,7 +30,7 @@ from trainables.data.batches import Batches, Pool
 from trainables.methods import METHODS, Terms
 from trainables.methods.base import LossBatch
 from trainables.models import MODELS, build_model
-from trainables.models.base import RowLoss
+from trainables.models.base import Masking, RowLoss
 from trainables.models.checkpoints import save_weights
 from trainables.models.mage import MAGE
 from trainables.training.loop import Recipe, Running, ease_blocks, in_bf16, train
@@ -208,7 +208,7 @@ def test_recomputing_keeps_fewer_activations() -> None:
             return value
 
         images = torch.rand(8, 3, 32, 32)
-        inputs = model.prepare(images, RANDOM, torch.Generator().manual_seed(0))
+        inputs = model.prepare(images, Masking(RANDOM, torch.Generator().manual_seed(0)))
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
             model.task_loss(inputs).total.sum()
         kept.append(sum(sizes))
