@@ -103,31 +103,23 @@ def make(
     model.eval()
     title = f"{config.model} " + ("without forget classes" if without_forget else "as it comes")
     _picture(model, setup, out / f"{name}.png", title=title)
+    extractor = load_extractor(setup)
+    evaluator = Evaluator(setup, extractor, extract_real(extractor, setup))
     option = " --without-forget" * without_forget
     told = {
         "command": f"python -m trainables.originals {config.model}{option}",
-        "recipe": _described(config),
+        "recipe": {
+            "model": config.model,
+            "data": to_dict(config.data),
+            "pretrain": to_dict(config.pretrain),
+            "tasks": [to_dict(task) for task in config.pretraining_tasks()],
+        },
         "data": setup.dataset.fingerprint,
         "training": trained,
-        "metrics": _measured(model, setup),
+        "metrics": measure_original(model, evaluator)[0],
         "measured_by": f"{config.data.source} CNN",
     }
     write_text(record, json.dumps(told, indent=1) + "\n")
-
-
-def _described(config: TrialConfig) -> dict[str, Any]:
-    return {
-        "model": config.model,
-        "data": to_dict(config.data),
-        "pretrain": to_dict(config.pretrain),
-        "tasks": [to_dict(task) for task in config.pretraining_tasks()],
-    }
-
-
-def _measured(model: CompletionModel, setup: TrialSetup) -> dict[str, float]:
-    extractor = load_extractor(setup)
-    evaluator = Evaluator(setup, extractor, extract_real(extractor, setup))
-    return measure_original(model, evaluator)[0]
 
 
 def _train(

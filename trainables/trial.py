@@ -26,19 +26,14 @@ from trainables.training.snapshots import Snapshot, read_snapshot, write_snapsho
 from trainables.utils.threads import torch_threads
 
 
-class _Clock:
-    """Measures the seconds that each part of a trial takes."""
-
-    def __init__(self) -> None:
-        self.spent: dict[str, float] = {}
-
-    @contextmanager
-    def on(self, part: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.spent[part] = self.spent.get(part, 0.0) + time.perf_counter() - start
+@contextmanager
+def _timed(spent: dict[str, float], part: str) -> Iterator[None]:
+    """Adds the seconds that the block takes to those of a part of the trial."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        spent[part] = spent.get(part, 0.0) + time.perf_counter() - start
 
 
 def run_trial(config: TrialConfig, context: Context | None = None) -> dict[str, Any]:
@@ -61,19 +56,19 @@ def run_trial(config: TrialConfig, context: Context | None = None) -> dict[str, 
         NonFiniteError: a loss, gradient, completion or metric became NaN or infinite.
     """
     context = context or Context()
-    clock = _Clock()
+    spent: dict[str, float] = {}
     context.folder.mkdir(parents=True, exist_ok=True)
-    with clock.on("total_s"), torch_threads(context.threads):
-        with clock.on("prepare_s"):
+    with _timed(spent, "total_s"), torch_threads(context.threads):
+        with _timed(spent, "prepare_s"):
             prepared = prepare(config, context)
             student, teacher = load_models(prepared)
-        unlearning = _Unlearning(prepared, student, teacher, Measured(), clock)
+        unlearning = _Unlearning(prepared, student, teacher, Measured(), spent)
         unlearning.run()
         if context.world.rank:
             return {}
-        with clock.on("artifacts_s"):
+        with _timed(spent, "artifacts_s"):
             leave_artifacts(prepared, student, teacher, unlearning.measured)
-    return write_result(prepared, unlearning.measured, clock.spent)
+    return write_result(prepared, unlearning.measured, spent)
 
 
 @dataclass(frozen=True)
@@ -84,14 +79,14 @@ class _Unlearning:
         prepared: what it starts from.
         student, teacher: the model that is trained, and the frozen original.
         measured: collects its evaluations.
-        clock: collects the seconds of its parts.
+        spent: collects the seconds of its parts.
     """
 
     prepared: Prepared
     student: CompletionModel
     teacher: CompletionModel
     measured: Measured
-    clock: _Clock
+    spent: dict[str, float]
 
     @property
     def config(self) -> TrialConfig:
@@ -110,14 +105,14 @@ class _Unlearning:
             grey = {name: value for name, value in measured if name.startswith("grey/")}
             self._evaluate(0, grey if config.method == "original" else {})
             return
-        before = self.clock.spent.get("evaluation_s", 0.0)
-        with self.clock.on("train_s"):
+        before = self.spent.get("evaluation_s", 0.0)
+        with _timed(self.spent, "train_s"):
             ease_blocks(self.student, config.unlearn)
             source = prepared.tokens or prepared.setup.dataset
             pools = training_pools(prepared.setup)
             batches = Batches(source, pools, config.seed, self.context.world, config.loader)
             train(self.student, self.teacher, batches, self._recipe(), self._running())
-        self.clock.spent["train_s"] -= self.clock.spent.get("evaluation_s", 0.0) - before
+        self.spent["train_s"] -= self.spent.get("evaluation_s", 0.0) - before
 
     def _recipe(self) -> Recipe:
         config = self.config
@@ -181,7 +176,7 @@ class _Unlearning:
         """Measures the student after some steps and reports it with these losses."""
         config, student, evaluator = self.config, self.student, self.prepared.evaluator
         last = config.unlearn.steps if config.unlearns else 0
-        with self.clock.on("evaluation_s"):
+        with _timed(self.spent, "evaluation_s"):
             was_training = student.training
             metrics, self.measured.extracted = evaluate(student.eval(), evaluator)
             metrics |= objective(metrics, self.prepared.reference.metrics, config)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from trainables.evaluation.resize import resize_batch_for_inception, resize_for_inception
+from tests.helpers.resize import resize_for_inception
+from trainables.evaluation.networks import resize_batch_for_inception
 from trainables.metrics import frechet_distance, inception_score
 
 

@@ -14,19 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.config import DataConfig, to_dict
-from trainables.data.dataset import (
-    Dataset,
-    Refused,
-    hash_pixels,
-    manifest_row,
-    read_dataset,
-    require_images,
-    save_dataset,
-    warn_of_refused,
-)
+from trainables.data import dataset
 from trainables.data.decoding import UnusableError, open_image
 from trainables.data.layouts import IMAGE_SUFFIXES
-from trainables.data.splits import SPLITS, folder_roles, split_of
+from trainables.data.splits import SPLITS, class_roles, split_of
 from trainables.utils.cache import build_once
 from trainables.utils.hashing import code_version
 
@@ -35,14 +26,14 @@ _REMEDY = "; add images, take another data.seed, or leave the class out"
 _ELSEWHERE = ("root", "strict", "split_file")
 
 
-def load(config: DataConfig, cache: Path) -> Dataset:
+def load(config: DataConfig, cache: Path) -> dataset.Dataset:
     """Returns the images of a directory, decoded once for as long as it does not change.
 
     Raises:
         DataError: a missing root or class, a class without usable images, a file that the system
             does not let us read, or, under `data.strict`, any file that cannot be used.
     """
-    roles = folder_roles(config)
+    roles = class_roles(config)
     root = Path(config.root)
     files = {name: _listing(root, name) for name in roles}
     material = {
@@ -57,9 +48,9 @@ def load(config: DataConfig, cache: Path) -> Dataset:
         "code": code_version("trainables.data", "trainables.utils.rng"),
     }
     folder = build_once(cache, "data", material, lambda path: _build(config, roles, files, path))
-    dataset = read_dataset(folder)
-    warn_of_refused(dataset, config, folder)
-    return dataset
+    read = dataset.read_dataset(folder)
+    dataset.warn_of_refused(read, config, folder)
+    return read
 
 
 def _listing(root: Path, name: str) -> list[str]:
@@ -81,7 +72,7 @@ def _build(
 ) -> None:
     rows: list[dict[str, Any]] = []
     images: list[NDArray[np.uint8]] = []
-    refused: list[Refused] = []
+    refused: list[dataset.Refused] = []
     for name, role in roles.items():
         taken = dict.fromkeys(SPLITS, 0)
         before = len(refused)
@@ -91,16 +82,17 @@ def _build(
             try:
                 pixels = _open_inside(Path(config.root), path, config.image_size)
             except UnusableError as error:
-                refused.append(Refused(path, str(error)))
+                refused.append(dataset.Refused(path, str(error)))
                 continue
             taken[split] += 1
             images.append(pixels)
-            rows.append(manifest_row(path, name, role, split, hash_pixels(pixels)))
+            rows.append(dataset.manifest_row(path, name, role, split, dataset.hash_pixels(pixels)))
         # proxy images are trained on and never measured
         needed = {"train": taken["train"]} if role == "proxy" else taken
-        require_images(name, config.root, needed, len(files[name]), refused[before:], _REMEDY)
+        listed = len(files[name])
+        dataset.require_images(name, config.root, needed, listed, refused[before:], _REMEDY)
     refused.sort(key=lambda each: each.path)
-    save_dataset(folder, rows, np.stack(images), roles, refused)
+    dataset.save_dataset(folder, rows, np.stack(images), roles, refused)
 
 
 def _ordered(paths: list[str], config: DataConfig) -> list[tuple[str, str, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,18 +22,6 @@ from trainables.utils.text import one_line
 # a read takes a whole row group, and each costs a few hundred bytes of a shard's footer
 _GROUP, _SHARD = 4, 4096
 _SCHEMA = pa.schema([("path", pa.string()), ("jpeg", pa.binary())])
-
-
-class Store(Protocol):
-    """Holds encoded images by manifest row."""
-
-    def __len__(self) -> int: ...
-
-    def encoded(self, row: int) -> Path | bytes:
-        """Returns an image's file, or its content."""
-
-    def name(self, row: int) -> str:
-        """Returns what a message calls an image."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +158,7 @@ class StoredImages:
         views: distinct views of an image, in turn; 0 is any number.
     """
 
-    store: Store
+    store: FileStore | ParquetStore
     image_size: int
     seed: int | None = None
     views: int = 0

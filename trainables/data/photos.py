@@ -21,14 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainables.config import DataConfig, to_dict
-from trainables.data.dataset import (
-    Dataset,
-    hash_pixels,
-    manifest_row,
-    read_dataset,
-    save_dataset,
-)
-from trainables.data.splits import photograph_roles
+from trainables.data import dataset
+from trainables.data.splits import class_roles
 from trainables.utils.cache import build_once
 from trainables.utils.errors import DataError
 from trainables.utils.hashing import code_version
@@ -73,9 +67,9 @@ FILES: dict[str, Photograph] = {
 }
 
 
-def load(config: DataConfig, cache: Path) -> Dataset:
+def load(config: DataConfig, cache: Path) -> dataset.Dataset:
     """Returns the crops of a configuration, which are made once."""
-    roles = photograph_roles(config)
+    roles = class_roles(config)
     material = {
         "config": {k: v for k, v in to_dict(config).items() if k != "split_file"},
         # pairs, for the order of the classes is that of the labels
@@ -83,7 +77,7 @@ def load(config: DataConfig, cache: Path) -> Dataset:
         "code": code_version("trainables.data", "trainables.utils.rng"),
     }
     folder = build_once(cache, "data", material, lambda path: _build(config, roles, path))
-    return read_dataset(folder)
+    return dataset.read_dataset(folder)
 
 
 def _build(config: DataConfig, roles: dict[str, str], folder: Path) -> None:
@@ -96,8 +90,9 @@ def _build(config: DataConfig, roles: dict[str, str], folder: Path) -> None:
                 crop = pixels[y : y + config.image_size, x : x + config.image_size]
                 crops.append(crop)
                 path = f"{Path(FILES[name].file).name}@{y},{x}"
-                rows.append(manifest_row(path, name, role, split, hash_pixels(crop)))
-    save_dataset(folder, rows, np.stack(crops), roles)
+                content = dataset.hash_pixels(crop)
+                rows.append(dataset.manifest_row(path, name, role, split, content))
+    dataset.save_dataset(folder, rows, np.stack(crops), roles)
 
 
 def open_photograph(name: str, image_size: int) -> NDArray[np.uint8]:

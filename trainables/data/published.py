@@ -19,16 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.config import COCO, DataConfig, to_dict
-from trainables.data.dataset import (
-    Dataset,
-    Refused,
-    hash_pixels,
-    manifest_row,
-    read_dataset,
-    require_images,
-    save_dataset,
-    warn_of_refused,
-)
+from trainables.data import dataset
 from trainables.data.decoding import UnusableError, centred, decode, encode, pillow_warnings
 from trainables.data.image_stores import FileStore, ParquetStore, ParquetWriter, StoredImages
 from trainables.data.layouts import coco_images, open_tree
@@ -68,7 +59,7 @@ class Draw:
         return self.paths[: sum(count for _, count in self.wanted)]
 
 
-def load(config: DataConfig, cache: Path, report: ReportImages | None = None) -> Dataset:
+def load(config: DataConfig, cache: Path, report: ReportImages | None = None) -> dataset.Dataset:
     """Returns the images of a published data set that a configuration asks for.
 
     Args:
@@ -125,18 +116,16 @@ def _ordered(config: DataConfig, name: str, paths: list[str]) -> tuple[str, ...]
 
 def load_draws(
     taken: list[Draw], config: DataConfig, cache: Path, report: ReportImages | None = None
-) -> tuple[Dataset, Path]:
+) -> tuple[dataset.Dataset, Path]:
     """Returns the data set of some draws and the folder of its manifest; see `load`."""
     material = {
         "config": {k: v for k, v in to_dict(config).items() if k not in _ELSEWHERE},
         "draws": [[each.name, each.role, each.wanted, *_stamps(each)] for each in taken],
         "code": code_version("trainables.data", "trainables.utils.rng"),
     }
-    folder = build_once(
-        cache, "data", material, lambda path: _build(taken, config, path, report or _silent)
-    )
-    read = read_dataset(folder, StoredImages(FileStore(()), config.image_size))
-    warn_of_refused(read, config, folder)
+    folder = build_once(cache, "data", material, lambda path: _build(taken, config, path, report))
+    read = dataset.read_dataset(folder, StoredImages(FileStore(()), config.image_size))
+    dataset.warn_of_refused(read, config, folder)
     names = zip(read.manifest["class"].to_pylist(), read.manifest["path"].to_pylist(), strict=True)
     roots = {each.name: each.root for each in taken}
     parquet = config.store == "parquet"
@@ -151,10 +140,6 @@ def load_draws(
     views = content_key([read.fingerprint, config.seed, config.views])
     mark = views if config.augment else read.fingerprint
     return replace(read, pixels=images, fingerprint=mark), folder
-
-
-def _silent(done: int, total: int) -> None:
-    pass
 
 
 def _stamps(draw: Draw) -> tuple[str, str]:
@@ -180,9 +165,11 @@ def _threads() -> int:
     return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4, 32)
 
 
-def _build(taken: list[Draw], config: DataConfig, folder: Path, report: ReportImages) -> None:
+def _build(
+    taken: list[Draw], config: DataConfig, folder: Path, report: ReportImages | None
+) -> None:
     rows: list[dict[str, Any]] = []
-    refused: list[Refused] = []
+    refused: list[dataset.Refused] = []
     total = sum(len(each.first()) for each in taken)
     with ExitStack() as stack:
         # Pillow decodes and resizes outside of Python's lock
@@ -196,35 +183,37 @@ def _build(taken: list[Draw], config: DataConfig, folder: Path, report: ReportIm
             before = len(refused)
             for split, most in draw.wanted:
                 while counted[split] < most and (found := next(looked, None)) is not None:
-                    path, content, reason = found
-                    if reason:
-                        refused.append(Refused(path, reason))
+                    if found.reason:
+                        refused.append(dataset.Refused(found.path, found.reason))
                         continue
                     counted[split] += 1
-                    digest = content.content_hash
-                    rows.append(manifest_row(path, draw.name, draw.role, split, digest))
+                    told = (draw.name, draw.role, split, found.content_hash)
+                    rows.append(dataset.manifest_row(found.path, *told))
                     if writer is not None:
-                        writer.add(path, content.jpeg)
-                    report(len(rows), total)
-            require_images(draw.name, draw.root, counted, len(draw.paths), refused[before:])
+                        writer.add(found.path, found.jpeg)
+                    if report is not None:
+                        report(len(rows), total)
+            dataset.require_images(draw.name, draw.root, counted, len(draw.paths), refused[before:])
     classes = dict.fromkeys(each.name for each in taken)
     refused.sort(key=lambda each: each.path)
-    save_dataset(folder, rows, None, classes, refused)
+    dataset.save_dataset(folder, rows, None, classes, refused)
 
 
 @dataclass(frozen=True)
-class _Content:
-    """What is kept of an image: a hash of its pixels and, for a store, its JPEG."""
+class _Looked:
+    """What is kept of an image: its path, and why it is unusable, or a hash of its pixels.
 
+    For a store it has the JPEG too.
+    """
+
+    path: str
+    reason: str = ""
     content_hash: str = ""
     jpeg: bytes = b""
 
 
-_Looked = tuple[str, _Content, str]
-
-
 def _looked_at(draw: Draw, config: DataConfig, pool: ThreadPoolExecutor) -> Iterator[_Looked]:
-    """Yields (path, content, why it is unusable) of a draw's images in order, some read ahead."""
+    """Yields what is kept of a draw's images, in order, some read ahead."""
     # no further than needed: the files behind a cap are not opened
     first = len(draw.first())
     places = [*range(0, first, _AHEAD), *range(first, len(draw.paths) + 1)]
@@ -239,7 +228,7 @@ def _look(root: Path, path: str, config: DataConfig) -> _Looked:
         if config.store == "parquet":
             jpeg = encode(image, config.store_side or config.image_size)
             image = decode(jpeg)
-        found = hash_pixels(centred(image, config.image_size))
+        found = dataset.hash_pixels(centred(image, config.image_size))
     except UnusableError as error:
-        return path, _Content(), str(error)
-    return path, _Content(found, jpeg), ""
+        return _Looked(path, reason=str(error))
+    return _Looked(path, content_hash=found, jpeg=jpeg)

@@ -8,15 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from trainables.config import COCO, PUBLISHED, DataConfig
-from trainables.data.layouts import (
-    Tree,
-    coco_images,
-    missing_classes,
-    open_tree,
-    paper_split,
-    place_name,
-    require_directory,
-)
+from trainables.data import layouts
 from trainables.utils.errors import DataError
 from trainables.utils.text import close_names
 
@@ -51,11 +43,16 @@ def class_roles(config: DataConfig) -> dict[str, str]:
     Raises:
         DataError: a missing root, an unknown class, one in two roles, a faulty split file.
     """
-    if config.source == "photos":
-        return photograph_roles(config)
-    if config.source == "folder":
-        return folder_roles(config)
-    return published_roles(config, open_tree(config.source, Path(config.root)))
+    if config.source in PUBLISHED:
+        return published_roles(config, layouts.open_tree(config.source, Path(config.root)))
+    if config.source == "photos" and not _chosen(config):
+        return dict(PHOTOGRAPHS)
+    named = _named(config)
+    photos = config.source == "photos"
+    wrong = _role_problems(named, PHOTOGRAPHS if photos else class_folders(Path(config.root)))
+    if wrong:
+        raise DataError("; ".join(wrong))
+    return dict(named)
 
 
 def measured_classes(config: DataConfig) -> int:
@@ -66,31 +63,11 @@ def measured_classes(config: DataConfig) -> int:
     """
     if _chosen(config):
         return sum(role != "proxy" for _, role in _named(config))
-    usual = paper_split(config.source) if config.source in PUBLISHED else PHOTOGRAPHS
+    usual = layouts.paper_split(config.source) if config.source in PUBLISHED else PHOTOGRAPHS
     return sum(role != "proxy" for role in usual.values())
 
 
-def photograph_roles(config: DataConfig) -> dict[str, str]:
-    """Returns the role of each photograph that a configuration uses.
-
-    Raises:
-        DataError: an unknown photograph, or one in two roles.
-    """
-    if not _chosen(config):
-        return dict(PHOTOGRAPHS)
-    return _checked(_named(config), PHOTOGRAPHS)
-
-
-def folder_roles(config: DataConfig) -> dict[str, str]:
-    """Returns the role of each class folder that a configuration uses.
-
-    Raises:
-        DataError: a missing root, an unknown class, one in two roles, a faulty split file.
-    """
-    return _checked(_named(config), class_folders(Path(config.root)))
-
-
-def published_roles(config: DataConfig, tree: Tree) -> dict[str, str]:
+def published_roles(config: DataConfig, tree: layouts.Tree) -> dict[str, str]:
     """Returns the role of each class of a published data set, the paper's by default.
 
     COCO in the proxy's place is one class.
@@ -100,7 +77,7 @@ def published_roles(config: DataConfig, tree: Tree) -> dict[str, str]:
     """
     wrong = [] if not _chosen(config) else _role_problems(_named(config), _known(config, tree))
     roles = _published(config, tree)
-    wrong = wrong or missing_classes(config.source, tree, roles)
+    wrong = wrong or layouts.missing_classes(config.source, tree, roles)
     if wrong:
         raise DataError("; ".join(wrong))
     return roles | ({COCO: "proxy"} if config.proxy_source == "coco" else {})
@@ -112,7 +89,7 @@ def class_folders(root: Path) -> list[str]:
     Raises:
         DataError: no such directory, or none with sub-folders.
     """
-    require_directory(root, "data.root")
+    layouts.require_directory(root, "data.root")
     names = sorted(each.name for each in root.iterdir() if each.is_dir())
     if not names:
         raise DataError(f"data.root={root}: no class sub-folders in it")
@@ -143,29 +120,20 @@ def _named(config: DataConfig) -> list[tuple[str, str]]:
     else:
         pairs = [(name, role) for role in ROLES for name in getattr(config, role)]
     places = config.source == "places365"
-    return [(place_name(name) if places else name, role) for name, role in pairs]
+    return [(layouts.place_name(name) if places else name, role) for name, role in pairs]
 
 
-def _checked(named: Iterable[tuple[str, str]], known: Iterable[str]) -> dict[str, str]:
-    pairs = list(named)
-    wrong = _role_problems(pairs, known)
-    if wrong:
-        raise DataError("; ".join(wrong))
-    return dict(pairs)
-
-
-def _role_problems(named: Iterable[tuple[str, str]], known: Iterable[str]) -> list[str]:
+def _role_problems(named: list[tuple[str, str]], known: Iterable[str]) -> list[str]:
     names = list(known)
-    pairs = list(named)
     roles: dict[str, str] = {}
     wrong = []
-    for name, role in pairs:
+    for name, role in named:
         if name not in names:
             hint = close_names(name, names) or f" (there are: {', '.join(names[:8])})"
             wrong.append(f"data.{role}: unknown class {name!r}{hint}")
         elif roles.setdefault(name, role) != role:
             wrong.append(f"class {name!r} is in data.{roles[name]} and data.{role}")
-    given = {role for _, role in pairs}
+    given = {role for _, role in named}
     wrong += [f"data.{role}: no class named" for role in ("forget", "retain") if role not in given]
     return wrong
 
@@ -183,32 +151,32 @@ def _folder_problems(config: DataConfig) -> list[str]:
 def _published_problems(config: DataConfig) -> list[str]:
     lines = []
     try:
-        tree = open_tree(config.source, Path(config.root))
+        tree = layouts.open_tree(config.source, Path(config.root))
         if _chosen(config):
             lines += _role_problems(_named(config), _known(config, tree))
-        lines = lines or missing_classes(config.source, tree, _published(config, tree))
+        lines = lines or layouts.missing_classes(config.source, tree, _published(config, tree))
     except DataError as error:
         lines.append(str(error))
     if config.proxy_source == "coco":
         try:
-            coco_images(Path(config.proxy_root))
+            layouts.coco_images(Path(config.proxy_root))
         except DataError as error:
             lines.append(str(error))
     return lines
 
 
-def _published(config: DataConfig, tree: Tree) -> dict[str, str]:
+def _published(config: DataConfig, tree: layouts.Tree) -> dict[str, str]:
     if _chosen(config):
         return dict(_named(config))
-    paper = dict(paper_split(config.source))
+    paper = dict(layouts.paper_split(config.source))
     # the paper's proxy classes of ImageNet are all the others
     roles = paper | {name: "proxy" for name in tree.train if name not in paper}
     coco = config.proxy_source == "coco"
     return {name: role for name, role in roles.items() if not (coco and role == "proxy")}
 
 
-def _known(config: DataConfig, tree: Tree) -> list[str]:
-    return list(dict.fromkeys([*tree.train, *paper_split(config.source)]))
+def _known(config: DataConfig, tree: layouts.Tree) -> list[str]:
+    return list(dict.fromkeys([*tree.train, *layouts.paper_split(config.source)]))
 
 
 def _read_split_file(path: Path) -> list[tuple[str, str]]:

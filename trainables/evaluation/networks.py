@@ -16,13 +16,13 @@ from torchvision import transforms
 from torchvision.models import inception, resnet50
 
 from trainables.evaluation.extractors import DomainCNN, Extracted
-from trainables.evaluation.resize import resize_batch_for_inception
 
 Transform = Callable[[Image.Image], Tensor]
 
 FEATURES = 2048
 INCEPTION_CLASSES = 1008
 PLACES_CLASSES = 365
+_SIDE = 299  # of the images that Inception is given
 
 
 def to_bytes(images: Tensor) -> Tensor:
@@ -99,6 +99,24 @@ def fid_inception() -> nn.Module:
     network.Mixed_7c = _LastInceptionE(2048)
     network.fc = _FeaturesAndLogits(FEATURES, INCEPTION_CLASSES)
     return network
+
+
+def resize_batch_for_inception(images: Tensor) -> Tensor:
+    """Resizes a batch on its device as the reference evaluator does, antialiased and not rounded.
+
+    Parmar et al., "On Aliased Resizing and Surprising Subtleties in GAN Evaluation" (CVPR 2022).
+    Torch's antialiased bicubic has Pillow's kernel (a = -1/2, widened where it shrinks).
+
+    Args:
+        images: `(B, 3, H, W)` bytes.
+
+    Returns:
+        `(B, 3, 299, 299)` float32 in [0, 255].
+    """
+    resized = functional.interpolate(
+        images.float(), size=(_SIDE, _SIDE), mode="bicubic", align_corners=False, antialias=True
+    )
+    return resized.clamp(0.0, 255.0)
 
 
 class InceptionNetwork(nn.Module):

@@ -6,13 +6,7 @@ Loss", after Halimi et al., 2022, and Gandikota et al., 2023. Unbounded below.
 
 from __future__ import annotations
 
-from trainables.methods.base import LossBatch, Method
-from trainables.models.base import RowLoss
-
-
-def rows(batch: LossBatch) -> RowLoss:
-    """Returns the task loss; no teacher is asked."""
-    return batch.model.task_loss(batch.inputs)
-
+from trainables.methods.base import Method
+from trainables.methods.original import rows
 
 METHOD = Method(name="max_loss", rows=rows, moves="model", sign=-1)

@@ -29,9 +29,8 @@ from trainables.models.base import (
     full,
     noise_images,
 )
-from trainables.models.blending import blend, rim
 from trainables.models.maskgit import decode
-from trainables.models.masks import hole_in_pixels, hole_on_grid, masked_share
+from trainables.models.masks import blend, hole_in_pixels, hole_on_grid, masked_share, rim
 from trainables.models.vit import (
     IMAGENET_MEAN,
     TokenEmbedding,

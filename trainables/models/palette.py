@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.config import Formulation, TaskConfig
+from trainables.models import diffusion
 from trainables.models.base import (
     BatchInputs,
     CompletionModel,
@@ -23,14 +24,6 @@ from trainables.models.base import (
     RowLoss,
     full,
 )
-from trainables.models.diffusion import (
-    SCHEDULE_BUFFERS,
-    Schedule,
-    at_step,
-    noised,
-    schedule_buffers,
-    spaced_steps,
-)
 from trainables.models.masks import hole_in_pixels
 from trainables.models.unet import UNet
 from trainables.utils.rng import RandomSource, normal_like, uniform_rows
@@ -39,8 +32,8 @@ Phase = Literal["train", "test"]
 Predicted = Literal["noise", "velocity"]
 
 # schedules of the published model
-_TRAIN = Schedule(steps=2000, start=1e-6, end=0.01)
-_TEST = Schedule(steps=2000, start=1e-4, end=0.09)
+_TRAIN = diffusion.Schedule(steps=2000, start=1e-6, end=0.01)
+_TEST = diffusion.Schedule(steps=2000, start=1e-4, end=0.09)
 _UNET_PARTS = ("cond_embed", "input_blocks", "middle_block", "output_blocks", "out")
 
 
@@ -75,8 +68,8 @@ class Palette(CompletionModel):
         res_blocks: int = 2,
         norm_groups: int = 32,
         predicts: Predicted = "noise",
-        train_schedule: Schedule = _TRAIN,
-        test_schedule: Schedule = _TEST,
+        train_schedule: diffusion.Schedule = _TRAIN,
+        test_schedule: diffusion.Schedule = _TEST,
         sampler: Literal["ancestral", "ddim"] = "ancestral",
         steps: int = 20,
         patch_size: int = 16,
@@ -96,9 +89,9 @@ class Palette(CompletionModel):
             self.register_buffer("predicts_velocity", torch.ones(()))
         self.sampler = sampler
         self.steps = steps
-        for name, value in schedule_buffers(train_schedule).items():
+        for name, value in diffusion.schedule_buffers(train_schedule).items():
             self.register_buffer(name, value)
-        for name, value in schedule_buffers(test_schedule).items():
+        for name, value in diffusion.schedule_buffers(test_schedule).items():
             self.register_buffer(f"test_{name}", value, persistent=False)
         self.denoise_fn = UNet(
             in_channels=6,
@@ -120,7 +113,7 @@ class Palette(CompletionModel):
 
         Args:
             condition: `(B, 3, H, W)` in [-1, 1], the image with Gaussian noise in its hole.
-            y_t: `(B, 3, H, W)`, the noised image in the hole, the image elsewhere.
+            y_t: `(B, 3, H, W)`, the diffusion.noised image in the hole, the image elsewhere.
             gamma: `(B,)`, the noise level of `y_t`: sqrt(gamma) y_0 + sqrt(1 - gamma) noise.
         """
         predicted = self._predict(condition, y_t, gamma)
@@ -139,8 +132,8 @@ class Palette(CompletionModel):
         if self.predicts == "velocity":
             level = gamma.view(-1, 1, 1, 1)
             return (level.sqrt() * y_t - (1.0 - level).sqrt() * predicted).clamp(-1.0, 1.0)
-        recip = at_step(self.get_buffer(f"{prefix}sqrt_recip_gammas"), step)
-        recipm1 = at_step(self.get_buffer(f"{prefix}sqrt_recipm1_gammas"), step)
+        recip = diffusion.at_step(self.get_buffer(f"{prefix}sqrt_recip_gammas"), step)
+        recipm1 = diffusion.at_step(self.get_buffer(f"{prefix}sqrt_recipm1_gammas"), step)
         return (recip * y_t - recipm1 * predicted).clamp(-1.0, 1.0)
 
     def posterior(
@@ -159,10 +152,10 @@ class Palette(CompletionModel):
         """
         prefix = "" if schedule == "train" else "test_"
         image = self._predict_image(condition, y_t, step, prefix)
-        first = at_step(self.get_buffer(f"{prefix}posterior_mean_coef1"), step)
-        second = at_step(self.get_buffer(f"{prefix}posterior_mean_coef2"), step)
-        variance = at_step(self.get_buffer(f"{prefix}posterior_log_variance_clipped"), step)
-        return first * image + second * y_t, variance
+        first = diffusion.at_step(self.get_buffer(f"{prefix}posterior_mean_coef1"), step)
+        second = diffusion.at_step(self.get_buffer(f"{prefix}posterior_mean_coef2"), step)
+        clipped = self.get_buffer(f"{prefix}posterior_log_variance_clipped")
+        return first * image + second * y_t, diffusion.at_step(clipped, step)
 
     def encoder_names(self) -> frozenset[str]:
         """Names the input blocks and the middle block.
@@ -175,7 +168,7 @@ class Palette(CompletionModel):
     def published_forms(self) -> tuple[PublishedForm, ...]:
         """Describes the whole without its schedule, whose length is that of a file's phase."""
         (whole,) = super().published_forms()
-        names = whole.names.difference(SCHEDULE_BUFFERS)
+        names = whole.names.difference(diffusion.SCHEDULE_BUFFERS)
         return (PublishedForm(what=whole.what, names=names, own_name=_own_name),)
 
     def heavy_blocks(self) -> list[nn.Module]:
@@ -203,7 +196,7 @@ class Palette(CompletionModel):
         return {
             "condition": condition,
             "target": target,
-            "y_noisy": noised(target, added, gamma),
+            "y_noisy": diffusion.noised(target, added, gamma),
             "y_noisy_forget": added,
             "gamma": gamma,
             "noise": added,
@@ -234,7 +227,7 @@ class Palette(CompletionModel):
             image = normal_like(inputs["target"], batch.generator)
             # known pixels stay the image's
             target = torch.where(inputs["mask"].bool(), image, inputs["target"])
-            y_noisy = noised(image, inputs["noise"], inputs["gamma"])
+            y_noisy = diffusion.noised(image, inputs["noise"], inputs["gamma"])
             changes = {"target": target, "y_noisy": y_noisy}
         return {
             **inputs,
@@ -297,7 +290,7 @@ class Palette(CompletionModel):
             for step in reversed(range(total)):
                 y_t = torch.where(hole, self._ancestral(condition, y_t, step, source), known)
         else:
-            chosen = spaced_steps(total, steps or self.steps)
+            chosen = diffusion.spaced_steps(total, steps or self.steps)
             for step, after in zip(chosen, [*chosen[1:], None], strict=True):
                 y_t = torch.where(hole, self._ddim(condition, y_t, step, after), known)
         return torch.where(hole, (0.5 * y_t + 0.5).clamp(0.0, 1.0), images)
@@ -336,5 +329,5 @@ def _own_name(published: str) -> str | None:
     name = published.removeprefix("module.")
     owner, _, rest = name.partition(".")
     part = rest.removeprefix("denoise_fn.").partition(".")[0]
-    copied = owner != "denoise_fn" and part in (*_UNET_PARTS, *SCHEDULE_BUFFERS)
-    return None if copied or name in SCHEDULE_BUFFERS else name
+    copied = owner != "denoise_fn" and part in (*_UNET_PARTS, *diffusion.SCHEDULE_BUFFERS)
+    return None if copied or name in diffusion.SCHEDULE_BUFFERS else name

@@ -35,7 +35,6 @@ _MEASURING = (
     "trainables.evaluation.extractors",
     "trainables.evaluation.networks",
     "trainables.evaluation.pretrained_weights",
-    "trainables.evaluation.resize",
     "trainables.metrics",
 )
 
@@ -120,7 +119,7 @@ _PARTS = ("features", "probabilities", "embeddings")
 
 def _write_arrays(path: Path, sets: Mapping[str, Arrays]) -> None:
     arrays = {
-        f"{name}:{part}": getattr(each, part) for name, each in sets.items() for part in _PARTS
+        f"{name}:{part}": value for name, each in sets.items() for part, value in vars(each).items()
     }
     np.savez(path, **arrays)
 

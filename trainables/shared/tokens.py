@@ -98,8 +98,8 @@ def cached_tokens(setup: TrialSetup, base: Path) -> CachedTokens | None:
                     yield dataset.expand(dataset.read(chosen, np.full(len(chosen), view)))
 
         named = {"role": role, "rows": content_key(rows.tolist()), "views": views}
-        keep = _Keep(f"tokens of {role} images", images, views * len(rows), named)
-        found = keep.tokens(setup, base)
+        label = f"tokens of {role} images"
+        found = _kept(setup, base, label, images, views * len(rows), named)
         roles.append(RoleTokens(rows, found.reshape(views, len(rows), -1)))
     return CachedTokens(tuple(roles))
 
@@ -128,60 +128,55 @@ def noise_bank(setup: TrialSetup, base: Path) -> dict[str, Tensor]:
             normal = drawn.normal(*measured.shape[1:])
             yield (measured.mean() + measured.std() * normal).clamp(0.0, 1.0)
 
-    keep = _Keep("tokens of noise", images, count, {"noise": count, "seed": config.data.seed})
-    tokens = keep.tokens(setup, base).astype(np.int64)
-    return {"noise_tokens": torch.from_numpy(tokens).to(setup.context.device)}
+    named = {"noise": count, "seed": config.data.seed}
+    tokens = _kept(setup, base, "tokens of noise", images, count, named)
+    return {"noise_tokens": torch.from_numpy(tokens.astype(np.int64)).to(setup.context.device)}
 
 
-@dataclass(frozen=True)
-class _Keep:
-    """Images whose tokens are kept.
+def _kept(
+    setup: TrialSetup, base: Path, label: str, images: Images, count: int, named: dict[str, Any]
+) -> NDArray[np.uint16]:
+    """Returns tokens `(count, L)`, memory-mapped; made unless the cache holds them.
 
-    Attributes:
-        label: names them while they are made.
+    Args:
+        setup: the trial.
+        base: folder of the original.
+        label: names the images while their tokens are made.
         images: gives them in batches, in order.
         count: how many there are.
         named: what tells them from others of the same data.
     """
+    context = setup.context
+    material = named | {
+        "base": base.name,
+        "data": setup.dataset.fingerprint,
+        "code": code_version(
+            "trainables.shared.tokens",
+            "trainables.models",
+            "trainables.data",
+            "trainables.utils.rng",
+        ),
+        "device": context.device.type,
+        "torch": str(torch.__version__),
+    }
 
-    label: str
-    images: Images
-    count: int
-    named: dict[str, Any]
+    def build(folder: Path) -> None:
+        model = load_base(setup, base)
+        if not isinstance(model, MAGE):
+            raise TypeError(f"{setup.config.model} has no tokenizer")
+        made: list[NDArray[np.uint16]] = []
+        done = 0
+        for batch in images():
+            codes = model.tokenize(batch.to(context.device))
+            made.append(codes.cpu().numpy().astype(np.uint16))
+            done += len(batch)
+            context.report_steps(label, done, count)
+        _write(folder / "tokens.arrow", np.concatenate(made))
 
-    def tokens(self, setup: TrialSetup, base: Path) -> NDArray[np.uint16]:
-        """Returns tokens `(count, L)`, memory-mapped; made unless the cache holds them."""
-        context = setup.context
-        material = self.named | {
-            "base": base.name,
-            "data": setup.dataset.fingerprint,
-            "code": code_version(
-                "trainables.shared.tokens",
-                "trainables.models",
-                "trainables.data",
-                "trainables.utils.rng",
-            ),
-            "device": context.device.type,
-            "torch": str(torch.__version__),
-        }
-
-        def build(folder: Path) -> None:
-            model = load_base(setup, base)
-            if not isinstance(model, MAGE):
-                raise TypeError(f"{setup.config.model} has no tokenizer")
-            made: list[NDArray[np.uint16]] = []
-            done = 0
-            for images in self.images():
-                codes = model.tokenize(images.to(context.device))
-                made.append(codes.cpu().numpy().astype(np.uint16))
-                done += len(images)
-                context.report_steps(self.label, done, self.count)
-            _write(folder / "tokens.arrow", np.concatenate(made))
-
-        # one thread: whoever builds them, they are the same
-        with torch_threads(1):
-            folder = build_once(context.cache, "tokens", material, build)
-        return _map(folder / "tokens.arrow", self.count)
+    # one thread: whoever builds them, they are the same
+    with torch_threads(1):
+        folder = build_once(context.cache, "tokens", material, build)
+    return _map(folder / "tokens.arrow", count)
 
 
 def _write(path: Path, tokens: NDArray[np.uint16]) -> None:

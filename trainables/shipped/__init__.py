@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trainables.config import DataConfig, ModelName, PretrainConfig, TrialConfig
-from trainables.data.splits import PHOTOGRAPHS, photograph_roles
+from trainables.data.splits import PHOTOGRAPHS, class_roles
 
 FOLDER = Path(__file__).parent
 
@@ -53,7 +53,7 @@ def shipped_retrained(config: TrialConfig) -> Path | None:
     path = FOLDER / f"{config.model}_retrained.safetensors"
     if shipped_weights(config) is None or not path.is_file():
         return None
-    usual = _forget_classes(PHOTOGRAPHS) == _forget_classes(photograph_roles(config.data))
+    usual = _forget_classes(PHOTOGRAPHS) == _forget_classes(class_roles(config.data))
     return path if usual else None
 
 
@@ -77,4 +77,4 @@ def _images(config: DataConfig) -> object:
         config, forget=(), retain=(), proxy=(), split_file="", strict=False, root=""
     )
     rest = dataclasses.replace(same, val_per_class=64, test_per_class=64)
-    return rest, frozenset(photograph_roles(config))
+    return rest, frozenset(class_roles(config))

@@ -13,22 +13,6 @@ from trainables.data import Dataset, load
 from trainables.training.loop import Parallelise
 from trainables.utils.distributed import ALONE, World
 
-Report = Callable[[Mapping[str, float]], None]
-ReportSteps = Callable[[str, int, int], None]
-Kept = Callable[[Path], None]
-
-
-def _silent_report(metrics: Mapping[str, float]) -> None:
-    pass
-
-
-def _silent_steps(label: str, step: int, total: int) -> None:
-    pass
-
-
-def _silent_kept(path: Path) -> None:
-    pass
-
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
@@ -52,9 +36,9 @@ class Context:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     world: World = ALONE
     parallelise: Parallelise = lambda module: module
-    report: Report = _silent_report
-    report_steps: ReportSteps = _silent_steps
-    kept: Kept = _silent_kept
+    report: Callable[[Mapping[str, float]], None] = lambda metrics: None
+    report_steps: Callable[[str, int, int], None] = lambda label, step, total: None
+    kept: Callable[[Path], None] = lambda path: None
     threads: int = 1
 
 

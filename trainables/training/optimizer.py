@@ -79,11 +79,6 @@ class TrainingState:
                 # in the parameter's own memory format, which a fused step asks for
                 moments[name] = torch.empty_like(parameter).copy_(moments[name])
 
-    def moments(self) -> list[tuple[Tensor, list[Tensor]]]:
-        """Returns each parameter that was moved with its two moments."""
-        state = self._optimiser.state
-        return [(parameter, [each[name] for name in _MOMENTS]) for parameter, each in state.items()]
-
 
 def learning_rate(config: OptimiserConfig, step: int) -> float:
     """Returns a step's rate, counted from 0: linear warm-up, then half a cosine or a constant."""

@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.linalg import sqrtm
 
+from tests.helpers.resize import resize_for_inception
 from trainables.config import TaskConfig, TrialConfig
 from trainables.config.overrides import apply_overrides
 from trainables.evaluation import evaluate
 from trainables.evaluation.evaluate import Arrays, Evaluator
 from trainables.evaluation.extractors import Extracted, jitter_colours
-from trainables.evaluation.resize import resize_batch_for_inception, resize_for_inception
+from trainables.evaluation.networks import resize_batch_for_inception
 from trainables.metrics import cosine_similarity, frechet_distance, inception_score, kernel_distance
 from trainables.metrics.fid import Gaussian, gaussian, gaussian_distance
 from trainables.training.context import TrialSetup

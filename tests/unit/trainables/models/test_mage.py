@@ -18,9 +18,9 @@ from trainables.config import SamplingConfig, TaskConfig
 from trainables.methods.original import pretraining
 from trainables.models import MODELS, build_model, maskgit
 from trainables.models.base import BatchInputs, Masking
-from trainables.models.blending import blend, rim
 from trainables.models.mage import MAGE
 from trainables.models.maskgit import decode
+from trainables.models.masks import blend, rim
 from trainables.models.vit import IMAGENET_MEAN
 from trainables.shared.prepare import prepare
 from trainables.shared.pretraining import new_model

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from trainables.utils import patience
-from trainables.utils.addresses import StorageError
+from trainables.utils.addresses import StorageError, patiently
 from trainables.utils.object_store import Mirror
-from trainables.utils.patience import patiently
 
 
 @pytest.fixture
