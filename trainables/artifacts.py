@@ -16,7 +16,8 @@ from trainables.config.names import RESULT, SNAPSHOT
 from trainables.data import Dataset
 from trainables.evaluation import figures
 from trainables.evaluation.embeddings import tsne_points, write_embeddings
-from trainables.evaluation.evaluate import Arrays, complete_rows, further_setups, grey_rows
+from trainables.evaluation.evaluate import complete_rows, further_setups, grey_rows
+from trainables.evaluation.extractors import Arrays
 from trainables.evaluation.pretrained_weights import extractor_labels
 from trainables.models import CompletionModel
 from trainables.models.checkpoints import save_weights

@@ -18,10 +18,9 @@ from platform.execution.failures import Cause, Failure, diagnose
 from platform.execution.heartbeat import signs_of_life
 from trainables.config.names import RESULT, SNAPSHOT
 from trainables.config.overrides import from_dict
-from trainables.utils.addresses import patiently
 from trainables.utils.errors import UserError
 from trainables.utils.hashing import read_sealed
-from trainables.utils.object_store import Mirror, working_copy
+from trainables.utils.object_store import Mirror, patiently, working_copy
 
 Report = Callable[[Mapping[str, Any]], None]
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from platform.storage.address import PLAN, SESSION, TRIALS, pull_sweep, reaching
 from platform.storage.lease import BEAT_S, InUseError, Lease
 from trainables.config.names import RESULT, SNAPSHOT
-from trainables.utils.addresses import patiently, unreachable
+from trainables.utils.addresses import unreachable
 from trainables.utils.files import consistent_copy
-from trainables.utils.object_store import Mirror
+from trainables.utils.object_store import Mirror, patiently
 from trainables.utils.remote_folder import stays
 from trainables.utils.threads import every
 

@@ -163,11 +163,6 @@ class StoredImages:
     seed: int | None = None
     views: int = 0
 
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """The shape of all images together, `(N, H, W, 3)`."""
-        return len(self.store), self.image_size, self.image_size, 3
-
     def __len__(self) -> int:
         return len(self.store)
 
@@ -177,9 +172,10 @@ class StoredImages:
         Raises:
             DataError: a file has become unusable since the data set was built.
         """
+        side = self.image_size
         with pillow_warnings():
-            middles = [centred(self._image(int(row)), self.image_size) for row in rows]
-        return np.stack(middles) if middles else np.empty((0, *self.shape[1:]), np.uint8)
+            middles = [centred(self._image(int(row)), side) for row in rows]
+        return np.stack(middles) if middles else np.empty((0, side, side, 3), np.uint8)
 
     def augmented(self, rows: NDArray[np.int64], views: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Returns views `(B, H, W, 3)` of some images; the middles where nothing is augmented.

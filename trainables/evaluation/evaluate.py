@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from trainables.config import TrialConfig
-from trainables.evaluation.extractors import Extractor
+from trainables.evaluation.extractors import Arrays, Extractor
 from trainables.metrics import (
     cosine_similarity,
     frechet_distance,
@@ -34,21 +34,6 @@ MEASURED = {
 
 
 _COMPARED = ("val/retain/fid", "val/forget/fid")
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """What was extracted from one set of images, in float32 as the networks give it.
-
-    Attributes:
-        features: `(N, D)`.
-        probabilities: `(N, C)`.
-        embeddings: `(N, E)`.
-    """
-
-    features: np.ndarray
-    probabilities: np.ndarray
-    embeddings: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -28,10 +28,12 @@ from trainables.utils.hashing import code_version
 from trainables.utils.rng import mix_seed
 from trainables.utils.threads import torch_threads
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
-class Extracted:
-    """What the metrics need of a batch of images.
+class Extracted(Generic[T]):
+    """What the metrics need of some images: tensors of a batch, or arrays of a whole set.
 
     Attributes:
         features: `(B, D)`, for the Frechet distance.
@@ -39,15 +41,19 @@ class Extracted:
         embeddings: `(B, E)`, for the cosine and the t-SNE.
     """
 
-    features: Tensor
-    probabilities: Tensor
-    embeddings: Tensor
+    features: T
+    probabilities: T
+    embeddings: T
+
+
+# of one set of images, in float32 as the networks give it
+Arrays = Extracted[np.ndarray]
 
 
 class Extractor(Protocol):
     """A module on one device that measures images."""
 
-    def extract(self, images: Tensor) -> Extracted:
+    def extract(self, images: Tensor) -> Extracted[Tensor]:
         """Extracts from images `(B, 3, H, W)` in [0, 1]."""
         ...
 
@@ -88,7 +94,7 @@ class DomainCNN(nn.Module):
         return embedding, self.head(functional.gelu(embedding))
 
     @torch.inference_mode()
-    def extract(self, images: Tensor) -> Extracted:
+    def extract(self, images: Tensor) -> Extracted[Tensor]:
         """Extracts from images `(B, 3, H, W)` in [0, 1]."""
         embedding, logits = self(images)
         return Extracted(embedding, logits.softmax(dim=1), embedding)

@@ -213,7 +213,7 @@ class Networks(nn.Module):
         self.batch_size = batch_size
 
     @torch.inference_mode()
-    def extract(self, images: Tensor) -> Extracted:
+    def extract(self, images: Tensor) -> Extracted[Tensor]:
         """Extracts from images `(B, 3, H, W)` in [0, 1]."""
         done = [self._batch(batch) for batch in images.split(self.batch_size)]
         return Extracted(**{part: torch.cat([each[part] for each in done]) for part in self.parts})

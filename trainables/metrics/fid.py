@@ -16,11 +16,10 @@ from trainables.utils.errors import NonFiniteError
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Mean `(D,)` and covariance `(D, D)`, unbiased, of N features."""
+    """Mean `(D,)` and covariance `(D, D)`, unbiased, of some features."""
 
     mean: NDArray[np.float64]
     covariance: NDArray[np.float64]
-    count: int
 
 
 def gaussian(features: ArrayLike) -> Gaussian:
@@ -32,7 +31,7 @@ def gaussian(features: ArrayLike) -> Gaussian:
     """
     values = _checked(features)
     covariance = np.atleast_2d(np.cov(values, rowvar=False))
-    return Gaussian(values.mean(axis=0), covariance, len(values))
+    return Gaussian(values.mean(axis=0), covariance)
 
 
 def _checked(features: ArrayLike) -> NDArray[np.float64]:

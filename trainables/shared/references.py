@@ -13,13 +13,12 @@ import numpy as np
 from trainables.config import to_dict
 from trainables.evaluation.evaluate import (
     MEASURED,
-    Arrays,
     Evaluator,
     evaluate,
     extract_real,
     measure_grey,
 )
-from trainables.evaluation.extractors import Extractor, extractor_folder
+from trainables.evaluation.extractors import Arrays, Extractor, extractor_folder
 from trainables.evaluation.pretrained_weights import Weights, material
 from trainables.models import CompletionModel
 from trainables.shared.base_models import load_base

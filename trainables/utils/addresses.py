@@ -1,24 +1,14 @@
-"""Addresses of storages, such as `s3://bucket/runs`: what they may hold, opening and waiting."""
+"""Addresses of storages, such as `s3://bucket/runs`: what they may hold and how they are opened."""
 
 from __future__ import annotations
 
-import errno
 import functools
-import math
 import re
-import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 from trainables.utils.errors import UserError
 from trainables.utils.text import one_line
 
-if TYPE_CHECKING:
-    from trainables.utils.object_store import Mirror
-
-T = TypeVar("T")
-
-_PATIENCE_S, _PAUSE_S = 120.0, 5.0
 _PASSWORD = re.compile(r"://[^?@]*:[^?@]*@")
 # what an address may ask for; anything else may be a secret, which takes many names
 _OPTIONS = frozenset(
@@ -112,28 +102,3 @@ def unreachable(address: str, error: Exception) -> StorageError:
             "AWS_SECRET_ACCESS_KEY, AWS_REGION"
         )
     return StorageError(f"--storage {address} cannot be used ({one_line(error, 240)}): {remedy}")
-
-
-def patiently(mirror: Mirror, work: Callable[[Mirror], T], *, waits: bool = True) -> T:
-    """Does some work; where the address does not answer, tries again for two minutes.
-
-    Args:
-        mirror: of the address.
-        work: is given the mirror.
-        waits: tries again; else the work is tried once.
-
-    Raises:
-        StorageError: the address has not answered.
-        OSError: a fault of this machine, such as a full disk.
-    """
-    until = time.monotonic() + (_PATIENCE_S if waits else -math.inf)
-    while True:
-        try:
-            return work(mirror)
-        except OSError as error:
-            here = str(error.filename or "").startswith(str(mirror.local))
-            if here or error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            if time.monotonic() > until:
-                raise unreachable(mirror.address, error) from error
-        time.sleep(_PAUSE_S)

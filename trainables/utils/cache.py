@@ -11,11 +11,11 @@ from typing import Any
 
 from filelock import FileLock
 
-from trainables.utils.addresses import StorageError, patiently
+from trainables.utils.addresses import StorageError
 from trainables.utils.errors import CheckpointError
 from trainables.utils.files import write_json
 from trainables.utils.hashing import content_key, hash_bytes, read_sealed, seal
-from trainables.utils.object_store import Mirror
+from trainables.utils.object_store import Mirror, patiently
 
 _MATERIAL = "material.json"
 _MOST_HASHED = 2**30  # bytes

@@ -8,20 +8,27 @@ node needs here.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import math
 import os
 import tempfile
+import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from trainables.utils.addresses import StorageError, below, canonical, refuse_secret
+from trainables.utils.addresses import StorageError, below, canonical, refuse_secret, unreachable
 from trainables.utils.files import consistent_copy, write_text
 from trainables.utils.remote_folder import RemoteFolder, stays
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo
 
+T = TypeVar("T")
+
+_PATIENCE_S, _PAUSE_S = 120.0, 5.0
 _MARK = ".copy-of"
 # names, inside a published folder, the one of its uploads that counts
 _WHOLE = "whole"
@@ -32,7 +39,8 @@ class Mirror:
 
     Files are compared by size and by the time that the remote one has, which the local one is then
     given too. Names that begin with a dot stay where they are. Every path is in the local folder,
-    whether or not the file is there; its name relative to it is also the remote file's.
+    whether or not the file is there; its name relative to it is also the remote file's. The methods
+    that copy, read or write raise an OSError where the address cannot be reached, or refuses.
 
     Args:
         local: the folder of this machine.
@@ -82,9 +90,6 @@ class Mirror:
             exact: deletes the remote files of the folder that are not here.
             lacking: leaves the remote files that are there, whether or not they are the same.
             but: name of files that are left out.
-
-        Raises:
-            OSError: the address cannot be reached, or refuses.
         """
         there = self.remote.files(self.name(path))
         files = [path] if path.is_file() else sorted(_files_below(path))
@@ -103,9 +108,6 @@ class Mirror:
         Args:
             file: holds the content, anywhere.
             path: gives the name.
-
-        Raises:
-            OSError: the address cannot be reached, or refuses.
         """
         self.remote.upload(file, self.name(path))
 
@@ -129,9 +131,6 @@ class Mirror:
 
         Returns:
             Whether there is such a remote file or folder.
-
-        Raises:
-            OSError: the address cannot be reached, or refuses.
         """
         there = self.remote.files(self.name(path))
         if not there or (last and self.name(path / last) not in there):
@@ -155,9 +154,6 @@ class Mirror:
         Args:
             path: by which it is obtained.
             source: the folder that holds the files.
-
-        Raises:
-            OSError: the address cannot be reached, or refuses.
         """
         own = uuid.uuid4().hex
         for file in sorted(_files_below(source)):
@@ -178,9 +174,6 @@ class Mirror:
 
         Returns:
             Whether it was published.
-
-        Raises:
-            OSError: the address cannot be reached, or refuses.
         """
         own = self.read(path / _WHOLE)
         return own is not None and self.pull(path / own.decode(), into=into)
@@ -278,3 +271,28 @@ def _working_folder(address: str) -> Path:
     if folder.is_symlink() or owner.st_uid != os.getuid():
         raise StorageError(f"{folder} is not this user's: set TMPDIR")
     return folder
+
+
+def patiently(mirror: Mirror, work: Callable[[Mirror], T], *, waits: bool = True) -> T:
+    """Does some work; where the address does not answer, tries again for two minutes.
+
+    Args:
+        mirror: of the address.
+        work: is given the mirror.
+        waits: tries again; else the work is tried once.
+
+    Raises:
+        StorageError: the address has not answered.
+        OSError: a fault of this machine, such as a full disk.
+    """
+    until = time.monotonic() + (_PATIENCE_S if waits else -math.inf)
+    while True:
+        try:
+            return work(mirror)
+        except OSError as error:
+            here = str(error.filename or "").startswith(str(mirror.local))
+            if here or error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            if time.monotonic() > until:
+                raise unreachable(mirror.address, error) from error
+        time.sleep(_PAUSE_S)

@@ -14,8 +14,8 @@ from tests.helpers.resize import resize_for_inception
 from trainables.config import TaskConfig, TrialConfig
 from trainables.config.overrides import apply_overrides
 from trainables.evaluation import evaluate
-from trainables.evaluation.evaluate import Arrays, Evaluator
-from trainables.evaluation.extractors import Extracted, jitter_colours
+from trainables.evaluation.evaluate import Evaluator
+from trainables.evaluation.extractors import Arrays, Extracted, jitter_colours
 from trainables.evaluation.networks import resize_batch_for_inception
 from trainables.metrics import cosine_similarity, frechet_distance, inception_score, kernel_distance
 from trainables.metrics.fid import Gaussian, gaussian, gaussian_distance
@@ -53,8 +53,8 @@ def test_a_set_is_at_no_distance_from_itself(count: int, width: int) -> None:
 
 def test_gaussians_in_one_dimension() -> None:
     # (m1 - m2)^2 + (s1 - s2)^2
-    first = Gaussian(np.array([1.0]), np.array([[4.0]]), 10)
-    second = Gaussian(np.array([4.0]), np.array([[9.0]]), 10)
+    first = Gaussian(np.array([1.0]), np.array([[4.0]]))
+    second = Gaussian(np.array([4.0]), np.array([[9.0]]))
     assert gaussian_distance(first, second) == pytest.approx(9.0 + 1.0)
 
 
@@ -62,8 +62,8 @@ def test_gaussians_in_two_dimensions() -> None:
     # commuting covariances: the spread term is the sum of (s1 - s2)^2 along the shared axes
     angle = 0.7
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    first = Gaussian(np.zeros(2), turn @ np.diag([4.0, 1.0]) @ turn.T, 10)
-    second = Gaussian(np.array([3.0, 4.0]), turn @ np.diag([9.0, 25.0]) @ turn.T, 10)
+    first = Gaussian(np.zeros(2), turn @ np.diag([4.0, 1.0]) @ turn.T)
+    second = Gaussian(np.array([3.0, 4.0]), turn @ np.diag([9.0, 25.0]) @ turn.T)
     assert gaussian_distance(first, second) == pytest.approx(25.0 + 1.0 + 16.0)
 
 
@@ -71,7 +71,7 @@ def test_gaussians_whose_covariances_do_not_commute() -> None:
     # tr (AB)^(1/2) of a 2x2 product is (tr AB + 2 sqrt(det AB))^(1/2)
     one, two = np.array([[2.0, 1.0], [1.0, 3.0]]), np.array([[5.0, -2.0], [-2.0, 1.0]])
     root = np.sqrt(np.trace(one @ two) + 2.0 * np.sqrt(np.linalg.det(one @ two)))
-    found = gaussian_distance(Gaussian(np.zeros(2), one, 9), Gaussian(np.zeros(2), two, 9))
+    found = gaussian_distance(Gaussian(np.zeros(2), one), Gaussian(np.zeros(2), two))
     assert found == pytest.approx(np.trace(one + two) - 2.0 * root)
 
 
@@ -392,7 +392,7 @@ class Shift(torch.nn.Module):
         self.drawn = source.uniform(1)
         return torch.tensor([[True, False], [False, False]]).expand(rows, 1, 2, 2)
 
-    def extract(self, images: torch.Tensor) -> Extracted:
+    def extract(self, images: torch.Tensor) -> Extracted[torch.Tensor]:
         mean = images.mean(dim=(2, 3))
         return Extracted(mean, mean.softmax(dim=1), mean)
 

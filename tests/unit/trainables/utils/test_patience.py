@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from trainables.utils import patience
-from trainables.utils.addresses import StorageError, patiently
-from trainables.utils.object_store import Mirror
+from trainables.utils import object_store
+from trainables.utils.addresses import StorageError
+from trainables.utils.object_store import Mirror, patiently
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def one(tmp_path: Path) -> Mirror:
 def test_a_place_that_answers_again_was_waited_for(
     one: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(object_store, "_PAUSE_S", 0.01)
     asked: list[Mirror] = []
 
     def seldom(copy: Mirror) -> str:
