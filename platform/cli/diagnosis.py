@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import re
 import time
@@ -16,7 +15,7 @@ from platform.cli.request import Request, attempt
 from platform.cli.requested_plan import plan_request
 from platform.plan import hardware
 from platform.storage.address import open_storage
-from platform.storage.environment import ROOT, environment
+from platform.storage.environment import ROOT, environment, installed_version
 from platform.tracking.artifact_locations import DATABASE
 from platform.tracking.client import count_experiments, database_uri
 from trainables.utils.addresses import is_address
@@ -73,22 +72,15 @@ def _software() -> Iterator[Finding]:
     wrong = [
         f"{name} {there} (locked {' or '.join(versions)})"
         for name, versions in sorted(locked.items())
-        if (there := _version(name)) is not None and there not in versions
+        if (there := installed_version(name)) is not None and there not in versions
     ]
     if wrong:
         yield Finding("note", f"not as locked, make setup mends it: {', '.join(wrong)[:300]}")
     else:
         yield Finding("ok", "every package has its locked version")
-    missing = [name for name in environment()["packages"] if _version(name) is None]
+    missing = [name for name, version in environment()["packages"].items() if version is None]
     if missing:
         yield Finding("fail", f"not installed: {', '.join(missing)} (make setup)")
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _machine() -> Iterator[Finding]:

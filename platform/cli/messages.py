@@ -8,16 +8,14 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
+from platform.cli.requested_plan import SweepCall
 from platform.plan import hardware, resources
+from platform.plan.plan import Plan
 from platform.storage.address import storage_option
 from platform.tracking.client import without_password
 from trainables.utils.text import counted
-
-if TYPE_CHECKING:
-    from platform.cli.requested_plan import SweepCall
-    from platform.plan.plan import Plan
 
 # in a job's environment: the address that it was submitted to, by which it is submitted again
 SUBMITTED_TO = "UNLEARN_SUBMITTED_TO"
@@ -53,15 +51,13 @@ def opening(call: SweepCall, counts: Mapping[str, int], *, total: int, reused: i
 
 
 def record_lacks(call: SweepCall, events: int, shown_uri: str) -> list[str]:
-    """Tells how many events MLflow lacks, and how they are brought there; nothing where none.
+    """Tells how many events MLflow lacks, and how they are brought there.
 
     Args:
         call: what was run.
-        events: how many MLflow has not taken.
+        events: how many MLflow has not taken, 1 or more.
         shown_uri: the address of the record, without a password.
     """
-    if not events:
-        return []
     return [
         f"MLflow at {shown_uri} has not taken {counted(events, 'event')} of the record; "
         f"everything is in {call.plan.folder}/, and this brings it up to date:",

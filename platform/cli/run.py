@@ -89,20 +89,15 @@ def sync(call: SweepCall, stream: TextIO) -> int:
     return FAILED if recorder.missed or lacking else FINISHED
 
 
-@contextlib.contextmanager
-def _sole_driver(plan: Plan) -> Iterator[None]:
-    lock = driver_lock(plan.storage, plan.name)
+def _sole_driver(plan: Plan) -> contextlib.AbstractContextManager[object]:
+    """Takes the lock of the sweep's one driver on this machine, and returns what releases it."""
     try:
-        lock.acquire()
+        return driver_lock(plan.storage, plan.name).acquire()
     except Timeout:
         raise InUseError(
             f"sweep {plan.name!r} is being run by another process: wait for it, or take "
             "another --name"
         ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _opened(call: SweepCall, replica: Replica, phases: Phases, stream: TextIO) -> Session:
@@ -175,17 +170,16 @@ def _recorder(call: SweepCall) -> Recorder:
 
 def _catch_up(plan: Plan, ledger: Ledger, recorder: Recorder) -> int:
     """Records trials that ended before an earlier session was lost; returns how many."""
-    recorded, failed = recorder.finished_before(), recorder.failed_before()
-    pruned = recorder.pruned_before()
+    before = {state: recorder.ended_before(state) for state in ("finished", "failed", "pruned")}
     count = 0
     for entry in ledger.entries():
-        if entry.state == "finished" and entry.trial.key not in recorded:
+        if entry.state == "interrupted" or entry.trial.key in before[entry.state]:
+            continue
+        if entry.state == "finished":
             recorder.finished(entry.trial, dict(entry.result))
-            count += 1
-        if entry.state == "failed" and entry.trial.key not in failed:
+        elif entry.state == "failed":
             recorder.failed(entry.trial, entry.cause, entry.message)
-            count += 1
-        if entry.state == "pruned" and entry.trial.key not in pruned:
+        else:
             recorder.pruned(entry.trial, entry.result["metrics"])
-            count += 1
+        count += 1
     return count

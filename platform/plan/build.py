@@ -7,12 +7,9 @@ its own, and a search over what is neither pinned, enumerated, nor ignored by it
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from optuna.distributions import distribution_to_json, json_to_distribution
 
 from platform.plan import resources
 from platform.plan.grid import Cell, enumerate_cells
@@ -54,7 +51,7 @@ def make_plan(
     asked, faults = parse_overrides(overrides)
     launch = launch or LaunchConfig()
     cells, more = enumerate_cells(study, asked, seed)
-    more += plan_problems([cell.config for cell in cells], launch.workers)
+    more += plan_problems([cell.group.config for cell in cells], launch.workers)
     if faults or more:
         raise ConfigError(list(dict.fromkeys([*faults, *more])))
     search = dataclasses.replace(study.search, **asked.search)
@@ -62,7 +59,10 @@ def make_plan(
         raise ConfigError(
             ["search.asha=true stops trials that run each in one process: --launcher inline"]
         )
-    groups = tuple(_group(cell, search) for cell in cells)
+    groups = tuple(
+        dataclasses.replace(cell.group, replicates=search.replicates if cell.group.trials else 0)
+        for cell in cells
+    )
     return Plan(
         name=name,
         study=study.name,
@@ -78,17 +78,6 @@ def make_plan(
     )
 
 
-def _group(cell: Cell, search: SearchConfig) -> Group:
-    return Group(
-        label=cell.label,
-        name=cell.name,
-        config=cell.config,
-        space=cell.space,
-        trials=cell.trials if cell.space else 0,
-        replicates=search.replicates if cell.space and cell.trials else 0,
-    )
-
-
 def _trials(
     cells: Sequence[Cell], groups: Sequence[Group], search: SearchConfig, seed: int
 ) -> tuple[PlannedTrial, ...]:
@@ -97,10 +86,10 @@ def _trials(
     The cells' own trials come first, the original's before all; then fixed points and search
     points, in turn for all cells; then replicates.
     """
-    own = [_trial(cell, cell.config, cell.kind) for cell in cells]
+    own = [_trial(cell.group, cell.group.config, cell.kind) for cell in cells]
     own.sort(key=lambda trial: (trial.kind == "grid", trial.config.method != "original"))
     points = [
-        _trial(cell, config, "point", number)
+        _trial(cell.group, config, "point", number)
         for cell in cells
         for number, config in enumerate(cell.points, 1)
     ]
@@ -108,7 +97,7 @@ def _trials(
         search_trial(group, number, point)
         for group in groups
         for number, point in enumerate(
-            _points(group, min(group.trials, search.sobol_trials), seed), 1
+            sobol_points(group.space, min(group.trials, search.sobol_trials), seed), 1
         )
     ]
     again = [
@@ -125,7 +114,7 @@ def _trials(
 
 
 def _trial(
-    owner: Cell | Group,
+    group: Group,
     config: TrialConfig,
     kind: Kind,
     number: int = 0,
@@ -133,13 +122,13 @@ def _trial(
 ) -> PlannedTrial:
     if params is None:
         values = flatten(to_dict(config))
-        params = {name: values[name] for name in owner.space}
+        params = {name: values[name] for name in group.space}
     return PlannedTrial(
         key=config.key(),
-        group=owner.label,
-        group_name=owner.name,
+        group=group.label,
+        group_name=group.name,
         # `-p1` names a fixed point, `-s1` a point of the search
-        name=f"{owner.name}-{kind[0]}{number}" if number else owner.name,
+        name=f"{group.name}-{kind[0]}{number}" if number else group.name,
         kind=kind,
         number=number,
         config=config,
@@ -174,14 +163,3 @@ def replicate(trial: PlannedTrial, number: int) -> PlannedTrial:
         number=number,
         config=config,
     )
-
-
-def _points(group: Group, count: int, seed: int) -> list[dict[str, Any]]:
-    """Draws once for all groups of one space, however many cells are enumerated."""
-    space = tuple((name, distribution_to_json(axis)) for name, axis in sorted(group.space.items()))
-    return _points_of(space, count, seed)
-
-
-@functools.cache
-def _points_of(space: tuple[tuple[str, str], ...], count: int, seed: int) -> list[dict[str, Any]]:
-    return sobol_points({name: json_to_distribution(axis) for name, axis in space}, count, seed)

@@ -28,19 +28,28 @@ class Cost:
     sampling_steps: int = 1
 
 
+def _published(
+    row: float, *, complete_row: float, megabytes: float, sampling_steps: int = 1
+) -> Cost:
+    """Returns the cost of a published size, of which pretraining and unlearning take the same."""
+    return Cost(
+        pretrain_row=row,
+        unlearn_row=row,
+        complete_row=complete_row,
+        artifacts=10.0,
+        megabytes=megabytes,
+        sampling_steps=sampling_steps,
+    )
+
+
 # Measured on one core without AVX-512, `benchmarks/RESULTS.md` says how; Palette's completion at
 # the published size by computation, `mage_tiny` by its training and a sweep on a Xeon.
-# A pretraining row of a published size is an unlearning row.
 COSTS: dict[ModelName, Cost] = {
     "mae_tiny": Cost(
         pretrain_row=5e-3, unlearn_row=3.8e-3, complete_row=1.6e-3, artifacts=1.0, megabytes=4.0
     ),
-    "mae_vit_base_patch16": Cost(
-        pretrain_row=3.1, unlearn_row=3.1, complete_row=1.8, artifacts=10.0, megabytes=480.0
-    ),
-    "mae_vit_large_patch16": Cost(
-        pretrain_row=10.5, unlearn_row=10.5, complete_row=4.6, artifacts=10.0, megabytes=1350.0
-    ),
+    "mae_vit_base_patch16": _published(3.1, complete_row=1.8, megabytes=480.0),
+    "mae_vit_large_patch16": _published(10.5, complete_row=4.6, megabytes=1350.0),
     "mage_tiny": Cost(
         pretrain_row=1.4e-2,
         unlearn_row=8.5e-3,
@@ -49,21 +58,11 @@ COSTS: dict[ModelName, Cost] = {
         megabytes=2.5,
         sampling_steps=8,
     ),
-    "mage_vit_base_patch16": Cost(
-        pretrain_row=22.0,
-        unlearn_row=22.0,
-        complete_row=28.0,
-        artifacts=10.0,
-        megabytes=840.0,
-        sampling_steps=20,
+    "mage_vit_base_patch16": _published(
+        22.0, complete_row=28.0, megabytes=840.0, sampling_steps=20
     ),
-    "mage_vit_large_patch16": Cost(
-        pretrain_row=23.0,
-        unlearn_row=23.0,
-        complete_row=38.0,
-        artifacts=10.0,
-        megabytes=1890.0,
-        sampling_steps=20,
+    "mage_vit_large_patch16": _published(
+        23.0, complete_row=38.0, megabytes=1890.0, sampling_steps=20
     ),
     "palette_tiny": Cost(
         pretrain_row=1.6e-2,
@@ -73,12 +72,5 @@ COSTS: dict[ModelName, Cost] = {
         megabytes=5.5,
         sampling_steps=10,
     ),
-    "palette_places2": Cost(
-        pretrain_row=15.0,
-        unlearn_row=15.0,
-        complete_row=28000.0,
-        artifacts=10.0,
-        megabytes=280.0,
-        sampling_steps=2000,
-    ),
+    "palette_places2": _published(15.0, complete_row=28000.0, megabytes=280.0, sampling_steps=2000),
 }

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from platform.plan.overrides import Overrides, family_of
+from platform.plan.plan import Group
 from search_spaces.study import Study
 from trainables.config import DataConfig, TrialConfig, to_dict
 from trainables.config.overrides import apply_overrides, field_types
@@ -30,22 +31,15 @@ class Cell:
     """A variant at one combination of what is enumerated.
 
     Attributes:
-        label: the variant's, such as `ours_proxy`.
-        name: the name of the cell's own trial.
+        group: the trials that are searched together, without their replicates; its name and its
+            configuration are those of the cell's own trial.
         kind: the kind of its own trial.
-        config: the configuration of its own trial.
-        space: a distribution for each searched field.
-        trials: how many search points it gets, if anything is searched.
         points: its configurations at the study's fixed points.
     """
 
-    label: str
-    name: str
+    group: Group
     kind: Literal["default", "grid"]
-    config: TrialConfig
-    space: dict[str, BaseDistribution] = field(default_factory=dict)
-    trials: int
-    points: tuple[TrialConfig, ...] = ()
+    points: tuple[TrialConfig, ...]
 
 
 def enumerate_cells(study: Study, asked: Overrides, seed: int) -> tuple[list[Cell], list[str]]:
@@ -160,13 +154,17 @@ class _ModelCells:
         for label, named in by_label.items():
             named.sort(key=lambda pair: pair[0] != "")
             for index, (suffix, config) in enumerate(named):
+                space = {n: ax for n, ax in self._space.items() if _matters(config, n, ax)}
+                name = _unique(label.replace("/", "-") + suffix, config, taken)
                 yield Cell(
-                    label=label,
-                    name=_unique(label.replace("/", "-") + suffix, config, taken),
+                    group=Group(
+                        label=label,
+                        name=name,
+                        config=config,
+                        space=space,
+                        trials=self._trials if space else 0,
+                    ),
                     kind="grid" if index else "default",
-                    config=config,
-                    space={n: ax for n, ax in self._space.items() if _matters(config, n, ax)},
-                    trials=self._trials,
                     points=self._points_of(config),
                 )
 

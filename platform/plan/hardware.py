@@ -98,14 +98,18 @@ def list_gpus() -> list[dict[str, str]]:
 @functools.cache
 def _listed(program: str) -> str:
     """Returns what the tool prints, kept as it may take a second and does not change."""
-    command = [program, f"--query-gpu={','.join(_GPU_FIELDS)}", "--format=csv,noheader"]
+    return output_of(program, f"--query-gpu={','.join(_GPU_FIELDS)}", "--format=csv,noheader")
+
+
+def output_of(*command: str) -> str:
+    """Returns what a command prints; nothing where it is absent, fails or takes over 10 s."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=10, check=True
         )
     except (subprocess.SubprocessError, OSError):
         return ""
-    return done.stdout
+    return done.stdout.strip()
 
 
 def _visible_gpus() -> int:

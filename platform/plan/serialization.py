@@ -18,7 +18,7 @@ from trainables.utils.files import write_json
 from trainables.utils.hashing import content_key, read_sealed, seal
 from trainables.utils.text import flatten, one_line
 
-_TEXTS = ("name", "study", "study_file", "question", "storage")
+_TEXTS = ("name", "study", "study_file", "question")
 
 
 class PlanError(UserError):
@@ -28,10 +28,7 @@ class PlanError(UserError):
 def plan_to_dict(plan: Plan) -> dict[str, Any]:
     """Returns a plan as plain values that JSON can hold."""
     return {
-        "name": plan.name,
-        "study": plan.study,
-        "study_file": plan.study_file,
-        "question": plan.question,
+        **{name: getattr(plan, name) for name in _TEXTS},
         "storage": str(plan.storage),
         "seed": plan.seed,
         "settings": list(plan.overrides),  # the name in the files of all versions
@@ -56,17 +53,14 @@ def plan_from_dict(values: Mapping[str, Any]) -> Plan:
         PlanError: something is missing, of another type, or unknown to this version.
     """
     try:
-        _check_types(values, dict.fromkeys(_TEXTS, str))
+        _check_types(values, dict.fromkeys((*_TEXTS, "storage"), str))
         _check_types(values, {"seed": int, **dict.fromkeys(("settings", "groups", "trials"), list)})
         _check_types(values["launch"], {"workers": int, "gpus_per_trial": float | int})
         _check_types(values["launch"], {"launcher": str, "max_concurrent": int | None})
         usual = asdict(SearchConfig())
         _check_types(values["search"], {n: type(usual[n]) for n in values["search"]})
         return Plan(
-            name=values["name"],
-            study=values["study"],
-            study_file=values["study_file"],
-            question=values["question"],
+            **{name: values[name] for name in _TEXTS},
             storage=Path(values["storage"]),
             seed=values["seed"],
             overrides=tuple(values["settings"]),

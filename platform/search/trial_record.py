@@ -6,17 +6,17 @@ import datetime
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from platform.plan.plan import Group, PlannedTrial
 from platform.search.samplers import generation_of
 from platform.storage.best_trial import is_feasible, rank
+from platform.storage.results import State
 from search_spaces.study import SearchConfig
 from trainables.utils.hashing import SEAL, digest
 
-State = Literal["finished", "failed", "pruned", "interrupted"]
 _FAR = 1e6  # the objectives are logarithms
 _STATED: dict[TrialState, tuple[State, ...]] = {
     TrialState.COMPLETE: ("finished", "pruned"),
@@ -197,8 +197,7 @@ def _check_figures(entry: Entry, values: Sequence[float]) -> None:
 
 
 def _stated(frozen: FrozenTrial) -> State:
-    state = frozen.user_attrs["state"]
+    state: State = frozen.user_attrs["state"]
     if state not in _STATED.get(frozen.state, ()):
         raise ValueError(f"trial {frozen.number} is {frozen.state.name} and {state!r}")
-    found: State = state
-    return found
+    return state

@@ -6,14 +6,12 @@ import hashlib
 import importlib.metadata
 import json
 import re
-import shutil
-import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import platform
-from platform.plan.hardware import inventory
+from platform.plan.hardware import inventory, output_of
 from trainables.utils.files import write_json
 
 DISTRIBUTION = "unlearning-platform"
@@ -26,7 +24,7 @@ def environment() -> dict[str, Any]:
     lock = ROOT / "requirements.lock"
     return {
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _declared()},
+        "packages": {name: installed_version(name) for name in _declared()},
         "os": platform.platform(),
         **inventory(),
         **git_state(),
@@ -46,11 +44,11 @@ def git_state(root: Path = ROOT) -> dict[str, Any]:
     if (root / COMMIT).is_file():
         return dict(json.loads((root / COMMIT).read_text("utf-8")))
     commit = (
-        _output("git", "-C", str(root), "rev-parse", "HEAD") if (root / ".git").exists() else ""
+        output_of("git", "-C", str(root), "rev-parse", "HEAD") if (root / ".git").exists() else ""
     )
     if not commit:
         return {"git_commit": None, "git_dirty": None}
-    changed = _output("git", "-C", str(root), "status", "--porcelain", "--untracked-files=no")
+    changed = output_of("git", "-C", str(root), "status", "--porcelain", "--untracked-files=no")
     return {"git_commit": commit, "git_dirty": bool(changed)}
 
 
@@ -67,21 +65,9 @@ def _declared() -> list[str]:
     return sorted({re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in wanted})
 
 
-def _version(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
+    """Returns the version of an installed package; None where it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _output(*command: str) -> str:
-    """Returns what a command prints; nothing where it is absent, fails or takes over 10 s."""
-    if shutil.which(command[0]) is None:
-        return ""
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=10, check=True
-        )
-    except (subprocess.SubprocessError, OSError):
-        return ""
-    return done.stdout.strip()

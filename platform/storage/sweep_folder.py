@@ -46,8 +46,7 @@ class Sweep:
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns the trials in the order of the plan; a metric that a trial lacks is None."""
-        rows: list[dict[str, Any]] = self.results.to_pylist()
-        return rows
+        return list(self.results.to_pylist())
 
     def trial_folder(self, row: Mapping[str, Any]) -> Path:
         """Returns the folder of a trial's files."""
@@ -105,10 +104,9 @@ def _read_plan(path: Path) -> dict[str, Any]:
     """Reads a plan of any version; the earliest ones are not sealed."""
     values = read_json(path)
     try:
-        plan: dict[str, Any] = _renamed(unseal(values) if SEAL in values else values)
+        return dict(_renamed(unseal(values) if SEAL in values else values))
     except ValueError as error:
         raise RecordError(f"{path} is damaged: {error}") from None
-    return plan
 
 
 def _under_new_names(table: pa.Table) -> pa.Table:

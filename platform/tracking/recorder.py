@@ -11,17 +11,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from platform.tracking import client
 from platform.tracking.artifact_locations import ARTIFACTS, DATABASE, relocate_artifacts
-from platform.tracking.client import (
-    database_uri,
-    is_final,
-    make_database,
-    open_client,
-    record_folder,
-    unusable,
-    usable,
-    without_password,
-)
 from platform.tracking.event_queue import Event, EventQueue
 from platform.tracking.runs import SweepRuns
 from platform.tracking.tags import final_measurements, numbers, variants_page
@@ -54,43 +45,41 @@ class Recorder:
     """
 
     def __init__(self, plan: Plan, tracking_uri: str | None = None) -> None:
-        folder = record_folder(plan.folder)
-        self.tracking_uri = tracking_uri or database_uri(folder / DATABASE)
+        folder = client.record_folder(plan.folder)
+        self.tracking_uri = tracking_uri or client.database_uri(folder / DATABASE)
         self.missed: list[Event] = []
         self._plan = plan
         self._warned = False
-        with usable(self.tracking_uri):
+        with client.usable(self.tracking_uri):
             if tracking_uri is None:
-                make_database(folder / DATABASE)
+                client.make_database(folder / DATABASE)
                 relocate_artifacts(folder)
             artifacts = None if tracking_uri else folder / ARTIFACTS
-            self._runs = SweepRuns(open_client(self.tracking_uri), plan, artifacts)
-        self._queue = EventQueue(self._runs.apply, is_final=is_final, on_trouble=self._in_trouble)
+            self._runs = SweepRuns(client.open_client(self.tracking_uri), plan, artifacts)
+        self._queue = EventQueue(
+            self._runs.apply, is_final=client.is_final, on_trouble=self._in_trouble
+        )
 
     @property
     def shown_uri(self) -> str:
         """The address without a password."""
-        return without_password(self.tracking_uri)
+        return client.without_password(self.tracking_uri)
 
     @property
     def variants_page(self) -> str:
         """What follows the server's address to see the sweep's variants side by side."""
         return variants_page(self._plan.name, self._runs.experiment)
 
-    def finished_before(self) -> set[str]:
-        """Returns the keys of the trials that an earlier session recorded as FINISHED."""
-        return self._former_keys("FINISHED")
+    def ended_before(self, state: str) -> set[str]:
+        """Returns the keys of the trials that an earlier session recorded as ended.
 
-    def failed_before(self) -> set[str]:
-        """Returns the keys of the trials that an earlier session recorded as FAILED."""
-        return self._former_keys("FAILED")
-
-    def pruned_before(self) -> set[str]:
-        """Returns the keys of the trials that an earlier session stopped early."""
-        return {key for key, run in self._runs.former.items() if "pruned" in run.data.tags}
-
-    def _former_keys(self, status: str) -> set[str]:
-        return {key for key, run in self._runs.former.items() if run.info.status == status}
+        Args:
+            state: how: `finished`, `failed`, or `pruned`, which MLflow has no status for.
+        """
+        runs = self._runs.former.items()
+        if state == "pruned":
+            return {key for key, run in runs if "pruned" in run.data.tags}
+        return {key for key, run in runs if run.info.status == state.upper()}
 
     def started(self, trial: PlannedTrial) -> None:
         """Opens the trial's run, or takes up the one that an earlier attempt left."""
@@ -182,4 +171,4 @@ class Recorder:
         self._runs.is_doubtful = True
         if not self._warned:
             self._warned = True
-            _log.warning("%s; the sweep goes on", unusable(self.tracking_uri, error))
+            _log.warning("%s; the sweep goes on", client.unusable(self.tracking_uri, error))

@@ -204,7 +204,7 @@ def test_a_resumed_sweep_goes_on_with_its_runs(plan):
     del killed  # as a kill would: the runs stay RUNNING
 
     resumed = Recorder(plan)
-    assert resumed.finished_before() == {done.key}
+    assert resumed.ended_before("finished") == {done.key}
     assert found_by(resumed).parents[0].info.status == "RUNNING"
     run_trial(resumed, plan, under_way)
     run_trial(resumed, plan, outstanding)
@@ -245,7 +245,7 @@ def test_a_name_used_again_after_its_folder_went_is_another_sweep(plan):
     shutil.rmtree(plan.folder)
     plan.folder.mkdir()
     second = Recorder(plan)
-    assert second.finished_before() == set()
+    assert second.ended_before("finished") == set()
     assert len(found_by(second).parents) == 2
 
 
