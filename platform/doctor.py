@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from platform.cli.arguments import parse_doctor
 from platform.cli.diagnosis import findings
+from platform.cli.request import parse_doctor
 from platform.plan.study_loader import find_study
 from trainables.utils.errors import FAILED, FINISHED, ConfigError, exit_status
 

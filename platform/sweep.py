@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from platform.cli.arguments import parse_sweep
 from platform.cli.dry_run import describe, fields, studies
+from platform.cli.request import parse_sweep
 from platform.cli.requested_plan import plan_request
 from trainables.utils.errors import FINISHED, ConfigError, exit_status
 

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from platform.cli.arguments import parse_sweep
 from platform.cli.messages import SUBMITTED_TO, interpreter, tell
-from platform.cli.request import Request, attempt
+from platform.cli.request import Request, attempt, parse_sweep
 from platform.execution import cluster, packaging
 from platform.plan.study_loader import is_file
 from trainables.utils.addresses import is_address, refuse_secret
@@ -79,7 +78,7 @@ def read(arguments: Sequence[str]) -> Submission:
     """
     own, rest, missing = _own(arguments)
     request, faults = parse_sweep(rest)
-    address = own.get("--address") or _usual_address()
+    address = own.get("--address") or os.environ.get("RAY_API_SERVER_ADDRESS", "").strip() or _LOCAL
     faults += [*missing, *_problems(address, request)]
     study_file = Path(request.study) if request.study and is_file(request.study) else None
     if study_file is not None:
@@ -139,10 +138,6 @@ def _problems(address: str, request: Request) -> list[str]:
     if is_address(request.storage):
         attempt(faults, lambda: refuse_secret(request.storage))
     return faults
-
-
-def _usual_address() -> str:
-    return os.environ.get("RAY_API_SERVER_ADDRESS", "").strip() or _LOCAL
 
 
 def submit(submission: Submission, stream: TextIO) -> int:

@@ -1,30 +1,58 @@
-"""Holds the options of a command line as they were given, and reads numbers and times in them."""
+"""Reads a command line: every option in one table, every fault in a list, numbers and times."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import argparse
+import difflib
+import re
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
-from platform.plan.limits import Limits, seconds
-from platform.plan.plan import LaunchConfig, Launcher
-from trainables.utils.errors import UserError
+from platform.plan.plan import LaunchConfig, Launcher, Limits
+from trainables.utils.errors import ConfigError, UserError
 from trainables.utils.text import close_names
 
 LAUNCHERS: tuple[str, ...] = get_args(Launcher)
+# the name of an option's value in the help, or None for a flag; and what the option does
+Options = Mapping[str, tuple[str | None, str]]
+SWEEP_OPTIONS: Options = {
+    "--list": (None, "show the studies, a line each, and end"),
+    "--fields": (None, "show every KEY of --set with its default, and end"),
+    "--dry-run": (None, "print the plan; start nothing and write nothing"),
+    "--set": (
+        "KEY=VALUE",
+        "any field of a trial, or search.trials; a list a,b enumerates; repeatable",
+    ),
+    "--name": ("NAME", "of the sweep; default: the study's, with a number if that is in use"),
+    "--storage": ("DIR", "of sweeps, or s3://...; default: ./runs"),
+    "--resume": (None, "go on with what is outstanding of a sweep"),
+    "--retry-failed": (None, "--resume, and its failed trials once more"),
+    "--max-failures": ("N", "times a crashed trial is tried again; default: 2"),
+    "--time-budget": ("TIME", "stop after 90m or 2h30m; --resume goes on"),
+    "--trials": ("N", "stop after N trials; --resume goes on"),
+    "--no-reuse": (None, "run also what another sweep here has run"),
+    "--no-report": (None, "do not make the report at a sweep's end"),
+    "--sync": ("NAME", "bring the record in MLflow up to date, and end"),
+    "--seed": ("N", "of the search and the trials; default: 0"),
+    "--max-concurrent": ("N", "most trials at once; default: as many as fit"),
+    "--workers": ("N", "processes that share each batch of a trial; default: 1"),
+    "--gpus-per-trial": ("N", "a fraction shares a GPU; default: 0"),
+    "--launcher": ("HOW", f"{', '.join(LAUNCHERS)}; default: auto"),
+    "--address": ("HOST:PORT", "a Ray cluster to join; auto for this node's"),
+    "--tracking-uri": ("URI", "MLflow server; default: mlflow.db in the storage"),
+    "--strict": (None, "stop at an unusable image: data.strict=true"),
+    "--debug": (None, "show tracebacks and Ray's own log"),
+}
+DOCTOR_OPTIONS: Options = {
+    name: SWEEP_OPTIONS[name] for name in ("--set", "--storage", "--tracking-uri", "--debug")
+}
 _Made = TypeVar("_Made")
-_WHOLE = "a whole number"
-_LAUNCH: dict[str, tuple[Callable[[str], Any], str]] = {
-    "workers": (int, _WHOLE),
-    "gpus_per_trial": (float, "a number"),
-    "max_concurrent": (int, _WHOLE),
-}
-# of `Limits`: the option, how its text is read, what it is to be, the least that it may be
-_LIMITS: dict[str, tuple[str, Callable[[str], Any], str, int]] = {
-    "max_failures": ("max_failures", int, _WHOLE, 0),
-    "trials": ("trials", int, _WHOLE, 1),
-    "time_budget_s": ("time_budget", seconds, "a time such as 90m or 2h30m", 0),
-}
+_HELP = ("-h", "--help")
+_REPEATABLE = ("--set",)
+_OPTION = re.compile(r"-(?!\d*\.?\d+$).")  # a negative number is a value
+_SPAN = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +103,114 @@ def attempt(faults: list[str], make: Callable[[], _Made]) -> _Made | None:
     except UserError as error:
         faults += getattr(error, "problems", [str(error)])
         return None
+
+
+def parse_sweep(arguments: Sequence[str]) -> tuple[Request, list[str]]:
+    """Returns the request of `python -m platform.sweep`, and a line for each argument at fault."""
+    return _parsed(
+        "python -m platform.sweep",
+        "Runs a study: every trial of it, in parallel, recorded in MLflow.",
+        "of --list, or a file: FILE.py; default: quickstart",
+        SWEEP_OPTIONS,
+        arguments,
+    )
+
+
+def parse_doctor(arguments: Sequence[str]) -> tuple[Request, list[str]]:
+    """Returns the request of `python -m platform.doctor`, and a line for each argument at fault."""
+    return _parsed(
+        "python -m platform.doctor",
+        "What this machine can run, and what a study lacks here.",
+        "whose data and weights are looked for; default: quickstart",
+        DOCTOR_OPTIONS,
+        arguments,
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that tells its faults to the caller."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Raises, so that the caller tells of this fault together with all others."""
+        raise ConfigError([message])
+
+
+def _parsed(
+    prog: str, description: str, study: str, options: Options, arguments: Sequence[str]
+) -> tuple[Request, list[str]]:
+    # the result holds the options that were given, and no others
+    parser = _Parser(
+        prog=prog,
+        description=description,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("study", nargs="?", metavar="STUDY", help=study)
+    for name, (value, text) in options.items():
+        if value is None:
+            parser.add_argument(name, action="store_true", help=text)
+        else:
+            action = "append" if name in _REPEATABLE else "store"
+            parser.add_argument(name, action=action, metavar=value, help=text)
+    takes_value = {name: value is not None for name, (value, _) in options.items()}
+    kept, faults = _sifted(arguments, dict.fromkeys(_HELP, False) | takes_value)
+    given, extra = parser.parse_known_args(kept)
+    values = vars(given)
+    request = Request(**values | {"set": tuple(values.get("set", ()))})
+    return request, [*faults, *(f"unexpected argument {text!r}" for text in extra)]
+
+
+def _sifted(
+    arguments: Sequence[str], takes_value: Mapping[str, bool]
+) -> tuple[list[str], list[str]]:
+    """Returns what argparse, which stops at its first fault, can take, and the other faults."""
+    kept, faults, left = [], [], deque(arguments)
+    while left:
+        text = left.popleft()
+        name, equals, _ = text.partition("=")
+        value_follows = bool(left) and not equals and not _OPTION.match(left[0])
+        if not _OPTION.match(text):
+            kept.append(text)
+        elif name not in takes_value:
+            faults.append(f"unknown option {name}{close_names(name, list(takes_value))}")
+            meant = difflib.get_close_matches(name, takes_value, n=1)
+            if value_follows and (not meant or takes_value[meant[0]]):
+                left.popleft()  # it would be taken for a study
+        elif equals and not takes_value[name]:
+            faults.append(f"{name} takes no value")
+        elif takes_value[name] and not equals and not value_follows:
+            faults.append(f"{name} needs a value")
+        else:
+            kept.append(f"{text}={left.popleft()}" if takes_value[name] and not equals else text)
+    return kept, list(dict.fromkeys(faults))
+
+
+def seconds(text: str) -> float:
+    """Returns the seconds of a span of time such as `90`, `90s`, `45m`, `2h` or `1h30m`.
+
+    Raises:
+        ValueError: the text is no span of time, or one of no length.
+    """
+    found = _SPAN.fullmatch(text.strip())
+    parts = [float(part or 0) for part in found.groups()] if found else []
+    total = sum(part * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
+    if total <= 0:
+        raise ValueError(text)
+    return total
+
+
+_WHOLE = "a whole number"
+_LAUNCH: dict[str, tuple[Callable[[str], Any], str]] = {
+    "workers": (int, _WHOLE),
+    "gpus_per_trial": (float, "a number"),
+    "max_concurrent": (int, _WHOLE),
+}
+# of `Limits`: the option, how its text is read, what it is to be, the least that it may be
+_LIMITS: dict[str, tuple[str, Callable[[str], Any], str, int]] = {
+    "max_failures": ("max_failures", int, _WHOLE, 0),
+    "trials": ("trials", int, _WHOLE, 1),
+    "time_budget_s": ("time_budget", seconds, "a time such as 90m or 2h30m", 0),
+}
 
 
 def read_launch(request: Request, faults: list[str]) -> LaunchConfig:

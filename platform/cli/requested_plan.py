@@ -13,9 +13,8 @@ from platform.plan import hardware, resources
 from platform.plan.build import make_plan
 from platform.plan.estimate import disk_problems
 from platform.plan.hardware import Machine
-from platform.plan.limits import Limits
 from platform.plan.overrides import parse_overrides
-from platform.plan.plan import LaunchConfig, Plan
+from platform.plan.plan import LaunchConfig, Limits, Plan
 from platform.plan.serialization import difference, read_plan
 from platform.plan.study_loader import find_study
 from search_spaces import Study

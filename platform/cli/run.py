@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
-from collections.abc import Collection, Iterator
+import signal
+import threading
+from collections.abc import Callable, Collection, Iterator
+from types import FrameType
 from typing import TextIO
 
 from filelock import FileLock, Timeout
@@ -12,7 +16,6 @@ from filelock import FileLock, Timeout
 from platform.cli import messages
 from platform.cli.requested_plan import SweepCall
 from platform.cli.session import Phases, Session
-from platform.cli.signals import answering_sigterm
 from platform.execution import reuse
 from platform.plan.plan import Plan
 from platform.plan.serialization import is_abandoned, write_plan
@@ -25,8 +28,10 @@ from platform.storage.lease import InUseError, driver_lock
 from platform.storage.replica import Replica
 from platform.tracking.recorder import Recorder
 from trainables.data import Dataset
-from trainables.utils.errors import FAILED, FINISHED, UserError
+from trainables.utils.errors import FAILED, FINISHED, INTERRUPTED, UserError
 from trainables.utils.text import counted
+
+_GRACE_S = 15.0
 
 
 def run(call: SweepCall, stream: TextIO) -> int:
@@ -87,6 +92,41 @@ def sync(call: SweepCall, stream: TextIO) -> int:
     line = f"{added}{recorder.shown_uri}{missed if recorder.missed else ''}"
     messages.tell(stream, [line, *([f"error: {lacking}"] if lacking else [])])
     return FAILED if recorder.missed or lacking else FINISHED
+
+
+@contextlib.contextmanager
+def answering_sigterm(late: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Makes SIGTERM stop the block as Ctrl-C does; ends the process where that takes too long.
+
+    SIGTERM to a whole process group takes Ray down first, and its driver waits for it in vain.
+
+    Args:
+        late: called before the process ends, where the block has not ended within the grace.
+    """
+
+    def end() -> None:
+        try:
+            late()
+        finally:
+            os._exit(INTERRUPTED)
+
+    timer = threading.Timer(_GRACE_S, end)
+    timer.daemon = True
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if not timer.is_alive():
+            timer.start()
+        # a script's background processes ignore Ctrl-C
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        timer.cancel()
 
 
 def _sole_driver(plan: Plan) -> contextlib.AbstractContextManager[object]:

@@ -12,7 +12,7 @@ from platform.execution import heartbeat, reuse
 from platform.execution.failures import CAUSES, Cause, Failure, diagnose
 from platform.execution.trial_process import TrialOrder, read_result
 from platform.plan import resources
-from platform.plan.limits import Limits
+from platform.plan.plan import Limits
 from platform.storage.address import storage_address
 from platform.storage.replica import TAKEN_OVER, Replica
 from trainables.config import to_dict

@@ -84,6 +84,23 @@ class LaunchConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What ends a session before its sweep is over, and when a trial counts as failed.
+
+    No limit changes a result, so that plans hold none.
+
+    Attributes:
+        max_failures: lost attempts of a trial that are made again, where another may end well.
+        time_budget_s: seconds from the session's start after which it stops; None for no end.
+        trials: most trials that the session starts; None for all.
+    """
+
+    max_failures: int = 2
+    time_budget_s: float | None = None
+    trials: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A sweep before it runs.
 

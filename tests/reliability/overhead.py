@@ -25,8 +25,7 @@ from platform.execution import tune as runner
 from platform.execution.scheduler import Scheduler, SweepRun
 from platform.plan import estimate, hardware, resources
 from platform.plan.build import make_plan
-from platform.plan.limits import Limits
-from platform.plan.plan import Plan, PlannedTrial
+from platform.plan.plan import Limits, Plan, PlannedTrial
 from platform.plan.serialization import write_plan
 from platform.search.ledger import Ledger
 from platform.search.trial_queue import TrialQueue

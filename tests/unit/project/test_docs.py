@@ -13,7 +13,7 @@ from typing import get_args
 
 import pytest
 
-from platform.cli.arguments import parse_sweep
+from platform.cli.request import parse_sweep
 from platform.plan.overrides import known_fields, parse_overrides
 from platform.plan.study_loader import find_study, is_file
 from search_spaces import STUDIES, SearchConfig, Study

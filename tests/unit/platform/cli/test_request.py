@@ -8,7 +8,7 @@ import pytest
 
 from platform.cli.request import Request
 from platform.cli.requested_plan import plan_request
-from platform.plan.limits import Limits
+from platform.plan.plan import Limits
 from tests.helpers.command import Captured, planned, refused, setting, sweep
 from tests.helpers.trees import plant
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from platform.cli.signals import answering_sigterm
+from platform.cli.run import answering_sigterm
 from tests.helpers.sweeps import ROOT
 
 

@@ -13,8 +13,7 @@ from ray.exceptions import ActorDiedError, OutOfMemoryError
 from platform.execution.failures import Cause, Failure, diagnose
 from platform.execution.scheduler import Scheduler, SweepRun
 from platform.plan.build import make_plan
-from platform.plan.limits import Limits
-from platform.plan.plan import PlannedTrial
+from platform.plan.plan import Limits, PlannedTrial
 from platform.search.ledger import Ledger
 from platform.search.trial_queue import TrialQueue
 from platform.storage.replica import Replica

@@ -16,8 +16,7 @@ import pytest
 from platform.cli.messages import resume_command
 from platform.execution.scheduler import Scheduler, SweepRun
 from platform.plan.build import make_plan
-from platform.plan.limits import Limits
-from platform.plan.plan import Plan
+from platform.plan.plan import Limits, Plan
 from platform.plan.serialization import write_plan
 from platform.search.ledger import Ledger
 from platform.search.trial_queue import TrialQueue

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from platform.plan.limits import seconds
+from platform.cli.request import seconds
 
 
 @pytest.mark.parametrize(
