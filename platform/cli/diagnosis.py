@@ -16,8 +16,7 @@ from platform.cli.requested_plan import plan_request
 from platform.plan import hardware
 from platform.storage.address import open_storage
 from platform.storage.environment import ROOT, environment, installed_version
-from platform.tracking.artifact_locations import DATABASE
-from platform.tracking.client import count_experiments, database_uri
+from platform.tracking.client import DATABASE, count_experiments, database_uri
 from trainables.utils.addresses import is_address
 from trainables.utils.errors import UserError
 from trainables.utils.text import one_line

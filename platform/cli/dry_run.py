@@ -119,19 +119,10 @@ def _table(plan: Plan) -> list[str]:
     heads = ("trial", "key", "model", "alpha", "rate", "steps", "retain rows")
     rows = [heads]
     for trial in plan.trials:
-        config = trial.config
-        moved = config.unlearns
-        rows.append(
-            (
-                trial.name,
-                trial.key,
-                config.model,
-                f"{config.forget_alpha:.3g}" if moved else "",
-                f"{config.unlearn.lr:.2g}" if moved else "",
-                str(config.unlearn.steps) if moved else "",
-                config.retain_source if moved else "",
-            )
-        )
+        config, unlearn = trial.config, trial.config.unlearn
+        moves = (f"{config.forget_alpha:.3g}", f"{unlearn.lr:.2g}", str(unlearn.steps))
+        last = (*moves, config.retain_source) if config.unlearns else ("", "", "", "")
+        rows.append((trial.name, trial.key, config.model, *last))
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     return [
         "  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)).rstrip() for r in rows

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from platform.cli.messages import SUBMITTED_TO, interpreter, tell
 from platform.cli.request import Request, attempt, parse_sweep
-from platform.execution import cluster, packaging
+from platform.execution import cluster
 from platform.plan.study_loader import is_file
 from trainables.utils.addresses import is_address, refuse_secret
 from trainables.utils.errors import FAILED, FINISHED, INTERRUPTED, ConfigError
@@ -155,7 +155,7 @@ def submit(submission: Submission, stream: TextIO) -> int:
         ClusterError: the cluster does not answer, or refuses.
     """
     client = _client(submission.address)
-    with packaging.packed(submission.study_file) as folder:
+    with cluster.packed(submission.study_file) as folder:
         job = _submitted(client, submission, folder)
     watch_and_stop = [
         f"  to watch   ray job logs --follow --address {submission.address} {job}",

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
-from platform.execution import packaging, ray_internals
-from platform.storage.environment import ROOT
+from platform.execution import ray_internals
+from platform.storage.environment import COMMIT, ROOT, git_state
 from trainables.utils.errors import UserError
 from trainables.utils.text import one_line
 
@@ -39,6 +41,10 @@ _ENVIRONMENT = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
 }
 _KNOCK_S = 10.0
+# what a cluster needs to run this program: its packages, and little beside
+_PACKAGES = ("platform", "trainables", "search_spaces", "analysis")
+# the bridge makes `platform.sweep` importable; the other two say with what it should run
+_BESIDE = ("_platform_bridge.py", "_platform_bridge.pth", "pyproject.toml", "requirements.lock")
 AUTH_REMEDY = (
     "export RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) as on its head node, or RAY_AUTH_MODE=disabled "
     "for a cluster that asks for none"
@@ -53,7 +59,7 @@ class StartError(RuntimeError):
     """A Ray of a sweep's own did not come up, by no fault of what the user gave."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def local(cpus: int, gpus: int, *, debug: bool = False) -> Iterator[None]:
     """Runs a Ray of this sweep's own on this machine for the time of the block.
 
@@ -111,7 +117,7 @@ def join(address: str, *, debug: bool = False) -> None:
                 if ray_internals.JOB_VARIABLE in os.environ:
                     _start(debug, address=address)  # its processes have what was submitted with it
                 else:
-                    with packaging.packed() as folder:
+                    with packed() as folder:
                         sent = {"working_dir": str(folder), "env_vars": dict(WORKER_ENVIRONMENT)}
                         _start(debug, address=address, runtime_env=sent)
             finally:
@@ -135,7 +141,7 @@ def _knock(address: str) -> None:
         raise ValueError("it is neither HOST:PORT nor auto")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _errors_kept(debug: bool) -> Iterator[IO[str]]:
     """Keeps what Ray writes to the standard error stream past Python during the block."""
     with tempfile.TemporaryFile("w+", errors="replace") as kept:
@@ -147,15 +153,6 @@ def _errors_kept(debug: bool) -> Iterator[IO[str]]:
         finally:
             os.dup2(before, 2)
             os.close(before)
-
-
-@contextmanager
-def joined() -> Iterator[None]:
-    """Leaves the cluster that `join` has joined at the end of the block."""
-    try:
-        yield
-    finally:
-        leave()
 
 
 def leave() -> None:
@@ -198,3 +195,28 @@ def _start(debug: bool, **options: Any) -> None:
             signal.signal(signal.SIGTERM, terminate)
         # a submitted job's driver is started with Ctrl-C blocked, and could not be stopped
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+@contextlib.contextmanager
+def packed(study_file: Path | None = None) -> Iterator[Path]:
+    """Yields a folder with all that a node needs beside the dependencies; removes it afterwards.
+
+    Args:
+        study_file: the user's own study, copied to the top of the folder; None for none.
+    """
+    with tempfile.TemporaryDirectory(prefix="unlearn-") as temporary:
+        folder = Path(temporary)
+        for name in _PACKAGES:
+            shutil.copytree(ROOT / name, folder / name, ignore=_leave_out)
+        for name in _BESIDE:
+            if (ROOT / name).is_file():
+                shutil.copyfile(ROOT / name, folder / name)
+        (folder / COMMIT).write_text(json.dumps(git_state()))
+        if study_file is not None:
+            shutil.copyfile(study_file, folder / study_file.name)
+        yield folder
+
+
+def _leave_out(folder: str, names: list[str]) -> set[str]:
+    """Returns what Python, an editor or a system keeps beside the files of a package."""
+    return {name for name in names if name.startswith(".") or name == "__pycache__"}

@@ -37,7 +37,9 @@ def check_storage(storage: Path) -> None:
         ClusterError: some nodes do not; names them.
     """
     if (mirror := Mirror.of(storage)) is not None:
-        _check_address(mirror.address)
+        for node, problem in on_every_node(_address_problem, mirror.address).items():
+            if problem:
+                raise ClusterError(f"node {node}: {problem}")
         return
     mark = storage / f".reached-{os.getpid()}"
     mark.mkdir(exist_ok=True)
@@ -108,12 +110,6 @@ def _alive() -> list[dict[str, Any]]:
     import ray
 
     return [node for node in ray.nodes() if node["Alive"]]
-
-
-def _check_address(address: str) -> None:
-    for node, problem in on_every_node(_address_problem, address).items():
-        if problem:
-            raise ClusterError(f"node {node}: {problem}")
 
 
 def _address_problem(address: str) -> str:

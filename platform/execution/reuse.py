@@ -57,35 +57,20 @@ def take_over(
     taken: list[PlannedTrial] = []
     with contextlib.suppress(StorageError):  # whoever needs the address next tells of it
         replica.pull_entries()
-        _take_all(plan, queue, datasets, replica, taken)
+        before = -1
+        # a trial that is taken over may make the sweep propose others, which may have been run too
+        while before < len(taken):
+            before = len(taken)
+            for trial in [t for t in queue.waiting() if _entry(plan, t.key).is_file()]:
+                found = _found(plan, trial, datasets[manifest.key_of(trial.config.data)], replica)
+                if found is not None:
+                    folder = plan.trial_folder(trial)
+                    with contextlib.suppress(OSError, ValueError):  # that sweep is being removed
+                        _copy(found, folder, plan.storage)
+                        replica.push_trial(folder)
+                        queue.take_in(trial, read_result(folder))
+                        taken.append(trial)
     return taken
-
-
-def _take_all(
-    plan: Plan,
-    queue: TrialQueue,
-    datasets: Mapping[str, Dataset],
-    replica: Replica,
-    taken: list[PlannedTrial],
-) -> None:
-    """Adds the trials that it takes over to `taken`, until it finds no more.
-
-    A trial that is taken over may make the sweep propose others, which may have been run as well.
-    """
-    while fresh := [t for t in queue.waiting() if _entry(plan, t.key).is_file()]:
-        before = len(taken)
-        for trial in fresh:
-            found = _found(plan, trial, datasets[manifest.key_of(trial.config.data)], replica)
-            if found is None:
-                continue
-            with contextlib.suppress(OSError, ValueError):  # that sweep is being removed
-                _copy(found, plan.trial_folder(trial), plan.storage)
-                replica.push_trial(plan.trial_folder(trial))
-                result = read_result(plan.trial_folder(trial))
-                queue.take_in(trial, result)
-                taken.append(trial)
-        if len(taken) == before:
-            break
 
 
 def _entry(plan: Plan, key: str) -> Path:

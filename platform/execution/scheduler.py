@@ -181,13 +181,11 @@ class Scheduler:
     def started(self, key: str) -> None:
         """Takes in that a process began the trial."""
         self._queue.began(self.running[key])
-        for listener in self.sweep.listeners:
-            listener.started(self.running[key])
+        self._tell(lambda listener: listener.started(self.running[key]))
 
     def reported(self, key: str, metrics: dict[str, float]) -> None:
         """Takes in a report of the trial."""
-        for listener in self.sweep.listeners:
-            listener.reported(self.running[key], metrics)
+        self._tell(lambda listener: listener.reported(self.running[key], metrics))
 
     def halt(self, key: str) -> None:
         """Takes in that the trial is being stopped early: once it ends, it counts as pruned."""
@@ -200,8 +198,7 @@ class Scheduler:
         (self.plan.trial_folder(trial) / SNAPSHOT).unlink(missing_ok=True)
         self._replica.remove_snapshot(trial)
         self._queue.prune(trial, metrics)
-        for listener in self.sweep.listeners:
-            listener.pruned(trial, metrics)
+        self._tell(lambda listener: listener.pruned(trial, metrics))
 
     def ended(
         self, key: str, failure: Failure | None, last: dict[str, float] | None = None
@@ -234,11 +231,11 @@ class Scheduler:
             self._failed(trial, failure)
             return
         if not self._queue.finish(trial, result):
-            self._tell_failed(trial, Cause.NON_FINITE, "the objective is not a finite number")
+            message = "the objective is not a finite number"
+            self._tell(lambda listener: listener.failed(trial, Cause.NON_FINITE, message))
             return
         reuse.enter(self.plan, trial, self._replica)
-        for listener in self.sweep.listeners:
-            listener.finished(trial, result)
+        self._tell(lambda listener: listener.finished(trial, result))
 
     def _fetch(self, folder: Path) -> Failure | None:
         """Copies a trial's files to this machine; returns why they cannot be, where they cannot."""
@@ -256,19 +253,17 @@ class Scheduler:
             self._queue.put_back(trial)
             full = f"the disk is full ({message}): free some room"
             self.reason = full if cause is Cause.DISK else message
-            for listener in self.sweep.listeners:
-                listener.put_back(trial, cause, message)
+            self._tell(lambda listener: listener.put_back(trial, cause, message))
         elif then == "retry" and self._lost[trial.key] < self.sweep.limits.max_failures:
             self._lost[trial.key] += 1
             self._queue.put_back(trial)
             self._begun.discard(trial.key)
             lost, most = self._lost[trial.key], self.sweep.limits.max_failures
-            for listener in self.sweep.listeners:
-                listener.retried(trial, cause, message, lost, most)
+            self._tell(lambda listener: listener.retried(trial, cause, message, lost, most))
         else:
             self._queue.fail(trial, cause, message)
-            self._tell_failed(trial, cause, message)
+            self._tell(lambda listener: listener.failed(trial, cause, message))
 
-    def _tell_failed(self, trial: PlannedTrial, cause: Cause, message: str) -> None:
+    def _tell(self, event: Callable[[TrialListener], None]) -> None:
         for listener in self.sweep.listeners:
-            listener.failed(trial, cause, message)
+            event(listener)

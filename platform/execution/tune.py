@@ -5,6 +5,7 @@ Functions import Ray, not the module: Ray reads its environment then, which `clu
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 import warnings
@@ -35,8 +36,11 @@ def run(sweep: SweepRun) -> Outcome:
     """
     plan = sweep.plan
     have = hardware.this_machine()
-    local = cluster.local(have.cpus, have.gpus, debug=sweep.debug)
-    with cluster.joined() if sweep.address else local:
+    with contextlib.ExitStack() as stack:
+        if sweep.address:
+            stack.callback(cluster.leave)
+        else:
+            stack.enter_context(cluster.local(have.cpus, have.gpus, debug=sweep.debug))
         from platform.execution import shared_work
 
         if sweep.address:
@@ -46,14 +50,8 @@ def run(sweep: SweepRun) -> Outcome:
         sweep.begin_phase("of trials")
         if not sweep.debug:
             ray_internals.silence(*ray_internals.TRIAL_LOGGERS)
-        room = _room_on_cluster(plan) if sweep.address else _room_on_machine(plan)
-        return _fit(Scheduler(sweep), room)
-
-
-def _room_on_machine(plan: Plan) -> Callable[[], int]:
-    """Returns a function that says how many trials may be under way on this machine."""
-    most = resources.concurrency(plan)
-    return lambda: most
+        most = resources.concurrency(plan)
+        return _fit(Scheduler(sweep), _room_on_cluster(plan) if sweep.address else lambda: most)
 
 
 def _room_on_cluster(plan: Plan) -> Callable[[], int]:
@@ -250,20 +248,14 @@ def _callback(scheduler: Scheduler) -> Any:
             key = _key(trial)
             for told in (self._failures, self._last):
                 told.pop(key, None)
-            scheduler.ended(key, _why(trial))
+            error = ray_internals.error_of(trial)
+            lost = Failure(cause=Cause.WORKER_LOST, message="a process of the trial died")
+            scheduler.ended(key, lost if error is None else diagnose(error))
 
         def __reduce__(self) -> tuple[Any, ...]:
             return tune.Callback, ()
 
     return SchedulerCallback()
-
-
-def _why(trial: Any) -> Failure:
-    """Returns why Tune gave a trial up, as far as Ray knows what its process died of."""
-    error = ray_internals.error_of(trial)
-    if error is not None:
-        return diagnose(error)
-    return Failure(cause=Cause.WORKER_LOST, message="a process of the trial died")
 
 
 def _metrics(result: dict[str, Any]) -> dict[str, float]:

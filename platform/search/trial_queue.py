@@ -11,6 +11,7 @@ from typing import Any
 from platform.plan.plan import PlannedTrial
 from platform.search.ledger import Ledger, LedgerError
 from platform.search.trial_record import Entry
+from platform.storage.results import State
 from trainables.config.names import RESULT
 from trainables.utils.hashing import read_sealed
 
@@ -64,8 +65,8 @@ class TrialQueue:
             message = f"val/objective is {objective} and val/violation {violation}"
             self.fail(trial, "non-finite", message)
             return False
-        seconds = self._seconds(trial) or float(result.get("timing", {}).get("total_s", 0.0))
-        self._end(Entry(trial=trial, state="finished", result=dict(result), duration_s=seconds))
+        usual_s = float(result.get("timing", {}).get("total_s", 0.0))
+        self._end(trial, "finished", usual_s, result=dict(result))
         return True
 
     def fail(self, trial: PlannedTrial, cause: str, message: str) -> None:
@@ -76,9 +77,7 @@ class TrialQueue:
             cause: a word or two, such as `non-finite`.
             message: the error in a line.
         """
-        seconds = self._seconds(trial)
-        entry = Entry(trial=trial, state="failed", cause=cause, message=message, duration_s=seconds)
-        self._end(entry)
+        self._end(trial, "failed", cause=cause, message=message)
 
     def prune(self, trial: PlannedTrial, metrics: Mapping[str, float]) -> None:
         """Records a trial that was stopped early.
@@ -87,9 +86,7 @@ class TrialQueue:
             trial: the trial.
             metrics: its last report, with `step`, `val/objective` and `val/violation`.
         """
-        result = {"trial_key": trial.key, "metrics": dict(metrics)}
-        entry = Entry(trial=trial, state="pruned", result=result, duration_s=self._seconds(trial))
-        self._end(entry)
+        self._end(trial, "pruned", result={"trial_key": trial.key, "metrics": dict(metrics)})
 
     def put_back(self, trial: PlannedTrial) -> None:
         """Queues a trial whose attempt was lost after all that wait."""
@@ -131,11 +128,11 @@ class TrialQueue:
         self._waiting.remove(trial)
         return self.finish(trial, result)
 
-    def _seconds(self, trial: PlannedTrial) -> float:
+    def _end(self, trial: PlannedTrial, state: State, usual_s: float = 0.0, **how: Any) -> None:
+        """Has the ledger record how a trial ended, and the seconds since it began; else `usual_s`."""
         began = self._began.pop(trial.key, None)
-        return 0.0 if began is None else time.monotonic() - began
-
-    def _end(self, entry: Entry) -> None:
+        seconds = 0.0 if began is None else time.monotonic() - began
+        entry = Entry(trial=trial, state=state, duration_s=seconds or usual_s, **how)
         self._waiting.extend(self.ledger.write(entry))
 
 

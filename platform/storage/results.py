@@ -19,15 +19,14 @@ if TYPE_CHECKING:
 
 State = Literal["finished", "failed", "pruned", "interrupted"]
 EXTRACTORS = ("fid_extractor", "is_extractor", "clip_model")
+# fields of a configuration that a reader groups trials by, here and in MLflow
+COMPARED = ("model", "method", "formulation", "retain_source")
 _TEXT = (
     "trial_key",
     "name",
     "group",
     "study",
-    "model",
-    "method",
-    "formulation",
-    "retain_source",
+    *COMPARED,
     "test_task",
     "kind",
     "state",
@@ -83,10 +82,7 @@ def result_row(
         "name": trial.name,
         "group": trial.group,
         "study": plan.study,
-        "model": config.model,
-        "method": config.method,
-        "formulation": config.formulation,
-        "retain_source": config.retain_source,
+        **{name: getattr(config, name) for name in COMPARED},
         "test_task": config.test_task.name,
         "kind": trial.kind,
         "state": state,

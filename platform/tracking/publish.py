@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from platform.storage.sweep_folder import RecordError, Sweep, read_json
 from platform.storage.variants import Row, Variant, variants
-from platform.tracking.artifact_locations import DATABASE
-from platform.tracking.client import database_uri, open_client, record_folder, usable
+from platform.tracking.client import DATABASE, database_uri, open_client, record_folder, usable
 from platform.tracking.runs import sweep_identity
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from platform.tracking import client
-from platform.tracking.artifact_locations import ARTIFACTS, DATABASE, relocate_artifacts
 from platform.tracking.event_queue import Event, EventQueue
 from platform.tracking.runs import SweepRuns
 from platform.tracking.tags import final_measurements, numbers, variants_page
@@ -46,15 +45,15 @@ class Recorder:
 
     def __init__(self, plan: Plan, tracking_uri: str | None = None) -> None:
         folder = client.record_folder(plan.folder)
-        self.tracking_uri = tracking_uri or client.database_uri(folder / DATABASE)
+        self.tracking_uri = tracking_uri or client.database_uri(folder / client.DATABASE)
         self.missed: list[Event] = []
         self._plan = plan
         self._warned = False
         with client.usable(self.tracking_uri):
             if tracking_uri is None:
-                client.make_database(folder / DATABASE)
-                relocate_artifacts(folder)
-            artifacts = None if tracking_uri else folder / ARTIFACTS
+                client.make_database(folder / client.DATABASE)
+                client.relocate_artifacts(folder)
+            artifacts = None if tracking_uri else folder / client.ARTIFACTS
             self._runs = SweepRuns(client.open_client(self.tracking_uri), plan, artifacts)
         self._queue = EventQueue(
             self._runs.apply, is_final=client.is_final, on_trouble=self._in_trouble

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from platform.storage.address import storage_option
+from platform.storage.results import COMPARED
 
 if TYPE_CHECKING:
     from platform.plan.plan import Plan, PlannedTrial
@@ -34,11 +35,7 @@ def trial_tags(plan: Plan, trial: PlannedTrial, parent: str, commit: str) -> dic
         "trial_key": trial.key,
         "group": trial.group,
         "kind": trial.kind,
-        "model": config.model,
-        "method": config.method,
-        "formulation": config.formulation,
-        "retain_source": config.retain_source,
-        "seed": str(config.seed),
+        **{name: str(getattr(config, name)) for name in (*COMPARED, "seed")},
         "study": plan.study,
         "sweep": plan.name,
     }
@@ -47,17 +44,10 @@ def trial_tags(plan: Plan, trial: PlannedTrial, parent: str, commit: str) -> dic
 def trial_params(trial: PlannedTrial) -> dict[str, str]:
     """Returns what a reader compares trials by; the whole configuration is an artifact."""
     config = trial.config.canonical()
-    chosen = {
-        "model": config.model,
-        "method": config.method,
-        "retain_source": config.retain_source,
-        "forget_alpha": config.forget_alpha,
-        "lr": config.unlearn.lr,
-        "steps": config.unlearn.steps,
-        "seed": config.seed,
-    }
-    if not config.unlearns:  # nothing was unlearned: it has no rate and no steps
-        chosen = {name: chosen[name] for name in ("model", "method", "seed")}
+    chosen: dict[str, Any] = {name: getattr(config, name) for name in ("model", "method", "seed")}
+    if config.unlearns:  # what does not has no rate and no steps
+        chosen |= {"retain_source": config.retain_source, "forget_alpha": config.forget_alpha}
+        chosen |= {"lr": config.unlearn.lr, "steps": config.unlearn.steps}
     return {name: str(value) for name, value in chosen.items()}
 
 

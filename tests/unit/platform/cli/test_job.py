@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from platform.cli import job
-from platform.execution import packaging
+from platform.execution import cluster
 from platform.execution.cluster import ClusterError
 from platform.storage.environment import git_state
 from trainables.utils.errors import ConfigError
@@ -91,7 +91,7 @@ def faults(*arguments: str) -> list[str]:
 
 
 def test_the_packages_are_sent_and_nothing_beside_them() -> None:
-    with packaging.packed() as folder:
+    with cluster.packed() as folder:
         top = {path.name for path in folder.iterdir()}
         held = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
         told = json.loads((folder / "commit.json").read_text())
@@ -118,8 +118,8 @@ def test_what_lies_in_a_checkout_is_left_there(
         (tmp_path / name).mkdir()
         (tmp_path / name / "secret").touch()
     (tmp_path / ".env").touch()
-    monkeypatch.setattr(packaging, "ROOT", tmp_path)
-    with packaging.packed() as folder:
+    monkeypatch.setattr(cluster, "ROOT", tmp_path)
+    with cluster.packed() as folder:
         held = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     packages = ("platform", "trainables", "search_spaces", "analysis")
     assert held == {"commit.json", *(f"{name}/a.py" for name in packages)}
@@ -127,7 +127,7 @@ def test_what_lies_in_a_checkout_is_left_there(
 
 def test_what_is_sent_runs_without_being_installed(tmp_path: Path) -> None:
     """In an environment that has the dependencies alone, so without the bridge of an install."""
-    with packaging.packed() as folder:
+    with cluster.packed() as folder:
         program = [sys.executable, "-S", "-c", f"import sys; sys.path += {sys.path!r}; "]
         program[-1] += "import runpy; sys.argv = ['sweep', '--list']; sys.path.insert(0, '.'); "
         program[-1] += "runpy.run_module('platform.sweep', run_name='__main__')"

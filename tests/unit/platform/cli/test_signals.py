@@ -42,10 +42,10 @@ def test_sigterm_is_ctrl_c_to_whoever_handles_it() -> None:
 def test_a_sweep_that_sigterm_does_not_end_in_time_ends_all_the_same() -> None:
     code = """
 import os, signal, time
-from platform.cli import signals
-signals._GRACE_S = 0.3
+from platform.cli import run
+run._GRACE_S = 0.3
 signal.signal(signal.SIGINT, lambda number, frame: None)  # as a driver that waits in vain
-with signals.answering_sigterm(lambda: print("late", flush=True)):
+with run.answering_sigterm(lambda: print("late", flush=True)):
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(30)
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.tracking.artifact_locations import DATABASE, LOCATIONS, relocate_artifacts
+from platform.tracking.client import DATABASE, LOCATIONS, relocate_artifacts
 from trainables.utils.object_store import Mirror
 
 # columns that are named alike and hold no address of artifacts
