@@ -145,7 +145,7 @@ class Progress:
             f"{name} step {self._steps[name]}" if name in self._steps else name
             for name in self._began
         ]
-        left = self._total() - self._done - self._failed
+        left = self._outstanding()
         parts = [
             f"{self._count()} done",
             f"{len(running)} running" + (f" ({', '.join(running)})" if running else ""),
@@ -161,21 +161,20 @@ class Progress:
     def seconds_left(self) -> float:
         """Estimates the seconds left; trials under way have on average half of theirs to go."""
         known = sum(self._waiting.values())
-        later = self._total() - self._done - self._failed - len(self._began) - len(self._waiting)
+        later = self._outstanding() - len(self._began) - len(self._waiting)
         thought = known + max(0, later) * self._each + sum(self._running.values()) / 2
         pace = self._took / self._thought if self._thought else 1.0
         return pace * thought / self._at_once
 
     def _tell(self, trial: PlannedTrial, text: str) -> None:
-        self._line(f"{self._count()} {trial.name}{text}{self._left()}")
+        # on a terminal the refreshed line shows the time left
+        shows_left = self._outstanding() and not self._terminal
+        left = f"; {duration(self.seconds_left())} left" if shows_left else ""
+        self._line(f"{self._count()} {trial.name}{text}{left}")
         self._refresh()
 
-    def _left(self) -> str:
-        """Returns the end of a plain line: the time left, where no refreshed line shows it."""
-        outstanding = self._total() - self._done - self._failed
-        if self._terminal or not outstanding:
-            return ""
-        return f"; {duration(self.seconds_left())} left"
+    def _outstanding(self) -> int:
+        return self._total() - self._done - self._failed
 
     def _count(self) -> str:
         return f"[{self._done + self._failed}/{self._total()}]"

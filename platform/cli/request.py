@@ -199,27 +199,19 @@ def seconds(text: str) -> float:
     return total
 
 
-_WHOLE = "a whole number"
-_LAUNCH: dict[str, tuple[Callable[[str], Any], str]] = {
-    "workers": (int, _WHOLE),
-    "gpus_per_trial": (float, "a number"),
-    "max_concurrent": (int, _WHOLE),
+_WANTED: dict[Callable[[str], Any], str] = {
+    int: "a whole number",
+    float: "a number",
+    seconds: "a time such as 90m or 2h30m",
 }
-# of `Limits`: the option, how its text is read, what it is to be, the least that it may be
-_LIMITS: dict[str, tuple[str, Callable[[str], Any], str, int]] = {
-    "max_failures": ("max_failures", int, _WHOLE, 0),
-    "trials": ("trials", int, _WHOLE, 1),
-    "time_budget_s": ("time_budget", seconds, "a time such as 90m or 2h30m", 0),
-}
+_LAUNCH = {"workers": int, "gpus_per_trial": float, "max_concurrent": int}
+_LEAST = {"max_failures": 0, "trials": 1}
 
 
 def read_launch(request: Request, faults: list[str]) -> LaunchConfig:
     """Returns how trials are launched; adds a line to `faults` for each option that is wrong."""
-    values: dict[str, Any] = {}
-    for field, (kind, wanted) in _LAUNCH.items():
-        value = _number(request, field, kind, wanted, faults)
-        if value is not None:
-            values[field] = value
+    read = {name: _number(request, name, kind, faults) for name, kind in _LAUNCH.items()}
+    values = {name: value for name, value in read.items() if value is not None}
     if request.launcher in LAUNCHERS:
         values["launcher"] = request.launcher
     elif request.launcher is not None:
@@ -231,7 +223,7 @@ def read_launch(request: Request, faults: list[str]) -> LaunchConfig:
 
 def read_seed(request: Request, faults: list[str]) -> int | None:
     """Returns the seed, None where none was given; adds a line to `faults` where it is wrong."""
-    seed = _number(request, "seed", int, _WHOLE, faults)
+    seed = _number(request, "seed", int, faults)
     if seed is not None and not 0 <= seed < 2**32:
         faults.append(f"--seed {seed} is outside [0, 2^32)")
         return None
@@ -240,26 +232,23 @@ def read_seed(request: Request, faults: list[str]) -> int | None:
 
 def read_limits(request: Request, faults: list[str]) -> Limits:
     """Returns how far this session may go; adds a line to `faults` for each option at fault."""
-    values: dict[str, Any] = {}
-    for field, (option, kind, wanted, least) in _LIMITS.items():
-        value = _number(request, option, kind, wanted, faults)
-        if value is not None and value < least:
-            faults.append(f"{_flag(option)} {value} is below {least}")
-        elif value is not None:
-            values[field] = value
-    return Limits(**values)
+    most = _number(request, "max_failures", int, faults)
+    return Limits(
+        max_failures=Limits.max_failures if most is None else most,
+        trials=_number(request, "trials", int, faults),
+        time_budget_s=_number(request, "time_budget", seconds, faults),
+    )
 
 
-def _number(
-    request: Request, field: str, kind: Callable[[str], Any], wanted: str, faults: list[str]
-) -> Any:
-    text = getattr(request, field)
+def _number(request: Request, field: str, kind: Callable[[str], Any], faults: list[str]) -> Any:
+    """Returns the value of an option; None where there is none, or `faults` now says why."""
+    text, flag = getattr(request, field), "--" + field.replace("_", "-")
     try:
-        return None if text is None else kind(text)
+        value = None if text is None else kind(text)
     except ValueError:
-        faults.append(f"{_flag(field)} {text!r} is not {wanted}")
+        faults.append(f"{flag} {text!r} is not {_WANTED[kind]}")
         return None
-
-
-def _flag(field: str) -> str:
-    return "--" + field.replace("_", "-")
+    if value is not None and field in _LEAST and value < _LEAST[field]:
+        faults.append(f"{flag} {value} is below {_LEAST[field]}")
+        return None
+    return value

@@ -48,7 +48,7 @@ def signs_of_life(
     """
     alive = folder / f"{_ALIVE}{rank}"
     process = {"pid": os.getpid(), "host": socket.gethostname()}
-    trial = _TrialActivity(folder, rank, _ThreadActivity(threading.get_ident()))
+    trial = _TrialActivity(folder, rank, threading.get_ident())
     command = [sys.executable, "-I", "-S", str(Path(watchdog.__file__)), str(os.getpid())]
     silent = str(folder.absolute() / f"{_SILENT}{rank}")
     with subprocess.Popen([*command, str(lost_after_s), silent], stdin=subprocess.PIPE) as watcher:
@@ -145,53 +145,28 @@ def forget_silence(folder: Path) -> None:
         each.unlink(missing_ok=True)
 
 
-class _ThreadActivity:
-    """Finds whether a thread gets on, from another one.
-
-    It gets on where it is at another place of its program than before, or where the process, or one
-    that it started, has spent CPU time, as in one long call into a library, in waiting for a GPU,
-    or while a compiler runs.
-
-    Args:
-        thread: its identity.
-    """
-
-    def __init__(self, thread: int) -> None:
-        self._thread = thread
-        self._position: tuple[int, int] | None = None
-        self._spent = 0.0
-
-    def got_on(self) -> bool:
-        """Reports whether it has, since it last did."""
-        frame = sys._current_frames().get(self._thread)
-        position = None if frame is None else (id(frame), frame.f_lasti)
-        spent = time.process_time() + _children_s()
-        if position == self._position and abs(spent - self._spent) < _WORK_S:
-            return False
-        self._position, self._spent = position, spent
-        return True
-
-
 class _TrialActivity:
     """Finds whether any process of a trial gets on: one that waits for the others is not stuck.
 
     Args:
         folder: of the trial, which its processes share.
         rank: of this process.
-        thread: of this process, that runs the trial.
+        thread: the identity of this process's thread that runs the trial.
 
     Attributes:
         sign: the file by whose time the others know that this process gets on.
     """
 
-    def __init__(self, folder: Path, rank: int, thread: _ThreadActivity) -> None:
+    def __init__(self, folder: Path, rank: int, thread: int) -> None:
         self._folder, self._thread = folder, thread
         self.sign = folder / f"{_WORKS}{rank}"
         self._seen: dict[Path, int] = {}
+        self._position: tuple[int, int] | None = None
+        self._spent = 0.0
 
     def got_on(self) -> bool:
         """Reports whether any has, since one last did."""
-        found = self._thread.got_on()
+        found = self._thread_got_on()
         with contextlib.suppress(OSError):  # the trial itself tells of a full disk
             if found:
                 self.sign.touch()
@@ -202,6 +177,21 @@ class _TrialActivity:
             }
             found, self._seen = found or seen != self._seen, seen
         return found
+
+    def _thread_got_on(self) -> bool:
+        """Reports whether this process's thread has, since it last did.
+
+        It has where it is at another place of its program than before, or where the process, or one
+        that it started, has spent CPU time, as in one long call into a library, in waiting for a
+        GPU, or while a compiler runs.
+        """
+        frame = sys._current_frames().get(self._thread)
+        position = None if frame is None else (id(frame), frame.f_lasti)
+        spent = time.process_time() + _children_s()
+        if position == self._position and abs(spent - self._spent) < _WORK_S:
+            return False
+        self._position, self._spent = position, spent
+        return True
 
 
 def _children_s() -> float:

@@ -12,7 +12,7 @@ from platform.execution import heartbeat, reuse
 from platform.execution.failures import CAUSES, Cause, Failure, diagnose
 from platform.execution.trial_process import TrialOrder, read_result
 from platform.plan import resources
-from platform.plan.plan import Limits
+from platform.plan.plan import Limits, Plan, PlannedTrial
 from platform.storage.address import storage_address
 from platform.storage.replica import TAKEN_OVER, Replica
 from trainables.config import to_dict
@@ -21,7 +21,6 @@ from trainables.utils.errors import UserError
 from trainables.utils.text import counted
 
 if TYPE_CHECKING:
-    from platform.plan.plan import Plan, PlannedTrial
     from platform.search.trial_queue import TrialQueue
 
 
@@ -125,18 +124,15 @@ class Scheduler:
 
     def outcome(self) -> Outcome:
         """Ends the session, of which nothing runs any more, and returns how it ended."""
-        interrupted = bool(self.running)
-        if self._time_is_up():
+        budget = self.sweep.limits.time_budget_s
+        if budget is not None and self.sweep.elapsed_s() >= budget:
             self.reason = self.reason or "the time budget is spent"
         if self._trials_are_up():
             self.reason = self.reason or f"{counted(len(self._begun), 'trial')} started (--trials)"
         return Outcome(
-            interrupted=interrupted or self._queue.ledger.outstanding() > 0, reason=self.reason
+            interrupted=bool(self.running) or self._queue.ledger.outstanding() > 0,
+            reason=self.reason,
         )
-
-    def _time_is_up(self) -> bool:
-        budget = self.sweep.limits.time_budget_s
-        return budget is not None and self.sweep.elapsed_s() >= budget
 
     def _trials_are_up(self) -> bool:
         return self.sweep.limits.trials is not None and len(self._begun) >= self.sweep.limits.trials
@@ -155,9 +151,7 @@ class Scheduler:
         """Reports whether this session starts no more trials."""
         if self._replica.taken_over:
             self.reason = self.reason or TAKEN_OVER
-        if self.reason or self._trials_are_up():
-            return True
-        return self._queue.is_over()
+        return bool(self.reason) or self._trials_are_up() or self._queue.is_over()
 
     def order(self, trial: PlannedTrial) -> TrialOrder:
         """Returns what the trial's process needs to run it."""
@@ -221,14 +215,9 @@ class Scheduler:
         if failure is not None and heartbeat.fell_silent(folder):
             silent = f"a process gave no sign of life for {heartbeat.LOST_AFTER_S:.0f} s"
             failure = Failure(cause=Cause.WORKER_LOST, message=f"{silent} and was killed")
-        failure = failure or self._fetch(folder)
-        if failure is None:
-            try:
-                result = read_result(folder)
-            except (OSError, ValueError) as error:
-                failure = Failure(cause=Cause.CRASH, message=f"no result: {error}")
-        if failure is not None:
-            self._failed(trial, failure)
+        result = failure or self._fetch(folder)
+        if isinstance(result, Failure):
+            self._failed(trial, result)
             return
         if not self._queue.finish(trial, result):
             message = "the objective is not a finite number"
@@ -237,13 +226,16 @@ class Scheduler:
         reuse.enter(self.plan, trial, self._replica)
         self._tell(lambda listener: listener.finished(trial, result))
 
-    def _fetch(self, folder: Path) -> Failure | None:
-        """Copies a trial's files to this machine; returns why they cannot be, where they cannot."""
+    def _fetch(self, folder: Path) -> dict[str, Any] | Failure:
+        """Copies a trial's files to this machine; returns its result, or why there is none."""
         try:
             self._replica.pull_trial(folder, waits=not self.reason)
         except (UserError, OSError) as error:
             return diagnose(error)
-        return None
+        try:
+            return read_result(folder)
+        except (OSError, ValueError) as error:
+            return Failure(cause=Cause.CRASH, message=f"no result: {error}")
 
     def _failed(self, trial: PlannedTrial, failure: Failure) -> None:
         """Leaves the trial outstanding, or ends it, as the cause of its failure has it."""

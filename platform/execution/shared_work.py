@@ -48,10 +48,10 @@ def build(plan: Plan, tell: TellSteps) -> None:
     queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": beside_driver()})
     address = storage_address(plan)
     wanted = shared_work(trial.config for trial in plan.trials)
-    remote = ray.remote(_build_kind)
+    remote, gpus = ray.remote(_build_kind), min(plan.launch.gpus_per_trial, 1.0)
     for group in _GROUPS:
         tasks = [
-            remote.options(num_cpus=1, num_gpus=_gpus(plan, kind)).remote(
+            remote.options(num_cpus=1, num_gpus=gpus if kind in _ON_GPU else 0.0).remote(
                 kind, to_dict(config), str(plan.cache.absolute()), address, queue
             )
             for kind in group
@@ -59,10 +59,6 @@ def build(plan: Plan, tell: TellSteps) -> None:
         ]
         _await(tasks, queue, tell)
     queue.shutdown()
-
-
-def _gpus(plan: Plan, kind: str) -> float:
-    return min(plan.launch.gpus_per_trial, 1.0) if kind in _ON_GPU else 0.0
 
 
 def _await(tasks: list[Any], queue: Queue, tell: TellSteps) -> None:

@@ -18,6 +18,7 @@ from platform.execution.failures import Cause, Failure, diagnose
 from platform.execution.scheduler import Outcome, Scheduler, SweepRun
 from platform.execution.trial_process import TrialOrder
 from platform.plan import hardware, resources
+from platform.tracking.tags import numbers
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import AsyncHyperBandScheduler
@@ -237,7 +238,8 @@ def _callback(scheduler: Scheduler) -> Any:
                 cause = Cause(result["failure"])
                 self._failures[key] = Failure(cause=cause, message=result["message"])
             elif "step" in result:
-                self._last[key] = _metrics(result)
+                # our own figures, without what Tune adds to each result
+                self._last[key] = {"step": result["step"], **numbers(result)}
                 scheduler.reported(key, self._last[key])
 
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
@@ -256,15 +258,6 @@ def _callback(scheduler: Scheduler) -> Any:
             return tune.Callback, ()
 
     return SchedulerCallback()
-
-
-def _metrics(result: dict[str, Any]) -> dict[str, float]:
-    """Returns our own figures, without what Tune adds to each result."""
-    return {
-        name: value
-        for name, value in result.items()
-        if name == "step" or ("/" in name and isinstance(value, float | int))
-    }
 
 
 def _trial(config: dict[str, Any]) -> None:

@@ -122,7 +122,9 @@ def _take(overrides: Overrides, name: str, text: str) -> list[str]:
     values, faults = [], []
     for item in (item.strip() for item in text.split(",")):
         try:
-            values.append(_value(name, item))
+            if not item:
+                raise ConfigError([f"{name} has an empty value"])
+            values.append(parse_value(name, item))
         except ConfigError as error:
             faults += error.problems
     if faults:
@@ -137,12 +139,6 @@ def _take(overrides: Overrides, name: str, text: str) -> list[str]:
 def _path(text: str) -> str:
     """Returns an absolute path: trials run in other folders, and a resumed sweep may."""
     return str(Path(text).expanduser().absolute())
-
-
-def _value(name: str, text: str) -> Any:
-    if not text:
-        raise ConfigError([f"{name} has an empty value"])
-    return parse_value(name, text)
 
 
 def search_faults(search: SearchConfig) -> list[str]:

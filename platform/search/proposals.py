@@ -96,11 +96,9 @@ class Proposals:
         return f"proposed after {self._proposed[group.name]}"
 
     def _points(self, group: Group, points: Iterable[Mapping[str, Any]]) -> list[PlannedTrial]:
-        trials = []
-        for point in points:
-            self._proposed[group.name] += 1
-            number = self._plan.search.sobol_trials + self._proposed[group.name]
-            trials.append(search_trial(group, number, point))
+        first = self._plan.search.sobol_trials + self._proposed[group.name] + 1
+        trials = [search_trial(group, number, point) for number, point in enumerate(points, first)]
+        self._proposed[group.name] += len(trials)
         return trials
 
     def _replicates(self, group: Group, chosen: PlannedTrial) -> list[PlannedTrial]:

@@ -129,7 +129,7 @@ class TrialQueue:
         return self.finish(trial, result)
 
     def _end(self, trial: PlannedTrial, state: State, usual_s: float = 0.0, **how: Any) -> None:
-        """Has the ledger record how a trial ended, and the seconds since it began; else `usual_s`."""
+        """Records how a trial ended, and the seconds since it began; else, `usual_s`."""
         began = self._began.pop(trial.key, None)
         seconds = 0.0 if began is None else time.monotonic() - began
         entry = Entry(trial=trial, state=state, duration_s=seconds or usual_s, **how)

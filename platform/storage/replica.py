@@ -138,8 +138,7 @@ class Replica:
             return ""
         local = f"{self._plan.folder}/ of {socket.gethostname()}"
         try:
-            self._find_taken_over(self._mirror)
-            if self.taken_over:
+            if self._finds_taken_over(self._mirror):
                 return f"{TAKEN_OVER}; what this one has is in {local}"
             self._pushed.clear()
             self._push_own_files(self._mirror)
@@ -195,15 +194,15 @@ class Replica:
                 work(self._mirror)
 
     def _push_changes(self, mirror: Mirror) -> None:
-        self._find_taken_over(mirror)
-        if not self.taken_over:
+        if not self._finds_taken_over(mirror):
             self._push_own_files(mirror)
 
-    def _find_taken_over(self, mirror: Mirror) -> None:
+    def _finds_taken_over(self, mirror: Mirror) -> bool:
         """Finds whether another process has begun to drive the sweep, whether or not it ended."""
         last = mirror.read(self._plan.folder / SESSION)
         if self._session is not None and last not in (None, self._session):
             self.taken_over = True
+        return self.taken_over
 
     def _push_own_files(self, mirror: Mirror) -> None:
         """Pushes all but the trials' files, which trials push themselves."""

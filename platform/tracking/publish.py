@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platform.storage.sweep_folder import RecordError, Sweep, read_json
-from platform.storage.variants import Row, Variant, variants
+from platform.storage.variants import Row, variants
 from platform.tracking.client import DATABASE, database_uri, open_client, record_folder, usable
 from platform.tracking.runs import sweep_identity
 
@@ -64,7 +64,8 @@ def publish(
     uri = tracking_uri or database_uri(database)
     if not tracking_uri and not database.is_file():
         raise RecordError(f"{database} is missing: --tracking-uri names the MLflow of the sweep")
-    rows = _best(variants(sweep.rows())) if chosen is None else chosen
+    best = [each.best for each in variants(sweep.rows()) if not each.is_reference and each.best]
+    rows = best if chosen is None else chosen
     with usable(uri):
         return _publish(open_client(uri), sweep, folder, rows)
 
@@ -77,7 +78,8 @@ def _publish(client: Client, sweep: Sweep, folder: Path, chosen: Sequence[Row]) 
     models, without = {}, []
     for row in chosen:
         run = _trial_run(client, parent, row)
-        if run is None or not _has_weights(client, run.info.run_id):
+        left = [] if run is None else client.list_artifacts(run.info.run_id, _SOURCE)
+        if run is None or all(file.path != _WEIGHTS for file in left):
             without.append(str(row["group"]))
             continue
         name = f"{sweep.name}-{row['group']}".replace("/", "-")
@@ -112,19 +114,11 @@ def _files(folder: Path) -> list[Path]:
     return [*(path for name in named if (path := folder / name).is_file()), listed]
 
 
-def _best(every: Iterable[Variant]) -> list[Row]:
-    return [each.best for each in every if not each.is_reference and each.best is not None]
-
-
 def _trial_run(client: Client, parent: Run, row: Row) -> Run | None:
     """Returns the run of a trial; None where it was not recorded."""
     of_sweep = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     wanted = f"{of_sweep} and tags.trial_key = '{row['trial_key']}'"
     return next(iter(client.search_runs([parent.info.experiment_id], wanted)), None)
-
-
-def _has_weights(client: Client, run_id: str) -> bool:
-    return any(file.path == _WEIGHTS for file in client.list_artifacts(run_id, _SOURCE))
 
 
 def _register(client: Client, name: str, run: Run, row: Row, sweep: Sweep) -> str:
