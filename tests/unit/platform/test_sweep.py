@@ -197,7 +197,6 @@ def test_a_fault_of_ours_is_told_as_one(
         raise ZeroDivisionError("no points\nat all")
 
     monkeypatch.setattr(build, "sobol_points", broken)
-    build._points_of.cache_clear()
     status, out, err = called(capsys, "--storage", storage)
     assert (status, out) == (1, "")
     assert err == "error: ZeroDivisionError: no points at all (--debug shows where)\n"
