@@ -123,11 +123,12 @@ class TrialFiles:
         """Makes the trial's folder and empties it, but for the snapshot of an earlier attempt.
 
         Args:
-            hidden: removes files whose names begin with a dot as well, such as signs of life.
+            hidden: removes files whose names begin with a dot as well, such as signs of life;
+                what a killed write left goes in any case.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.iterdir():
-            if path.name.startswith(".") and not hidden:
+            if path.name.startswith(".") and path.suffix != ".part" and not hidden:
                 continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

@@ -190,6 +190,7 @@ def measure_grey(model: CompletionModel, evaluator: Evaluator) -> dict[str, floa
     for name, rows in _measured_rows(evaluator.setup):
         found, _ = evaluator.measure(name, _greyed(model, evaluator.setup, rows))
         metrics |= {f"grey/{key}": value for key, value in found.items()}
+    _refuse_non_finite(metrics)
     return metrics
 
 
@@ -203,6 +204,12 @@ def _finite(batches: Iterable[Tensor], name: str) -> Iterator[Tensor]:
         if not bool(torch.isfinite(images).all()):
             raise NonFiniteError(f"the completions of the {name} images are not finite")
         yield images
+
+
+def _refuse_non_finite(metrics: Mapping[str, float]) -> None:
+    wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if wrong:
+        raise NonFiniteError(f"{', '.join(wrong)} is not finite")
 
 
 def evaluate(
@@ -223,9 +230,7 @@ def evaluate(
         completed = _finite(_completions(model, evaluator.setup, rows), name)
         found, extracted[name] = evaluator.measure(name, completed)
         metrics |= found
-    wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
-    if wrong:
-        raise NonFiniteError(f"{', '.join(wrong)} is not finite")
+    _refuse_non_finite(metrics)
     return metrics, extracted
 
 

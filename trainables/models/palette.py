@@ -113,7 +113,7 @@ class Palette(CompletionModel):
 
         Args:
             condition: `(B, 3, H, W)` in [-1, 1], the image with Gaussian noise in its hole.
-            y_t: `(B, 3, H, W)`, the diffusion.noised image in the hole, the image elsewhere.
+            y_t: `(B, 3, H, W)`, the noised image in the hole, the image elsewhere.
             gamma: `(B,)`, the noise level of `y_t`: sqrt(gamma) y_0 + sqrt(1 - gamma) noise.
         """
         predicted = self._predict(condition, y_t, gamma)

@@ -60,6 +60,8 @@ def reference(
     config = setup.config
     evaluator = Evaluator(setup, extractor, real_arrays(setup, extractor, weights))
     compared = {
+        # weights from elsewhere and the paper's networks say nothing of the images
+        "data": setup.dataset.fingerprint,
         "base": base.name,
         "task": to_dict(config.test_task),
         "sampling": to_dict(config.canonical().sampling),

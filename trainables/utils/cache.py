@@ -84,9 +84,10 @@ def _downloaded(folder: Path) -> Path | None:
 
 
 def _obtain(mirror: Mirror, folder: Path) -> Path | None:
-    temporary = _emptied(folder, "theirs.part")
-    if not mirror.obtain(folder, temporary):
+    if not mirror.is_published(folder):
         return None
+    temporary = _emptied(folder, "theirs.part")
+    mirror.obtain(folder, temporary)  # a folder whose files are gone is refused below
     _refuse_altered(temporary, f"{mirror.address}: {folder.name}")
     return temporary
 

@@ -76,7 +76,7 @@ def test_nothing_goes_on_from_the_snapshot_of_a_trial_that_became_nan(
 def test_an_attempt_begins_with_the_snapshot_alone(order: TrialOrder) -> None:
     files = TrialFiles(order)
     (files.folder / "kept").mkdir(parents=True)
-    for name in (SNAPSHOT, RESULT, ".alive-0", "kept/file"):
+    for name in (SNAPSHOT, RESULT, ".alive-0", f".{SNAPSHOT}.0a1b.part", "kept/file"):
         (files.folder / name).touch()
     (files.folder / "elsewhere").symlink_to(files.folder.parent)
     files.clear(hidden=False)

@@ -515,6 +515,9 @@ def test_grey_completions_are_grey_in_the_hole_alone(monkeypatch: pytest.MonkeyP
         rows = (first + np.arange(8)) / 1000.0
         assert found[f"grey/{name}/sum"] == pytest.approx((0.75 * rows + 0.125).sum(), rel=1e-5)
         assert found[f"grey/{name}/real"] == pytest.approx(rows.sum(), rel=1e-5)
+    monkeypatch.setattr(evaluate, "measure", lambda *_: {"fid": float("nan")})
+    with pytest.raises(NonFiniteError, match=r"grey/val/retain/fid.* is not finite"):
+        evaluate.measure_grey(model, Evaluator(setup, Shift(), real))
     # the hole is the completion's
     evaluate.complete_rows(model, setup, setup.dataset.rows("forget", "test"))
     assert torch.equal(model.drawn, in_hole)

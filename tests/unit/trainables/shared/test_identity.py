@@ -76,7 +76,7 @@ class Work:
 
 
 CHANGES: dict[str, tuple[str, ...]] = {
-    "data": ("base", "retrained", "extractor", "real", "tokens", "bank"),
+    "data": ("base", "retrained", "extractor", "real", "reference", "tokens", "bank"),
     "model": ("base", "retrained"),
     "pretrain.steps": ("base", "retrained"),
     "pretrain.tasks": ("base", "retrained"),

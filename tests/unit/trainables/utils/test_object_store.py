@@ -276,6 +276,9 @@ def test_shared_work_that_was_altered_there_is_refused(one: Mirror, two: Mirror)
     one.write(published / "done", b"by another")
     with pytest.raises(CheckpointError, match=r"work-.* done is not as it was made"):
         build_once(two.local, "work", MATERIAL, lambda folder: None)
+    one.remove(published)
+    with pytest.raises(CheckpointError, match=r"work-.* material.json .* is not as it was made"):
+        build_once(two.local, "work", MATERIAL, lambda folder: None)
     assert not folder_of(two.local, "work", MATERIAL).exists()
 
 
