@@ -51,11 +51,16 @@ def run(call: SweepCall, stream: TextIO) -> int:
     plan, resume = call.plan, call.request.resume
     plan.storage.mkdir(parents=True, exist_ok=True)
     replica = Replica(plan)
-    with _sole_driver(plan), replica.held(new=not resume), answering_sigterm():
+    session: Session | None = None
+
+    def end_late() -> None:
+        if session is not None:
+            session.end_late()
+
+    with _sole_driver(plan), replica.held(new=not resume), answering_sigterm(end_late):
         session = _opened(call, replica, phases, stream)
         try:
-            with answering_sigterm(session.end_late):
-                return session.drive()
+            return session.drive()
         except UserError:
             if not resume and session.queue.ledger.outstanding() == plan.total:
                 shutil.rmtree(plan.folder, ignore_errors=True)

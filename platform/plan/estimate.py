@@ -56,7 +56,7 @@ def shared_seconds(plan: Plan) -> float:
     measuring = sum(
         _EXTRACTOR_ROW * c.extractor.steps * c.extractor.batch_size for c in work["extractor"]
     )
-    completing = sum(map(_evaluation, work["base"]))
+    completing = sum(map(_evaluation, work["reference"]))
     return _STARTING + max(pretraining / speed, measuring) + completing / speed
 
 

@@ -6,7 +6,7 @@ Applying an event twice changes nothing, so that an event whose answer was lost 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,9 +75,12 @@ class SweepRuns:
 
     def runs_by_key(self) -> dict[str, Run]:
         """Returns the trials' runs that MLflow has, by the trials' keys."""
+        found = ((run.data.tags.get("trial_key"), run) for run in self._children())
+        return {key: run for key, run in found if key is not None}
+
+    def _children(self) -> Iterator[Run]:
         wanted = f"tags.`mlflow.parentRunId` = '{self._parent}'"
-        found = search_runs(self._client, self.experiment, wanted)
-        return {run.data.tags["trial_key"]: run for run in found}
+        return search_runs(self._client, self.experiment, wanted)
 
     def _apply_to_trial(self, event: Event) -> None:
         trial, now = event["trial"], event["time"]
@@ -95,7 +98,7 @@ class SweepRuns:
             self._client.set_terminated(run_id, _STATUS[event["event"]], now)
 
     def _close(self, event: Event) -> None:
-        for run in self.runs_by_key().values():
+        for run in self._children():  # also one that is there twice, or made by hand
             if run.info.status == "RUNNING":
                 self._client.set_terminated(run.info.run_id, "KILLED", event["time"])
         for path in (self._plan.folder / name for name in _SWEEP_FILES):

@@ -228,6 +228,23 @@ def test_an_interrupted_sweep_leaves_nothing_running(plan):
     assert found.children[plan.trials[1].key].info.status == "FINISHED"
 
 
+def test_runs_of_one_key_and_runs_of_no_trial_are_ended_too(plan):
+    recorder = Recorder(plan)
+    recorder.started(plan.trials[0])
+    found = found_by(recorder)
+    run = found.children[plan.trials[0].key]
+    tags = {"mlflow.parentRunId": run.data.tags["mlflow.parentRunId"]}
+    experiment = found.experiment.experiment_id
+    # one whose making was answered too late, and one that a reader made in the interface
+    late = found.client.create_run(experiment, tags={**tags, "trial_key": plan.trials[0].key})
+    by_hand = found.client.create_run(experiment, tags=tags)
+    recorder.close("finished")
+    assert recorder.missed == []
+    for made in (run, late, by_hand):
+        assert found.client.get_run(made.info.run_id).info.status == "KILLED"
+    assert found.client.get_run(tags["mlflow.parentRunId"]).info.status == "FINISHED"
+
+
 def test_a_finished_trial_whose_reports_were_never_recorded_is_whole(plan):
     trial = plan.trials[3]
     result = leave_files(plan.folder / "trials" / trial.name, trial)
