@@ -7,15 +7,15 @@ from torch import Tensor, nn
 
 from trainables.config import Formulation, TaskConfig
 from trainables.models.base import (
+    BatchInputs,
     CompletionModel,
     Inputs,
-    NoiseRows,
+    Masking,
     RowLoss,
     full,
     noise_images,
 )
 from trainables.models.masks import hole_on_grid
-from trainables.utils.distributed import ALONE, World
 from trainables.utils.rng import RandomSource, normal_like
 
 
@@ -61,19 +61,13 @@ class Conv(CompletionModel):
         """Names both strided convolutions."""
         return frozenset(n for n, _ in self.named_parameters() if n.startswith("encoder."))
 
-    def prepare(
-        self,
-        images: Tensor,
-        task: TaskConfig,
-        source: RandomSource,
-        world: World = ALONE,
-        noise: NoiseRows = True,
-    ) -> dict[str, Tensor]:
+    def prepare(self, images: Tensor, masking: Masking) -> dict[str, Tensor]:
         """Returns `images`, `mask`, and `noise_images` where they are asked for."""
-        mask = hole_on_grid(task, self.grid, len(images), source).to(images.device)
+        source, noise = masking.source, masking.noise
+        mask = hole_on_grid(masking.task, self.grid, len(images), source).to(images.device)
         drawn = {"images": images, "mask": mask}
         if noise is not False:
-            drawn["noise_images"] = noise_images(images, noise, source, world)
+            drawn["noise_images"] = noise_images(images, noise, source, masking.world)
         return drawn
 
     def with_noise_images(self, inputs: Inputs, forget: Tensor, formulation: Formulation) -> Inputs:
@@ -81,19 +75,13 @@ class Conv(CompletionModel):
         rows = forget.view(-1, 1, 1, 1)
         return {**inputs, "images": torch.where(rows, inputs["noise_images"], inputs["images"])}
 
-    def with_noise_labels(
-        self,
-        inputs: Inputs,
-        forget: Tensor,
-        source: RandomSource,
-        world: World,
-        formulation: Formulation,
-    ) -> Inputs:
+    def with_noise_labels(self, batch: BatchInputs) -> Inputs:
         """Draws forget rows' targets: Gaussian pixels with the batch's mean and deviation."""
-        target = self._patches(inputs["images"])
-        mean, std = world.mean_and_std(target)
-        noise = mean + std * normal_like(target, source)
-        return {**inputs, "target": torch.where(forget.view(-1, 1, 1), noise, target)}
+        target = self._patches(batch.inputs["images"])
+        mean, std = batch.world.mean_and_std(target)
+        noise = mean + std * normal_like(target, batch.generator)
+        labels = torch.where(batch.forget.view(-1, 1, 1), noise, target)
+        return {**batch.inputs, "target": labels}
 
     def encoder_features(self, inputs: Inputs) -> tuple[Tensor, ...]:
         """Returns the encoding, one tensor `(B, width, grid, grid)`."""
