@@ -36,12 +36,13 @@ def untyped(x):  # wrong: no-untyped-def
 RATE: float = "fast"  # wrong: assignment
 """,
     "scripts/tool.py": "",
+    "docs/examples/model.py": "",
 }
 
 
 def test_planted_errors_are_found(tmp_path):
     for name, text in FILES.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     for name in ("pyproject.toml", "_platform_bridge.py", "platform/__init__.pyi"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
