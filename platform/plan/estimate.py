@@ -10,7 +10,7 @@ from platform.plan.hardware import Machine, free_disk
 from platform.plan.plan import Plan
 from trainables.config import TrialConfig
 from trainables.data.splits import measured_classes
-from trainables.shared.keys import shared_work
+from trainables.shared.keys import shared_work, shared_work_keys
 from trainables.shipped import retraining, shipped_retrained, shipped_weights
 
 _STARTING = 12.0  # Ray, and the first import of torch in its workers
@@ -56,8 +56,15 @@ def shared_seconds(plan: Plan) -> float:
     measuring = sum(
         _EXTRACTOR_ROW * c.extractor.steps * c.extractor.batch_size for c in work["extractor"]
     )
-    completing = sum(map(_evaluation, work["reference"]))
+    # published weights are one original, and are measured on each data set
+    originals = {_original_and_data(trial.config): trial.config for trial in plan.trials}
+    completing = sum(map(_evaluation, originals.values()))
     return _STARTING + max(pretraining / speed, measuring) + completing / speed
+
+
+def _original_and_data(config: TrialConfig) -> tuple[str, str]:
+    keys = shared_work_keys(config)
+    return keys["base"], keys["data"]
 
 
 def total_seconds(plan: Plan, *machines: Machine) -> float:
