@@ -1,4 +1,4 @@
-"""Decides which trial starts next, and what follows from how one ends. Knows no Ray."""
+"""Says whether another trial may start, and what follows from how one ends. Knows no Ray."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def make_plan(
 def _trials(
     cells: Sequence[Cell], groups: Sequence[Group], search: SearchConfig, seed: int
 ) -> tuple[PlannedTrial, ...]:
-    """Returns the trials in the order in which they run; of equal ones the first.
+    """Returns the trials in the plan's order; of equal ones the first.
 
     The cells' own trials come first, the original's before all; then fixed points and search
     points, in turn for all cells; then replicates.

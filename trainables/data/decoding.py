@@ -17,6 +17,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from trainables.utils.errors import DataError
 from trainables.utils.text import one_line
 
+# the image formats that are read, by Pillow's names, and the suffixes by which files are found
+FORMATS = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",)}
+IMAGE_SUFFIXES = tuple(suffix for each in FORMATS.values() for suffix in each)
 # what Pillow's decoders raise at broken files; an OSError with a number is the system's instead,
 # such as a network drive's, and no property of the file
 _DECODING = (
@@ -65,7 +68,7 @@ def pillow_warnings() -> Iterator[None]:
 
 
 def decode(encoded: Path | bytes, *, smallest: int = 1) -> Image.Image:
-    """Decodes a JPEG or PNG image, upright and RGB; called inside `pillow_warnings`.
+    """Decodes an image of one of `FORMATS`, upright and RGB; called inside `pillow_warnings`.
 
     Args:
         encoded: a file, or its content.
@@ -80,7 +83,7 @@ def decode(encoded: Path | bytes, *, smallest: int = 1) -> Image.Image:
         if not size:
             raise UnusableError("empty file")
         file = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
-        with Image.open(file, formats=("JPEG", "PNG")) as opened:
+        with Image.open(file, formats=tuple(FORMATS)) as opened:
             if min(opened.size) < smallest:
                 raise UnusableError(f"{opened.width}x{opened.height} is too small")
             return _to_rgb(_upright(opened))
@@ -91,7 +94,7 @@ def _refusing(encoded: Path | bytes) -> Iterator[None]:
     try:
         yield
     except UnidentifiedImageError:
-        raise UnusableError("not a JPEG or PNG image") from None
+        raise UnusableError(f"not a {' or '.join(FORMATS)} image") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UnusableError("too many pixels to decode safely") from None
     except _DECODING as error:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.config import SourceName
+from trainables.data.decoding import IMAGE_SUFFIXES
 from trainables.utils.errors import DataError
 from trainables.utils.text import first_few
 
@@ -31,8 +32,6 @@ EXPECTED: dict[str, str] = {
     "places365_val.txt and categories_places365.txt",
     "coco": "train2017/*.jpg or images/train2017/*.jpg",
 }
-# of the files that `trainables.data.decoding` decodes
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _WNID = re.compile(r"n\d{8}")
 _PLACES_TRAIN = ("train_256", "data_256", "data_256_standard", "train_large", "data_large", "train")
 _PLACES_VAL = ("val_256", "val_large", "val")
