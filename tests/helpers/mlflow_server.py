@@ -65,3 +65,8 @@ class Server:
                 os.killpg(self._process.pid, number)
             self._process.wait(30)
             self._process = None
+
+    def pause(self, number: signal.Signals) -> None:
+        """Sends it and all that it started SIGSTOP or SIGCONT: requests hang, and go on."""
+        if self._process is not None:
+            os.killpg(self._process.pid, number)

@@ -42,9 +42,15 @@ class ObjectStore:
         )
         client.create_bucket(Bucket=_BUCKET)
 
-    def address(self, name: str) -> str:
-        """Of a folder in the bucket."""
-        return f"s3://{_BUCKET}/{name}?scheme=http&endpoint_override=127.0.0.1:{self._port}"
+    @property
+    def port(self) -> int:
+        """It listens there."""
+        return int(self._port)
+
+    def address(self, name: str, port: int | None = None) -> str:
+        """Returns the address of a folder in the bucket, through a relay if its port is given."""
+        there = f"127.0.0.1:{self._port if port is None else port}"
+        return f"s3://{_BUCKET}/{name}?scheme=http&endpoint_override={there}"
 
     def start(self) -> None:
         """Serves; returns once it answers."""

@@ -68,6 +68,11 @@ def resumed(storage: Path, name: str, *options: str) -> list[str]:
     return [*_PROGRAM, "--storage", str(storage), "--name", name, "--resume", *options]
 
 
+def synced(storage: Path | str, name: str) -> list[str]:
+    """The command that brings a sweep's record up to date."""
+    return [*_PROGRAM[:-1], "--storage", str(storage), "--sync", name]
+
+
 def run(command: Sequence[str]) -> Ended:
     """Runs a command to its end."""
     return watched(command, lambda process, line: None)

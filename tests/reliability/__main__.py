@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.reliability import disk, kills, outage, overhead, pair, signals, workers
+from tests.reliability import chaos, disk, kills, outage, overhead, pair, signals, workers
 
 MEASUREMENTS = {
     "kills": kills,
@@ -19,6 +19,7 @@ MEASUREMENTS = {
     "pair": pair,
     "overhead": overhead,
     "signals": signals,
+    "chaos": chaos,
 }
 
 
@@ -31,8 +32,21 @@ def main() -> int:
         command = commands.add_parser(name, help=told, description=module.__doc__)
         module.add_options(command)
         command.set_defaults(measure=module.measure)
+    every = "measures all of them, one after the other, each by its defaults"
+    commands.add_parser("all", help=every, description=every).set_defaults(measure=_measure_all)
     options = parser.parse_args()
     return int(options.measure(options))
+
+
+def _measure_all(options: argparse.Namespace) -> int:
+    """Measures everything; returns the worst exit status."""
+    statuses = []
+    for name, module in MEASUREMENTS.items():
+        print(f"== {name}", flush=True)
+        parser = argparse.ArgumentParser()
+        module.add_options(parser)
+        statuses.append(int(module.measure(parser.parse_args([]))))
+    return max(statuses)
 
 
 if __name__ == "__main__":

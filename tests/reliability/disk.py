@@ -50,7 +50,7 @@ def measure(options: argparse.Namespace) -> int:
                 break
             # half of them build the shared work themselves
             cached = chance.random() < 0.5
-            with _disk(Path(folder, "disk"), options.size) as place:
+            with small_disk(Path(folder, "disk"), options.size) as place:
                 storage = with_cache_of(base, place / "runs") if cached else place / "runs"
                 hit += _filled(figures, storage, usual_s * chance.uniform(_EARLIEST, _LATEST))
     figures.hold("disks filled up", hit, options.times)
@@ -58,7 +58,8 @@ def measure(options: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _disk(place: Path, size_mb: int) -> Iterator[Path]:
+def small_disk(place: Path, size_mb: int) -> Iterator[Path]:
+    """Mounts a tmpfs of some MB for the block's time; takes root."""
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(place)]
     subprocess.run(mount, check=True)
@@ -76,7 +77,7 @@ def _filled(figures: Figures, storage: Path, moment: float) -> bool:
     with Running(command) as running:
         running.wait_for("Sweep a")
         time.sleep(moment)
-        with _filler(storage.parent / "filler"):
+        with filler(storage.parent / "filler"):
             status = running.end()
         left = running.processes_left()
     seconds = time.monotonic() - began
@@ -118,7 +119,7 @@ def _no_fault(figures: Figures, name: str, found: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def _filler(path: Path) -> Iterator[None]:
+def filler(path: Path) -> Iterator[None]:
     """A file that takes all the room there is, and all that becomes free, for the block's time."""
     over = threading.Event()
 

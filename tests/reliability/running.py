@@ -52,6 +52,11 @@ class Running:
         self._process.wait()
 
     @property
+    def pid(self) -> int:
+        """The number of its first process."""
+        return self._process.pid
+
+    @property
     def out(self) -> str:
         """All that it has printed."""
         return "".join(line for _, line in self.lines)
