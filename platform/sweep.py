@@ -35,7 +35,8 @@ def _sweep(arguments: Sequence[str]) -> int:
     try:
         call = plan_request(request, faults)
         if request.dry_run:
-            print("\n".join(describe(call.plan, *call.machines, resumed=call.request.resume)))
+            resumed = call.request.resume
+            print("\n".join(describe(call.plan, *call.machines, resumed=resumed, left=call.left)))
             return FINISHED
         from platform.cli import run
 

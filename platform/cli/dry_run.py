@@ -9,11 +9,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from platform.plan import estimate, hardware, resources
 from platform.plan.hardware import Machine
-from platform.plan.plan import Plan
+from platform.plan.plan import Outstanding, Plan
 from search_spaces import STUDIES, SearchConfig
 from trainables.config import TrialConfig, to_dict
 from trainables.shipped import retraining, shipped_retrained, shipped_weights
-from trainables.utils.text import duration, flatten
+from trainables.utils.text import counted, duration, flatten
 
 
 def studies() -> list[str]:
@@ -33,13 +33,16 @@ def fields() -> list[str]:
     ]
 
 
-def describe(plan: Plan, *machines: Machine, resumed: bool = False) -> list[str]:
+def describe(
+    plan: Plan, *machines: Machine, resumed: bool = False, left: Outstanding | None = None
+) -> list[str]:
     """Puts a plan into words: its trials, what they run on, time and disk.
 
     Args:
         plan: the sweep.
         machines: the machines that the trials run on; this one unless given.
         resumed: whether the sweep goes on, rather than being new.
+        left: what of a resumed sweep is outstanding; all of it where that is not known.
 
     Returns:
         The lines of a dry run.
@@ -56,13 +59,14 @@ def describe(plan: Plan, *machines: Machine, resumed: bool = False) -> list[str]
         *_table(plan),
         *([f"... and {later} that follow from the results of these"] if later else []),
         f"{plan.total} trials: {', '.join(_kinds(plan))}",
+        *([f"{counted(left.total, 'trial')} outstanding"] if left else []),
         *_spaces(plan),
         *_originals(plan),
         f"a trial takes {resources.cpus_per_trial(launch):g} CPU(s){gpus}, {how}; "
         f"here are {hardware.describe(*machines)}: {at_once} at once",
-        f"time: about {duration(estimate.total_seconds(plan, *machines))}, of it at most "
-        f"{duration(estimate.shared_seconds(plan))} for work that trials share",
-        f"disk: about {estimate.megabytes(estimate.disk_bytes(plan))}, and "
+        f"time: about {duration(estimate.total_seconds(plan, *machines, left=left))}, of it at "
+        f"most {duration(estimate.shared_seconds(plan, left))} for work that trials share",
+        f"disk: about {estimate.megabytes(estimate.disk_bytes(plan, left))}, and "
         f"{estimate.megabytes(hardware.free_disk(plan.storage))} are free",
         "Nothing was started and nothing was written.",
     ]

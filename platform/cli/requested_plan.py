@@ -14,7 +14,7 @@ from platform.plan.build import make_plan
 from platform.plan.estimate import disk_problems
 from platform.plan.hardware import Machine
 from platform.plan.overrides import parse_overrides
-from platform.plan.plan import LaunchConfig, Limits, Plan
+from platform.plan.plan import LaunchConfig, Limits, Outstanding, Plan
 from platform.plan.serialization import difference, read_plan
 from platform.plan.study_loader import find_study
 from search_spaces import Study
@@ -34,12 +34,14 @@ class SweepCall:
         request: the options; `resume` is set also where another option implies it.
         limits: of this session.
         machines: that trials run on; this one where there are none.
+        left: what of a resumed sweep is outstanding; None of a new one, or where it is not known.
     """
 
     plan: Plan
     request: Request = field(default_factory=Request)
     limits: Limits = field(default_factory=Limits)
     machines: tuple[Machine, ...] = ()
+    left: Outstanding | None = None
 
 
 def plan_request(request: Request, faults: list[str]) -> SweepCall:
@@ -62,11 +64,25 @@ def plan_request(request: Request, faults: list[str]) -> SweepCall:
         faults += _relative_paths(plan, request.storage)
     machines = _machines(request, faults)
     faults += resources.problems(plan.launch if plan else launch, *machines)
-    if plan is not None and not faults:
-        faults += disk_problems(plan)
+    left = None
+    if plan is not None and not faults and request.sync is None:
+        left = _left(plan, request)
+        faults += disk_problems(plan, left)
     if faults or plan is None:
         raise ConfigError(list(dict.fromkeys(faults)))
-    return SweepCall(plan=plan, request=request, limits=limits, machines=machines)
+    return SweepCall(plan=plan, request=request, limits=limits, machines=machines, left=left)
+
+
+def _left(plan: Plan, request: Request) -> Outstanding | None:
+    """Returns what of a resumed sweep is outstanding; None of a new one, or an unreadable one."""
+    if not request.resume:
+        return None
+    from platform.search.ledger import read_outstanding  # a new sweep's plan can do without Optuna
+
+    try:
+        return read_outstanding(plan, retry_failed=request.retry_failed)
+    except (OSError, UserError):  # absent from this node, or refused when the sweep is opened
+        return None
 
 
 def _settled(request: Request, faults: list[str]) -> Request:

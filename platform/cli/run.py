@@ -17,6 +17,7 @@ from platform.cli import messages
 from platform.cli.requested_plan import SweepCall
 from platform.cli.session import Phases, Session
 from platform.execution import reuse
+from platform.execution.failures import is_disk_full
 from platform.plan.plan import Plan
 from platform.plan.serialization import is_abandoned, write_plan
 from platform.plan.validation import check_weights
@@ -57,7 +58,8 @@ def run(call: SweepCall, stream: TextIO) -> int:
         if session is not None:
             session.end_late()
 
-    with _sole_driver(plan), replica.held(new=not resume), answering_sigterm(end_late):
+    held = replica.held(new=not resume)
+    with _telling_of_full_disk(plan), _sole_driver(plan), held, answering_sigterm(end_late):
         session = _opened(call, replica, phases, stream)
         try:
             return session.drive()
@@ -83,7 +85,7 @@ def sync(call: SweepCall, stream: TextIO) -> int:
     """
     plan = call.plan
     replica = Replica(plan)
-    with _sole_driver(plan), replica.held():
+    with _telling_of_full_disk(plan), _sole_driver(plan), replica.held():
         replica.pull()
         ledger = Ledger.open(plan)
         recorder = _recorder(call)
@@ -132,6 +134,23 @@ def answering_sigterm(late: Callable[[], None] = lambda: None) -> Iterator[None]
     finally:
         signal.signal(signal.SIGTERM, before)
         timer.cancel()
+
+
+@contextlib.contextmanager
+def _telling_of_full_disk(plan: Plan) -> Iterator[None]:
+    """Turns an error of the block that says that a disk is full into a line with its remedy.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        raise UserError(
+            f"the disk of {plan.storage} is full: free some room, and give the same command again"
+        ) from error
 
 
 def _sole_driver(plan: Plan) -> contextlib.AbstractContextManager[object]:

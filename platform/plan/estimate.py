@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from platform.plan import resources
 from platform.plan.costs import COSTS
 from platform.plan.hardware import Machine, free_disk
-from platform.plan.plan import Plan
+from platform.plan.plan import Outstanding, Plan
 from trainables.config import TrialConfig
 from trainables.data.splits import measured_classes
 from trainables.shared.keys import shared_work, shared_work_keys
@@ -21,6 +21,7 @@ _EXTRACTOR_ROW = 6e-4
 # an image through a network that measures; CLIP's is ViT-H-14's
 _NETWORK_ROW = {"inception": 0.12, "places365": 0.1, "clip": 2.0}
 _MEBIBYTE = 2**20
+_RECORD_MB, _SHARED_MB = 20, 40  # MLflow's database, the report; what the cache holds
 
 
 def trial_seconds(config: TrialConfig, plan: Plan) -> float:
@@ -39,14 +40,17 @@ def trial_seconds(config: TrialConfig, plan: Plan) -> float:
     return training + measuring + cost.artifacts + trainer
 
 
-def mean_trial_seconds(plan: Plan) -> float:
-    """Returns the seconds that a trial of a plan takes on average."""
-    each = [trial_seconds(trial.config, plan) for trial in plan.trials]
+def mean_trial_seconds(plan: Plan, left: Outstanding | None = None) -> float:
+    """Returns the seconds that a trial of a plan, or of what is left of it, takes on average."""
+    trials = (left and left.trials) or plan.trials
+    each = [trial_seconds(trial.config, plan) for trial in trials]
     return sum(each) / max(len(each), 1)
 
 
-def shared_seconds(plan: Plan) -> float:
+def shared_seconds(plan: Plan, left: Outstanding | None = None) -> float:
     """Returns the seconds of the work that trials share, if none of it is in the cache."""
+    if not (left or plan.whole).shared:
+        return _STARTING
     work = shared_work(trial.config for trial in plan.trials)
     speed = _speed(min(plan.launch.gpus_per_trial, 1.0))
     pretraining = sum(
@@ -67,29 +71,45 @@ def _original_and_data(config: TrialConfig) -> tuple[str, str]:
     return keys["base"], keys["data"]
 
 
-def total_seconds(plan: Plan, *machines: Machine) -> float:
-    """Returns the seconds that the sweep takes on machines that are as fast as this one."""
-    waves = plan.total / resources.concurrency(plan, *machines)
-    return shared_seconds(plan) + mean_trial_seconds(plan) * waves
+def total_seconds(plan: Plan, *machines: Machine, left: Outstanding | None = None) -> float:
+    """Returns the seconds that a sweep takes on machines that are as fast as this one.
+
+    Args:
+        plan: the sweep.
+        machines: the machines that it runs on; this one unless given.
+        left: what of it is outstanding; all of it unless given.
+    """
+    waves = (left or plan.whole).total / resources.concurrency(plan, *machines)
+    return shared_seconds(plan, left) + mean_trial_seconds(plan, left) * waves
 
 
-def disk_bytes(plan: Plan) -> int:
-    """Returns the bytes that the sweep leaves, with its record and its shared work."""
-    trials = sum(COSTS[trial.config.model].megabytes for trial in plan.trials)
-    mean = trials / max(len(plan.trials), 1)
+def disk_bytes(plan: Plan, left: Outstanding | None = None) -> int:
+    """Returns the bytes that a sweep may still write, with its record and its shared work.
+
+    Args:
+        plan: the sweep.
+        left: what of it is outstanding; all of it unless given.
+    """
+    left = left or plan.whole
+    if not left.total:
+        return 0
+    trials = [COSTS[trial.config.model].megabytes for trial in left.trials or plan.trials]
+    mean = sum(trials) / max(len(trials), 1)
     # weights and two moments of a trial under way, and those of the snapshot that replaces them
-    snapshots = 6 * mean * resources.concurrency(plan)
+    snapshots = 6 * mean * min(resources.concurrency(plan), left.total)
+    shared = _SHARED_MB if left.shared else 0
     # the record holds each file once more
-    return int((2 * mean * plan.total + snapshots + 60) * _MEBIBYTE)
+    return int((2 * mean * left.total + snapshots + _RECORD_MB + shared) * _MEBIBYTE)
 
 
-def disk_problems(plan: Plan) -> list[str]:
-    """Returns a line where the storage has no room for the sweep; none where it has."""
-    free, wanted = free_disk(plan.storage), disk_bytes(plan)
+def disk_problems(plan: Plan, left: Outstanding | None = None) -> list[str]:
+    """Returns a line where the storage has no room for what `disk_bytes` says; else none."""
+    free, wanted = free_disk(plan.storage), disk_bytes(plan, left)
     if free >= wanted:
         return []
+    what = "the sweep" if left is None else "what is outstanding of the sweep"
     return [
-        f"--storage {plan.storage} has {megabytes(free)} free and the sweep may take "
+        f"--storage {plan.storage} has {megabytes(free)} free and {what} may take "
         f"{megabytes(wanted)}: make room, or name another folder"
     ]
 

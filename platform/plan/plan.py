@@ -101,6 +101,26 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Outstanding:
+    """What a sweep still has to run.
+
+    Attributes:
+        trials: those that are known, in the order in which they run.
+        later: how many may follow from the results of others.
+        shared: whether the work that trials share is still to be built.
+    """
+
+    trials: tuple[PlannedTrial, ...]
+    later: int
+    shared: bool = True
+
+    @property
+    def total(self) -> int:
+        """The most trials that are to be run."""
+        return len(self.trials) + self.later
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A sweep before it runs.
 
@@ -143,11 +163,16 @@ class Plan:
     @property
     def total(self) -> int:
         """The most trials there can be, those among them that follow from others' results."""
+        return self.whole.total
+
+    @property
+    def whole(self) -> Outstanding:
+        """What a new sweep has to run."""
         later = sum(
             max(0, group.trials - self.search.sobol_trials) + group.replicates
             for group in self.groups
         )
-        return len(self.trials) + later
+        return Outstanding(trials=self.trials, later=later)
 
     def trial_folder(self, trial: PlannedTrial) -> Path:
         """Returns the folder where a trial leaves its files."""

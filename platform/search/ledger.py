@@ -7,6 +7,7 @@ outstanding.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sqlite3
 from collections import Counter
@@ -18,13 +19,14 @@ import optuna
 import sqlalchemy.exc
 from optuna.storages import RDBStorage
 
-from platform.plan.plan import Group, Plan, PlannedTrial
+from platform.plan.plan import Group, Outstanding, Plan, PlannedTrial
 from platform.plan.serialization import plan_digest
 from platform.search.proposals import Proposals
 from platform.search.samplers import DIRECTIONS
 from platform.search.trial_record import Entry, from_optuna, sealed, to_optuna, unsealed_place
+from trainables.config.names import RESULT
 from trainables.utils.errors import UserError
-from trainables.utils.files import replacing
+from trainables.utils.files import consistent_copy, replacing
 from trainables.utils.text import one_line
 
 FILE = "ledger.db"
@@ -203,6 +205,32 @@ class Ledger:
             ended = [self._ended[trial.key] for trial in deciding]
             added += [trial for trial in self._proposals.next(group, ended) if self._add(trial)]
         return added
+
+
+def read_outstanding(plan: Plan, *, retry_failed: bool = False) -> Outstanding:
+    """Returns what a recorded sweep still has to run; reads a copy, so that nothing is written.
+
+    Args:
+        plan: the sweep.
+        retry_failed: counts its failed trials among them.
+
+    Raises:
+        OSError: there is no ledger, or it cannot be read.
+        LedgerError: it is damaged, or another plan's.
+    """
+    with consistent_copy(plan.folder / FILE) as copy:
+        there = dataclasses.replace(plan, storage=copy.parents[1], name=copy.parent.name)
+        ledger = Ledger.open(there)
+    if retry_failed:
+        ledger.reopen_failed()
+    waiting = ledger.open_trials()
+    return Outstanding(
+        # what has left its result is taken in without being run
+        trials=tuple(t for t in waiting if not (plan.trial_folder(t) / RESULT).is_file()),
+        later=ledger.unproposed(),
+        # it is all built before the first trial starts
+        shared=ledger.outstanding() == ledger.total() or not plan.cache.is_dir(),
+    )
 
 
 def _storage(path: Path, *, new: bool = False) -> RDBStorage:

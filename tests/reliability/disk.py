@@ -1,5 +1,7 @@
 """Sweeps whose disk is filled up by something else at a random moment, and resumed.
 
+And one that goes on, and is recorded, on a disk that has no room for all of it once more.
+
 The disk is a tmpfs of its own, which only root can mount.
 """
 
@@ -9,6 +11,7 @@ import argparse
 import contextlib
 import os
 import random
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -16,7 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.helpers.sweeps import resumed, run, sweep, times, with_cache_of
+from tests.helpers.sweeps import PAIR, resumed, run, sweep, times, with_cache_of
 from tests.reliability import whole
 from tests.reliability.figures import Figures
 from tests.reliability.running import Running, lasting
@@ -24,6 +27,8 @@ from tests.reliability.running import Running, lasting
 SETTINGS = ("method=original,ours", "search.trials=2")
 # of the time that an undisturbed sweep takes
 _EARLIEST, _LATEST = 0.02, 0.9
+# of the smaller disk, and what it has left when the sweep goes on: two trials ask for 124 at first
+_SMALL_MB, _LEFT_MB = 140, 90
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -53,8 +58,24 @@ def measure(options: argparse.Namespace) -> int:
             with small_disk(Path(folder, "disk"), options.size) as place:
                 storage = with_cache_of(base, place / "runs") if cached else place / "runs"
                 hit += _filled(figures, storage, usual_s * chance.uniform(_EARLIEST, _LATEST))
+        with small_disk(Path(folder, "disk"), _SMALL_MB) as place:
+            _goes_on_in_the_rest(figures, place)
     figures.hold("disks filled up", hit, options.times)
     return figures.verdict()
+
+
+def _goes_on_in_the_rest(figures: Figures, place: Path) -> None:
+    """One of two trials, then the record and the other one in less room than both asked for."""
+    storage = place / "runs"
+    first = run(sweep(storage, *PAIR, options=["--name", "a", "--trials", "1"]))
+    figures.hold("exit status of the first of two trials", first.status, 130)
+    room = shutil.disk_usage(place).free - _LEFT_MB * 2**20
+    (place / "filler").write_bytes(bytes(room))
+    synced = run([*resumed(storage, "a")[:-3], "--sync", "a"])
+    ended = run(resumed(storage, "a"))
+    for name, call in (("--sync", synced), ("--resume", ended)):
+        figures.hold(f"exit status of {name} with {_LEFT_MB} MB left", call.status, 0)
+        figures.tell(call.err.strip() or f"{name} has ended")
 
 
 @contextlib.contextmanager

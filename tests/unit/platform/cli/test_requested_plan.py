@@ -11,10 +11,15 @@ import pytest
 
 from platform.cli.request import Request
 from platform.cli.requested_plan import _relative_paths, plan_request
+from platform.plan import estimate
 from platform.plan.build import make_plan
+from platform.plan.serialization import read_plan
+from platform.search.ledger import Ledger
+from platform.search.trial_queue import TrialQueue
 from search_spaces import STUDIES
 from tests.helpers.command import SETTINGS, Captured, planned, refused, setting, sweep
 from tests.helpers.earlier import plan_as_recorded_before
+from tests.helpers.ledgers import result_of, take
 
 STEPS = STUDIES["quickstart"].base.unlearn.steps
 
@@ -40,6 +45,28 @@ def test_a_resumed_sweep_without_a_name_is_the_newest(capsys: Captured, tmp_path
     assert "sweep a, resumed" in planned(capsys, "quickstart", "--resume", "--storage", tmp_path)
     os.utime(tmp_path / "b" / "plan.json", (2000, 2000))
     assert "sweep b, resumed" in planned(capsys, "--resume", "--storage", tmp_path)
+
+
+def test_a_resumed_sweep_asks_for_the_disk_of_what_is_outstanding_and_sync_for_none(
+    capsys: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = read_plan(sweep(tmp_path))
+    whole, free = estimate.disk_bytes(plan), 10 * 2**20
+    monkeypatch.setattr(estimate, "free_disk", lambda folder: free)
+    resume = ("--resume", "--name", "first", "--storage", tmp_path)
+    # before its ledger is there, all of it is outstanding
+    assert f"may take {estimate.megabytes(whole)}: " in refused(capsys, *resume)[0]
+    queue = TrialQueue(Ledger.create(plan))
+    plan.cache.mkdir()
+    for number in range(plan.total):
+        (line,) = refused(capsys, *resume)
+        assert "MB free and what is outstanding of the sweep may take " in line
+        assert (estimate.megabytes(whole) in line) == (number == 0)
+        trial = take(queue)
+        queue.finish(trial, result_of(trial))
+    assert "0 trials outstanding" in planned(capsys, *resume)
+    free = 0
+    assert plan_request(Request(storage=str(tmp_path), sync="first"), []).left is None
 
 
 def test_nothing_to_resume_is_refused(capsys: Captured, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import sqlite3
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +26,7 @@ from platform.plan.validation import check_weights
 from platform.search.ledger import Ledger
 from platform.storage import manifest
 from platform.storage.sweep_folder import read_json
+from tests.helpers.command import Captured, refused, sweep
 from tests.helpers.studies import ONE_FAMILY
 from trainables.models import build_model
 from trainables.utils.errors import CheckpointError, ConfigError, DataError
@@ -41,6 +44,22 @@ def test_a_sweep_has_one_driver_at_a_time_however_the_last_one_ended(tmp_path: P
         raise ZeroDivisionError
     with _sole_driver(plan):
         assert caught.traceback  # the fault, and the lock that it names, are still at hand
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left"), sqlite3.OperationalError("database or disk is full")],
+)
+def test_a_full_disk_is_told_in_a_line_also_before_the_first_trial(
+    capsys: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def opened(plan: Plan) -> Ledger:
+        raise error
+
+    sweep(tmp_path)
+    monkeypatch.setattr(Ledger, "open", opened)
+    told = f"the disk of {tmp_path} is full: free some room, and give the same command again"
+    assert refused(capsys, "--sync", "first", "--storage", tmp_path) == [told]
 
 
 def test_what_a_kill_before_the_plan_left_is_no_sweep(tmp_path: Path) -> None:

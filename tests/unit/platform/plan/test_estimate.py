@@ -10,7 +10,7 @@ import pytest
 
 from platform.plan import estimate, resources
 from platform.plan.build import make_plan
-from platform.plan.plan import LaunchConfig, Plan
+from platform.plan.plan import LaunchConfig, Outstanding, Plan
 from tests.helpers.studies import ONE_FAMILY
 from trainables.config import ModelName
 from trainables.models import MODELS
@@ -133,6 +133,31 @@ def test_the_disk_is_asked_for_every_trial_also_those_that_tpe_proposes() -> Non
     sizes = [estimate.disk_bytes(plan) for plan in (few, many, later)]
     assert sizes[1] - sizes[0] == pytest.approx(sizes[2] - sizes[1], rel=1e-6)
     assert sizes[0] > 7 * estimate.COSTS["mae_tiny"].megabytes * 2**20
+
+
+def test_what_is_outstanding_is_what_a_resumed_sweep_asks_for() -> None:
+    plan = planned("search.trials=10")
+    trial_bytes = 2 * estimate.COSTS["mae_tiny"].megabytes * 2**20
+
+    def asked(count: int, later: int = 0, *, shared: bool = False) -> int:
+        left = Outstanding(trials=plan.trials[:count], later=later, shared=shared)
+        return estimate.disk_bytes(plan, left)
+
+    assert asked(len(plan.trials), plan.whole.later, shared=True) == estimate.disk_bytes(plan)
+    assert asked(3) - asked(2) == asked(2, 3) - asked(2, 2) == trial_bytes
+    assert asked(2) < asked(2, shared=True)
+    assert asked(0, 1) > trial_bytes
+    assert asked(0) == 0
+
+
+def test_a_sweep_takes_the_time_of_what_is_outstanding() -> None:
+    plan = planned("search.trials=10")
+    left = Outstanding(trials=plan.trials[-2:], later=3, shared=False)
+    mean = estimate.mean_trial_seconds(plan, left)
+    assert mean == estimate.trial_seconds(plan.trials[-1].config, plan)
+    took = estimate.total_seconds(plan, left=left)
+    assert took == pytest.approx(estimate.shared_seconds(plan, left) + 5 * mean)
+    assert estimate.shared_seconds(plan, left) < estimate.shared_seconds(plan)
 
 
 def test_a_disk_with_room_is_no_fault(tmp_path: Path) -> None:
