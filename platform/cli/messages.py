@@ -82,6 +82,19 @@ def interrupted(call: SweepCall, reason: str, *, outstanding: int, total: int) -
     ]
 
 
+def not_opened(call: SweepCall, reason: str) -> list[str]:
+    """Tells why a sweep could not be opened, and the command that tries it again.
+
+    Args:
+        call: what was asked for.
+        reason: why, in a line.
+    """
+    request = call.request
+    command = resume_command(call.plan, request.tracking_uri, request.address)
+    again = " --retry-failed" if request.retry_failed else ""
+    return [f"Stopped: {reason}. To go on:", f"  {command}{again}"]
+
+
 def commands(plan: Plan, tracking_uri: str, page: str) -> list[str]:
     """Returns the commands that look further into a sweep.
 

@@ -16,14 +16,16 @@ from filelock import FileLock, Timeout
 from platform.cli import messages
 from platform.cli.requested_plan import SweepCall
 from platform.cli.session import Phases, Session
+from platform.cli.sweep_names import exists
 from platform.execution import reuse
-from platform.execution.failures import is_disk_full
+from platform.execution.failures import file_fault, is_disk_full
 from platform.plan.plan import Plan
 from platform.plan.serialization import is_abandoned, write_plan
 from platform.plan.validation import check_weights
 from platform.search.ledger import Ledger
 from platform.search.trial_queue import TrialQueue
 from platform.storage import manifest
+from platform.storage.address import PLAN
 from platform.storage.environment import write_environment
 from platform.storage.lease import InUseError, driver_lock
 from platform.storage.replica import Replica
@@ -47,6 +49,7 @@ def run(call: SweepCall, stream: TextIO) -> int:
 
     Raises:
         UserError: what the user gave cannot be run; a new sweep then leaves no folder.
+        OSError: the files of a new sweep cannot be written; it leaves no folder.
     """
     phases = Phases("to start")
     plan, resume = call.plan, call.request.resume
@@ -60,7 +63,13 @@ def run(call: SweepCall, stream: TextIO) -> int:
 
     held = replica.held(new=not resume)
     with _telling_of_full_disk(plan), _sole_driver(plan), held, answering_sigterm(end_late):
-        session = _opened(call, replica, phases, stream)
+        try:
+            session = _opened(call, replica, phases, stream)
+        except OSError as error:
+            if is_disk_full(error) or not (resume or exists(plan.folder / PLAN)):
+                raise
+            messages.tell(stream, messages.not_opened(call, file_fault(error)))
+            return INTERRUPTED
         try:
             return session.drive()
         except UserError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -13,7 +14,7 @@ from platform.cli import messages
 from platform.cli.progress import Progress
 from platform.cli.requested_plan import SweepCall
 from platform.cli.summary import summary, trial_times
-from platform.execution.failures import is_disk_full
+from platform.execution.failures import file_fault
 from platform.execution.scheduler import SweepRun
 from platform.plan import estimate, resources
 from platform.plan.plan import Plan
@@ -108,13 +109,18 @@ class Session:
         except KeyboardInterrupt:
             status = "interrupted"
         except Exception as error:
-            if not is_disk_full(error):
+            reason = file_fault(error)
+            if not reason:
                 raise
-            status, reason = "interrupted", "the disk is full: free some room"
+            if self.call.request.debug:
+                traceback.print_exc()
+            status = "interrupted"
         finally:
             progress.close()
             self.phases.begin("for the record")
-            rows = self._write_results()
+            rows, fault = self._write_results()
+            if fault and status == "finished":
+                status, reason = "interrupted", fault
             self.recorder.close(status)
         return status, reason, rows
 
@@ -163,7 +169,8 @@ class Session:
         self._end("interrupted", "")
         self.replica.push()
 
-    def _write_results(self) -> list[dict[str, Any]]:
+    def _write_results(self) -> tuple[list[dict[str, Any]], str]:
+        """Returns the rows of the results, and in a line why they are not in their file."""
         plan = self.call.plan
         rows = [
             result_row(
@@ -179,9 +186,8 @@ class Session:
         try:
             write_results(plan.folder, rows)
         except OSError as error:
-            if not is_disk_full(error):
-                raise
-        return rows
+            return rows, file_fault(error)
+        return rows, ""
 
     def _end(self, status: SweepStatus, reason: str) -> int:
         """Tells what MLflow lacks, how to go on or where to look; returns the exit status."""

@@ -11,6 +11,7 @@ from typing import Literal
 
 from trainables.utils.addresses import StorageError
 from trainables.utils.errors import NonFiniteError, UserError
+from trainables.utils.text import one_line
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # safetensors and SQLite tell of a full disk in words alone
@@ -51,7 +52,7 @@ CAUSES = {
     Cause.NON_FINITE: Consequence("a loss or a figure became NaN or infinite", "fail"),
     Cause.OUT_OF_MEMORY: Consequence("the memory of a GPU or of a node was used up", "retry"),
     Cause.WORKER_LOST: Consequence("a process of the trial died or gave no sign of life", "retry"),
-    Cause.DISK: Consequence("a disk is full", "stop"),
+    Cause.DISK: Consequence("a disk is full, or the driver cannot use the sweep's files", "stop"),
     Cause.STORAGE: Consequence("an address does not answer for two minutes", "stop"),
     Cause.CRASH: Consequence("any other error", "retry"),
 }
@@ -100,6 +101,28 @@ def is_disk_full(error: BaseException | None) -> bool:
     if _NO_ROOM_IN_WORDS.search(str(error)):
         return True
     return is_disk_full(error.__cause__ or error.__context__)
+
+
+def file_fault(error: BaseException) -> str:
+    """Returns in a line why the driver cannot go on with a sweep's files, as an exception says it.
+
+    A fault of a disk, of a mount or of another process that holds a file is nobody's mistake and
+    may pass: the sweep stops, and goes on later.
+
+    Args:
+        error: the exception; what it came from is looked at too, where Ray has wrapped it.
+
+    Returns:
+        The line; empty for every other exception.
+    """
+    if is_disk_full(error):
+        return "the disk is full: free some room"
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, UserError):
+        if isinstance(found, OSError):
+            return one_line(found, _MOST_CHARACTERS)
+        found = found.__cause__ or found.__context__
+    return ""
 
 
 def _cause_of(error: BaseException) -> Cause:

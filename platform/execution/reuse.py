@@ -53,6 +53,9 @@ def take_over(
 
     Returns:
         The trials that were taken over.
+
+    Raises:
+        OSError: the ledger cannot be written.
     """
     taken: list[PlannedTrial] = []
     with contextlib.suppress(StorageError):  # whoever needs the address next tells of it
@@ -63,13 +66,17 @@ def take_over(
             before = len(taken)
             for trial in [t for t in queue.waiting() if _entry(plan, t.key).is_file()]:
                 found = _found(plan, trial, datasets[manifest.key_of(trial.config.data)], replica)
-                if found is not None:
-                    folder = plan.trial_folder(trial)
-                    with contextlib.suppress(OSError, ValueError):  # that sweep is being removed
-                        _copy(found, folder, plan.storage)
-                        replica.push_trial(folder)
-                        queue.take_in(trial, read_result(folder))
-                        taken.append(trial)
+                if found is None:
+                    continue
+                folder = plan.trial_folder(trial)
+                try:
+                    _copy(found, folder, plan.storage)
+                    replica.push_trial(folder)
+                    result = read_result(folder)
+                except (OSError, ValueError):  # that sweep is being removed
+                    continue
+                queue.take_in(trial, result)
+                taken.append(trial)
     return taken
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from platform.execution import heartbeat, reuse
-from platform.execution.failures import CAUSES, Cause, Failure, diagnose
+from platform.execution.failures import CAUSES, Cause, Failure, diagnose, file_fault
 from platform.execution.trial_process import TrialOrder, read_result
 from platform.plan import resources
 from platform.plan.plan import Limits, Plan, PlannedTrial
@@ -49,6 +49,10 @@ class TrialListener(Protocol):
 
     def put_back(self, trial: PlannedTrial, cause: str, message: str) -> None:
         """An attempt met a fault that every trial would meet; the trial stays outstanding."""
+
+
+# tells a listener one thing that happened to a trial
+Event = Callable[[TrialListener], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,59 +189,74 @@ class Scheduler:
         """Takes in that the trial is being stopped early: once it ends, it counts as pruned."""
         self._halted.add(key)
 
-    def _pruned(self, key: str, metrics: dict[str, float]) -> None:
-        """Ends a trial that was stopped early; its files stay, but for what it would go on from."""
-        trial = self.running.pop(key)
-        self._halted.discard(key)
-        (self.plan.trial_folder(trial) / SNAPSHOT).unlink(missing_ok=True)
-        self._replica.remove_snapshot(trial)
-        self._queue.prune(trial, metrics)
-        self._tell(lambda listener: listener.pruned(trial, metrics))
-
     def ended(
         self, key: str, failure: Failure | None, last: dict[str, float] | None = None
     ) -> None:
         """Takes in the end of the trial's process, by its result file or its failure.
+
+        An end that cannot be recorded stops the session and leaves the trial outstanding.
 
         Args:
             key: the trial's.
             failure: why it failed; None where it did not.
             last: its last report, where there is one.
         """
-        if key in self._halted and last:
-            self._pruned(key, last)
-        else:
-            self._ended(key, failure)
+        trial = self.running[key]
+        try:
+            event = self._record(trial, failure, last)
+        except OSError as error:
+            self.reason = self.reason or file_fault(error)
+            event = _put_back(trial, Cause.DISK, self.reason)
+        del self.running[key]
+        self._tell(event)
 
-    def _ended(self, key: str, failure: Failure | None) -> None:
-        trial = self.running.pop(key)
+    def _record(
+        self, trial: PlannedTrial, failure: Failure | None, last: dict[str, float] | None
+    ) -> Event:
+        """Records how a trial ended; returns what the listeners are told.
+
+        Raises:
+            OSError: it cannot be recorded.
+        """
+        if trial.key in self._halted and last:
+            return self._pruned(trial, last)
         folder = self.plan.trial_folder(trial)
         if failure is not None and heartbeat.fell_silent(folder):
             silent = f"a process gave no sign of life for {heartbeat.LOST_AFTER_S:.0f} s"
             failure = Failure(cause=Cause.WORKER_LOST, message=f"{silent} and was killed")
         result = failure or self._fetch(folder)
         if isinstance(result, Failure):
-            self._failed(trial, result)
-            return
+            return self._failed(trial, result)
         if not self._queue.finish(trial, result):
             message = "the objective is not a finite number"
-            self._tell(lambda listener: listener.failed(trial, Cause.NON_FINITE, message))
-            return
+            return lambda listener: listener.failed(trial, Cause.NON_FINITE, message)
         reuse.enter(self.plan, trial, self._replica)
-        self._tell(lambda listener: listener.finished(trial, result))
+        return lambda listener: listener.finished(trial, result)
+
+    def _pruned(self, trial: PlannedTrial, metrics: dict[str, float]) -> Event:
+        """Ends a trial that was stopped early; its files stay, but for what it would go on from."""
+        self._queue.prune(trial, metrics)
+        self._halted.discard(trial.key)
+        (self.plan.trial_folder(trial) / SNAPSHOT).unlink(missing_ok=True)
+        self._replica.remove_snapshot(trial)
+        return lambda listener: listener.pruned(trial, metrics)
 
     def _fetch(self, folder: Path) -> dict[str, Any] | Failure:
-        """Copies a trial's files to this machine; returns its result, or why there is none."""
+        """Copies a trial's files to this machine; returns its result, or why there is none.
+
+        Raises:
+            OSError: a fault of this machine's disk, which says nothing about the trial.
+        """
         try:
             self._replica.pull_trial(folder, waits=not self.reason)
-        except (UserError, OSError) as error:
+        except UserError as error:
             return diagnose(error)
         try:
             return read_result(folder)
-        except (OSError, ValueError) as error:
+        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             return Failure(cause=Cause.CRASH, message=f"no result: {error}")
 
-    def _failed(self, trial: PlannedTrial, failure: Failure) -> None:
+    def _failed(self, trial: PlannedTrial, failure: Failure) -> Event:
         """Leaves the trial outstanding, or ends it, as the cause of its failure has it."""
         cause, message = failure.cause, failure.message
         then = CAUSES[cause].then
@@ -245,17 +264,20 @@ class Scheduler:
             self._queue.put_back(trial)
             full = f"the disk is full ({message}): free some room"
             self.reason = full if cause is Cause.DISK else message
-            self._tell(lambda listener: listener.put_back(trial, cause, message))
-        elif then == "retry" and self._lost[trial.key] < self.sweep.limits.max_failures:
+            return _put_back(trial, cause, message)
+        if then == "retry" and self._lost[trial.key] < self.sweep.limits.max_failures:
             self._lost[trial.key] += 1
             self._queue.put_back(trial)
             self._begun.discard(trial.key)
             lost, most = self._lost[trial.key], self.sweep.limits.max_failures
-            self._tell(lambda listener: listener.retried(trial, cause, message, lost, most))
-        else:
-            self._queue.fail(trial, cause, message)
-            self._tell(lambda listener: listener.failed(trial, cause, message))
+            return lambda listener: listener.retried(trial, cause, message, lost, most)
+        self._queue.fail(trial, cause, message)
+        return lambda listener: listener.failed(trial, cause, message)
 
-    def _tell(self, event: Callable[[TrialListener], None]) -> None:
+    def _tell(self, event: Event) -> None:
         for listener in self.sweep.listeners:
             event(listener)
+
+
+def _put_back(trial: PlannedTrial, cause: Cause, message: str) -> Event:
+    return lambda listener: listener.put_back(trial, cause, message)

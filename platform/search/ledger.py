@@ -7,11 +7,12 @@ outstanding.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,16 @@ _UNREADABLE = (
     ValueError,
     TypeError,
     RuntimeError,
+)
+# what SQLite says of a whole ledger that it cannot reach: another process holds it, or its disk
+# fails; the last eight bits of an error's code
+_OUT_OF_REACH = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
 )
 
 
@@ -76,12 +87,13 @@ class Ledger:
 
         Raises:
             LedgerError: the folder holds one.
+            OSError: it cannot be written.
         """
         path = plan.folder / FILE
         if path.exists():
             raise LedgerError(f"{path} exists already: --resume goes on with it")
         digest = plan_digest(plan)
-        with replacing(path) as beside:
+        with replacing(path) as beside, _writing(path):
             storage = _storage(beside, new=True)
             for group in plan.groups:
                 study = optuna.create_study(
@@ -98,6 +110,7 @@ class Ledger:
 
         Raises:
             LedgerError: it is missing, damaged, or another plan's.
+            OSError: another process holds it, or its disk fails.
         """
         path = plan.folder / FILE
         if not path.is_file():
@@ -113,6 +126,9 @@ class Ledger:
                 raise LedgerError(f"{path} is another plan's ledger")
             return cls(plan, studies)
         except _UNREADABLE as error:
+            fault = _sqlite_error(error)
+            if getattr(fault, "sqlite_errorcode", 0) & 0xFF in _OUT_OF_REACH:
+                raise OSError(f"{path} cannot be read ({fault})") from error
             raise LedgerError(f"{path} is damaged or no ledger: {one_line(error, 160)}") from error
 
     def write(self, entry: Entry) -> list[PlannedTrial]:
@@ -120,13 +136,18 @@ class Ledger:
 
         Returns:
             The trials that are proposed now that it has ended.
+
+        Raises:
+            OSError: the ledger cannot be written; unless the trial is known as ended by now, it
+                is outstanding.
         """
         before = self._ended.get(entry.trial.key)
         if before is not None and before.state == "finished":
             return []
         group = self._groups[entry.trial.group_name]
         frozen = sealed(to_optuna(entry, group, self.plan.search), self._written)
-        self._studies[group.name].add_trial(frozen)
+        with _writing(self.plan.folder / FILE):
+            self._studies[group.name].add_trial(frozen)
         self._written += 1
         self._ended[entry.trial.key] = entry
         return self._propose(group)
@@ -203,7 +224,9 @@ class Ledger:
         deciding = self._deciding[group.name]
         while self._proposals.left(group) and all(t.key in self._ended for t in deciding):
             ended = [self._ended[trial.key] for trial in deciding]
-            added += [trial for trial in self._proposals.next(group, ended) if self._add(trial)]
+            with _writing(self.plan.folder / FILE):
+                proposed = self._proposals.next(group, ended)
+            added += [trial for trial in proposed if self._add(trial)]
         return added
 
 
@@ -231,6 +254,27 @@ def read_outstanding(plan: Plan, *, retry_failed: bool = False) -> Outstanding:
         # it is all built before the first trial starts
         shared=ledger.outstanding() == ledger.total() or not plan.cache.is_dir(),
     )
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Tells in one line why the ledger cannot be written; what is not written leaves no trace.
+
+    Raises:
+        OSError: another process holds it, or its disk fails.
+    """
+    try:
+        yield
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        why = one_line(_sqlite_error(error) or error, 160)
+        raise OSError(f"{path} cannot be written ({why})") from error
+
+
+def _sqlite_error(error: BaseException | None) -> sqlite3.Error | None:
+    """Returns the error of SQLite that an error of Optuna's storage came from."""
+    while error is not None and not isinstance(error, sqlite3.Error):
+        error = error.__cause__
+    return error
 
 
 def _storage(path: Path, *, new: bool = False) -> RDBStorage:

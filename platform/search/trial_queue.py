@@ -125,8 +125,9 @@ class TrialQueue:
 
     def take_in(self, trial: PlannedTrial, result: Mapping[str, Any]) -> bool:
         """Records, as `finish` does, a waiting trial that has a result without being run."""
+        finished = self.finish(trial, result)
         self._waiting.remove(trial)
-        return self.finish(trial, result)
+        return finished
 
     def _end(self, trial: PlannedTrial, state: State, usual_s: float = 0.0, **how: Any) -> None:
         """Records how a trial ended, and the seconds since it began; else, `usual_s`."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
+import resource
 import shutil
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
+import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
@@ -66,3 +71,49 @@ def states_in(plan: Plan) -> list[TrialState]:
     storage.remove_session()
     storage.engine.dispose()
     return states
+
+
+@contextlib.contextmanager
+def held(ledger: Path) -> Iterator[None]:
+    """Another client holds the file, so that it can be neither written nor read."""
+    database = sqlite3.connect(ledger, isolation_level=None)
+    database.execute("begin exclusive")
+    try:
+        yield
+    finally:
+        database.close()
+
+
+@contextlib.contextmanager
+def failing_disk(ledger: Path) -> Iterator[None]:
+    """Every write of this process to a file is an I/O error."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextlib.contextmanager
+def moved_away(ledger: Path) -> Iterator[None]:
+    """The file is no longer where it was, as below a mount that is gone."""
+    elsewhere = ledger.rename(ledger.with_name("elsewhere.db"))
+    try:
+        yield
+    finally:
+        elsewhere.rename(ledger)
+
+
+# what keeps a ledger from being written, and what SQLite says of it
+OUT_OF_REACH: dict[str, Callable[[Path], contextlib.AbstractContextManager[None]]] = {
+    "database is locked": held,
+    "disk I/O error": failing_disk,
+    "attempt to write a readonly database": moved_away,
+}
+
+
+def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes ledgers that are opened from now on give up at once, not after half a minute."""
+    monkeypatch.setattr("sqlite3.connect", functools.partial(sqlite3.connect, timeout=0.01))
+    monkeypatch.setattr("optuna.storages._rdb.storage.time.sleep", lambda seconds: None)

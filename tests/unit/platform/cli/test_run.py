@@ -21,12 +21,13 @@ from platform.cli.requested_plan import SweepCall, plan_request
 from platform.cli.run import InUseError, _sole_driver
 from platform.plan.build import make_plan
 from platform.plan.plan import Plan
-from platform.plan.serialization import is_abandoned
+from platform.plan.serialization import is_abandoned, write_plan
 from platform.plan.validation import check_weights
-from platform.search.ledger import Ledger
+from platform.search.ledger import FILE, Ledger
 from platform.storage import manifest
 from platform.storage.sweep_folder import read_json
 from tests.helpers.command import Captured, refused, sweep
+from tests.helpers.ledgers import be_impatient, held, plan_in
 from tests.helpers.studies import ONE_FAMILY
 from trainables.models import build_model
 from trainables.utils.errors import CheckpointError, ConfigError, DataError
@@ -137,3 +138,24 @@ def test_a_published_original_is_refused_before_any_image_is_decoded(
     assert decoded == []
     assert not plan("poor", poor).folder.exists()
     check_weights(plan("whole", whole))
+
+
+@pytest.mark.parametrize("options", [{"resume": True}, {"resume": True, "retry_failed": True}])
+def test_a_sweep_whose_ledger_is_held_is_not_opened_and_says_how_to_try_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: dict[str, bool],
+) -> None:
+    monkeypatch.setattr(manifest, "load_all", lambda plan: {})
+    be_impatient(monkeypatch)
+    plan = plan_in(tmp_path)
+    Ledger.create(plan)
+    write_plan(plan)
+    with held(plan.folder / FILE):
+        status = run.run(SweepCall(plan=plan, request=Request(**options)), sys.stdout)
+    assert status == 130
+    why, command = capsys.readouterr().out.splitlines()
+    assert why == (f"Stopped: {plan.folder / FILE} cannot be read (database is locked). To go on:")
+    asked = " --retry-failed" if "retry_failed" in options else ""
+    assert command.endswith(f"--name a --resume --storage {tmp_path}{asked}")

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from platform.cli.session import Phases, make_report
+from platform.cli.request import Request
+from platform.cli.requested_plan import SweepCall
+from platform.cli.session import Phases, Session, make_report
+from platform.execution import tune
+from platform.execution.scheduler import Outcome, SweepRun
 from platform.plan.build import make_plan
+from platform.plan.hardware import this_machine
+from platform.search.ledger import Ledger
+from platform.search.trial_queue import TrialQueue
+from platform.storage.replica import Replica
 from search_spaces import STUDIES
+from tests.helpers.ledgers import plan_in, result_of, take
 
 
 class Clock:
@@ -76,3 +88,101 @@ def test_a_report_that_takes_too_long_is_given_up(
     monkeypatch.setattr(subprocess, "run", slow)
     plan = make_plan(STUDIES["quickstart"], name="a", storage=tmp_path)
     assert make_report(plan, None).endswith(" timed out after 600.0 seconds")
+
+
+# --- What stops a session ----------------------------------------------------------------------
+
+
+class Unrecorded:
+    """A recorder that takes everything and keeps how the sweep was closed."""
+
+    def __init__(self) -> None:
+        self.missed: list[object] = []
+        self.shown_uri, self.variants_page = "sqlite:///mlflow.db", "#/"
+        self.closed = ""
+
+    def close(self, status: str, most_s: float = 0.0) -> None:
+        self.closed = status
+
+
+def driven(
+    storage: Path, monkeypatch: pytest.MonkeyPatch, trials: Callable[[SweepRun], Outcome]
+) -> tuple[int, str, Unrecorded]:
+    """Exit status, output and record of a session whose trials are run by a function."""
+    monkeypatch.setattr(tune, "run", trials)
+    plan, recorder, out = plan_in(storage), Unrecorded(), io.StringIO()
+    told: Any = recorder
+    session = Session(
+        call=SweepCall(plan=plan, request=Request(no_report=True), machines=(this_machine(),)),
+        queue=TrialQueue(Ledger.create(plan)),
+        recorder=told,
+        replica=Replica(plan),
+        phases=Phases("to start"),
+        reused=0,
+        stream=out,
+    )
+    return session.drive(), out.getvalue(), recorder
+
+
+def wrapped(inner: Exception) -> Exception:
+    """As Ray Tune hands on what one of its callbacks raises."""
+    between = KeyError("d0d0")
+    between.__context__ = inner
+    outer = RuntimeError("Traceback\n" * 400)
+    outer.__context__ = between
+    return outer
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(errno.ESTALE, "Stale file handle", "a/tune"), "[Errno 116] Stale file handle: "),
+        (OSError(errno.EROFS, "Read-only file system", "a"), "[Errno 30] Read-only file system: "),
+        (wrapped(OSError(errno.EIO, "Input/output error")), "[Errno 5] Input/output error. "),
+        (wrapped(OSError("a/ledger.db cannot be written (locked)")), "a/ledger.db cannot be writ"),
+        (wrapped(OSError(errno.ENOSPC, "No space left")), "the disk is full: free some room. "),
+    ],
+)
+def test_files_that_cannot_be_used_stop_a_sweep_with_its_table_and_the_command_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, why: str
+) -> None:
+    def trials(sweep: SweepRun) -> Outcome:
+        first = take(sweep.queue)
+        sweep.queue.finish(first, result_of(first, **{"forget/fid": 3.5}))
+        raise error
+
+    status, out, recorder = driven(tmp_path, monkeypatch, trials)
+    assert status == 130
+    assert any(line.startswith("Original ") for line in out.splitlines())
+    assert f"\nStopped: {why}" in out
+    assert "3 of 4 trials outstanding. To go on:\n" in out
+    assert out.splitlines()[-1].endswith(f"--name a --resume --storage {tmp_path}")
+    assert "Traceback" not in out
+    assert recorder.closed == "interrupted"
+
+
+@pytest.mark.parametrize("error", [KeyError("bad"), wrapped(ZeroDivisionError("bad"))])
+def test_a_fault_of_ours_is_no_fault_of_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def trials(sweep: SweepRun) -> Outcome:
+        raise error
+
+    with pytest.raises(type(error)):
+        driven(tmp_path, monkeypatch, trials)
+
+
+def test_a_sweep_whose_results_cannot_be_written_has_not_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trials(sweep: SweepRun) -> Outcome:
+        while (trial := sweep.queue.next()) is not None:
+            sweep.queue.finish(trial, result_of(trial, **{"forget/fid": 3.5}))
+        (sweep.plan.folder / "results.parquet").mkdir()
+        return Outcome(interrupted=False)
+
+    status, out, recorder = driven(tmp_path, monkeypatch, trials)
+    assert status == 130
+    assert "\nStopped: [Errno 21] Is a directory: " in out
+    assert "0 of 4 trials outstanding. To go on:\n" in out
+    assert recorder.closed == "interrupted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ import pytest
 import torch
 from ray.exceptions import ActorDiedError, OutOfMemoryError
 
+from platform.execution import scheduler
 from platform.execution.failures import Cause, Failure, diagnose
 from platform.execution.scheduler import Scheduler, SweepRun
 from platform.plan.build import make_plan
 from platform.plan.plan import Limits, PlannedTrial
-from platform.search.ledger import Ledger
+from platform.search.ledger import FILE, Ledger
 from platform.search.trial_queue import TrialQueue
 from platform.storage.replica import Replica
+from tests.helpers.ledgers import OUT_OF_REACH, be_impatient
 from tests.helpers.studies import ONE_FAMILY
 from trainables.config.names import SNAPSHOT
 from trainables.utils.addresses import StorageError
@@ -128,6 +131,45 @@ def test_what_every_trial_would_meet_ends_the_session_and_fails_none(
     assert (outcome.interrupted, outcome.reason) == (True, reason)
     assert set(driver.states().values()) == {"interrupted"}
     assert driver.queue.ledger.outstanding() == 2
+
+
+@pytest.mark.parametrize("why", OUT_OF_REACH)
+@pytest.mark.parametrize("failure", [None, Failure(cause=Cause.USER, message="bad")])
+def test_an_end_that_cannot_be_recorded_stops_the_session_and_loses_no_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str, failure: Failure | None
+) -> None:
+    be_impatient(monkeypatch)
+    driver = Driver(tmp_path)
+    path = driver.plan.folder / FILE
+    first, second = driver.start(), driver.start()
+    driver.leave_result(first)
+    with OUT_OF_REACH[why](path):
+        driver.run.ended(first.key, failure)
+        assert list(driver.run.running) == [second.key]
+        assert driver.run.next() is None
+    reason = f"{path} cannot be written ({why})"
+    assert driver.told.calls[-1] == ("put_back", (first, "disk", reason))
+    driver.leave_result(second)
+    driver.run.ended(second.key, None)
+    outcome = driver.run.outcome()
+    assert (outcome.interrupted, outcome.reason) == (True, reason)
+    assert driver.states() == {first.name: "interrupted", second.name: "finished"}
+    assert TrialQueue(Ledger.open(driver.plan)).recover() == [first]
+
+
+def test_a_disk_that_fails_while_a_result_is_read_does_not_run_the_trial_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(folder: Path) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle", str(folder))
+
+    driver = Driver(tmp_path)
+    trial = driver.start()
+    driver.leave_result(trial)
+    monkeypatch.setattr(scheduler, "read_result", gone)
+    driver.run.ended(trial.key, None)
+    assert driver.told.names()[-1] == "put_back"
+    assert driver.run.outcome().reason.startswith("[Errno 116] Stale file handle: ")
 
 
 def test_a_session_starts_no_more_trials_than_it_may_and_a_retry_is_no_further_one(

@@ -18,7 +18,17 @@ from platform.plan.plan import Plan
 from platform.search.ledger import FILE, Ledger, LedgerError
 from platform.search.trial_queue import TrialQueue
 from platform.search.trial_record import sealed
-from tests.helpers.ledgers import PAIR, measured, plan_in, result_of, states_in, take
+from tests.helpers.ledgers import (
+    OUT_OF_REACH,
+    PAIR,
+    be_impatient,
+    held,
+    measured,
+    plan_in,
+    result_of,
+    states_in,
+    take,
+)
 from trainables.utils.hashing import SEAL
 
 
@@ -107,6 +117,34 @@ def test_other_metrics_may_be_nan(plan: Plan) -> None:
     trial = take(queue)
     assert queue.finish(trial, result_of(trial, **{"retain/is_std": math.nan})) is True
     assert math.isnan(Ledger.open(plan).entries()[0].result["metrics"]["retain/is_std"])
+
+
+@pytest.mark.parametrize("why", OUT_OF_REACH)
+def test_a_ledger_that_cannot_be_written_says_why_and_loses_nothing(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    be_impatient(monkeypatch)
+    queue = TrialQueue(Ledger.open(plan))
+    first, second = take(queue), take(queue)
+    queue.finish(first, result_of(first))
+    path = plan.folder / FILE
+    with OUT_OF_REACH[why](path), pytest.raises(OSError, match="cannot be written") as caught:
+        queue.finish(second, result_of(second))
+    assert str(caught.value) == f"{path} cannot be written ({why})"
+    assert queue.ledger.counts()["finished"] == Ledger.open(plan).counts()["finished"] == 1
+    queue.finish(second, result_of(second))
+    assert queue.ledger.counts()["finished"] == Ledger.open(plan).counts()["finished"] == 2
+
+
+def test_a_ledger_that_another_client_holds_is_not_called_damaged(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_impatient(monkeypatch)
+    path = plan.folder / FILE
+    with held(path), pytest.raises(OSError, match="database is locked") as caught:
+        Ledger.open(plan)
+    assert str(caught.value) == f"{path} cannot be read (database is locked)"
+    assert Ledger.open(plan).outstanding() == 4
 
 
 def refusal(plan: Plan) -> str:
