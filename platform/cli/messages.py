@@ -50,19 +50,30 @@ def opening(call: SweepCall, counts: Mapping[str, int], *, total: int, reused: i
     ]
 
 
-def record_lacks(call: SweepCall, events: int, shown_uri: str) -> list[str]:
-    """Tells how many events MLflow lacks, and how they are brought there.
+def record_lacks(
+    call: SweepCall, missed: Mapping[str, int], shown_uri: str, fault: str
+) -> list[str]:
+    """Tells what MLflow lacks and why, and how it is brought there.
 
     Args:
         call: what was run.
-        events: how many MLflow has not taken, 1 or more.
+        missed: how many events MLflow has not taken, by what they hold; not empty.
         shown_uri: the address of the record, without a password.
+        fault: why, in a line; empty where MLflow was only slow.
     """
     return [
-        f"MLflow at {shown_uri} has not taken {counted(events, 'event')} of the record; "
-        f"everything is in {call.plan.folder}/, and this brings it up to date:",
+        f"MLflow at {shown_uri} has not taken {describe_missed(missed)} of the record; "
+        f"everything is in {call.plan.folder}/.",
+        *([f"Last fault: {fault}."] if fault else []),
+        "This brings the record up to date:",
         f"  {sync_command(call.plan, call.request.tracking_uri)}",
     ]
+
+
+def describe_missed(missed: Mapping[str, int]) -> str:
+    """Returns how many events MLflow lacks, such as `3 events (metrics 2, status 1)`."""
+    parts = ", ".join(f"{name} {number}" for name, number in missed.items())
+    return f"{counted(sum(missed.values()), 'event')} ({parts})"
 
 
 def interrupted(call: SweepCall, reason: str, *, outstanding: int, total: int) -> list[str]:

@@ -103,10 +103,10 @@ def sync(call: SweepCall, stream: TextIO) -> int:
         replica.begin()
         recorder.close("interrupted" if ledger.outstanding() else "finished")
         lacking = replica.push()
-    missed = f"; it has not taken {counted(len(recorder.missed), 'event')}"
+    missed = recorder.missed and f"; it has not taken {messages.describe_missed(recorder.missed)}"
     added = f"Sweep {plan.name}: {counted(count, 'trial')} added to the record in MLflow at "
-    line = f"{added}{recorder.shown_uri}{missed if recorder.missed else ''}"
-    messages.tell(stream, [line, *([f"error: {lacking}"] if lacking else [])])
+    faults = [f"error: {each}" for each in (recorder.missed and recorder.fault, lacking) if each]
+    messages.tell(stream, [f"{added}{recorder.shown_uri}{missed or ''}", *faults])
     return FAILED if recorder.missed or lacking else FINISHED
 
 

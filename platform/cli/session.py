@@ -190,16 +190,16 @@ class Session:
         return rows, ""
 
     def _end(self, status: SweepStatus, reason: str) -> int:
-        """Tells what MLflow lacks, how to go on or where to look; returns the exit status."""
+        """Tells how to go on or where to look, and what MLflow lacks; returns the exit status."""
         call, ledger, recorder = self.call, self.queue.ledger, self.recorder
-        missed, uri = len(recorder.missed), recorder.shown_uri
-        if missed:
-            self._tell(messages.record_lacks(call, missed, uri))
+        uri, missed = recorder.shown_uri, recorder.missed
+        lacks = messages.record_lacks(call, missed, uri, recorder.fault) if missed else []
         if status == "interrupted":
             outstanding, total = ledger.outstanding(), ledger.total()
-            self._tell(messages.interrupted(call, reason, outstanding=outstanding, total=total))
+            how = messages.interrupted(call, reason, outstanding=outstanding, total=total)
+            self._tell([*lacks, *how])
             return INTERRUPTED
-        self._tell(messages.commands(call.plan, uri, recorder.variants_page))
+        self._tell([*messages.commands(call.plan, uri, recorder.variants_page), *lacks])
         return FAILED if ledger.counts()["failed"] else FINISHED
 
     def _tell(self, lines: list[str]) -> None:
@@ -219,6 +219,8 @@ def make_report(plan: Plan, tracking_uri: str | None) -> str:
     command = [sys.executable, "-m", "analysis.report", plan.name, "--publish"]
     command += ["--storage", str(plan.storage.resolve())]
     command += ["--tracking-uri", tracking_uri] if tracking_uri else []
+    page = plan.folder / "analysis" / "report.html"
+    before = page.stat().st_mtime_ns if page.is_file() else None
     try:
         # from where the packages lie, installed or not
         done = subprocess.run(
@@ -227,8 +229,8 @@ def make_report(plan: Plan, tracking_uri: str | None) -> str:
         errors = done.stderr.strip().splitlines() if done.returncode else []
     except (OSError, subprocess.SubprocessError) as error:
         errors = [str(error)]
-    page = plan.folder / "analysis" / "report.html"
-    if errors or not page.is_file():
-        last = errors[-1].removeprefix("error: ") if errors else "it left no page"
-        return f"No report was made: {without_password(last)}"
-    return f"The answer on one page: {page}"
+    last = without_password(errors[-1].removeprefix("error: ")) if errors else ""
+    if not page.is_file() or (errors and page.stat().st_mtime_ns == before):
+        return f"No report was made: {last or 'it left no page'}"
+    lacks = f"; the record lacks it: {last}" if last else ""
+    return f"The answer on one page: {page}{lacks}"

@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from trainables.utils.text import one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient as _MlflowClient
+    from mlflow.entities import Metric
     from mlflow.entities import Run as Run
 
     Client = _MlflowClient
@@ -141,15 +142,23 @@ def count_experiments(tracking_uri: str) -> int:
         return len(open_client(tracking_uri).search_experiments())
 
 
-def search_runs(client: Client, experiment: str, wanted: str) -> Iterator[Run]:
-    """Yields the runs of an experiment that a filter finds, over all pages of the answer."""
+def search_runs(client: Client, experiment: str, wanted: str) -> list[Run]:
+    """Returns the runs of an experiment that a filter finds, those that were deleted first."""
+    from mlflow.entities import ViewType
+
+    found: list[Run] = []
     token = None
     while True:
-        page = client.search_runs([experiment], wanted, page_token=token)
-        yield from page
+        page = client.search_runs([experiment], wanted, ViewType.ALL, page_token=token)
+        found += page
         token = page.token
         if not token:
-            return
+            return sorted(found, key=is_active)
+
+
+def is_active(run: Run) -> bool:
+    """Reports whether a run was not deleted."""
+    return bool(run.info.lifecycle_stage == "active")
 
 
 def log_params(client: Client, run_id: str, params: Mapping[str, str]) -> None:
@@ -161,7 +170,7 @@ def log_params(client: Client, run_id: str, params: Mapping[str, str]) -> None:
 
 def log_metrics(
     client: Client, run_id: str, metrics: Mapping[str, float], step: int, time_ms: int
-) -> None:
+) -> list[Exception]:
     """Logs any number of metrics on a run.
 
     Args:
@@ -170,12 +179,48 @@ def log_metrics(
         metrics: values by name.
         step: the training step that they belong to.
         time_ms: when they were measured, milliseconds since 1970.
+
+    Returns:
+        Why metrics were refused for good, an error each; all others are logged.
     """
     from mlflow.entities import Metric
 
     entries = [Metric(name, value, time_ms, step) for name, value in metrics.items()]
-    for start in range(0, len(entries), _METRICS_A_BATCH):
-        client.log_batch(run_id, metrics=entries[start : start + _METRICS_A_BATCH])
+    parts = (entries[at : at + _METRICS_A_BATCH] for at in range(0, len(entries), _METRICS_A_BATCH))
+    return [error for part in parts for error in _log_batch(client, run_id, part)]
+
+
+def _log_batch(client: Client, run_id: str, entries: list[Metric]) -> list[Exception]:
+    """Logs metrics; MLflow refuses a batch whole for one of them, which halving finds."""
+    try:
+        client.log_batch(run_id, metrics=entries)
+    except Exception as error:
+        if not is_final(error):
+            raise
+        if len(entries) == 1:
+            return [error]
+        half = len(entries) // 2
+        parts = (entries[:half], entries[half:])
+        return [each for part in parts for each in _log_batch(client, run_id, part)]
+    return []
+
+
+def do_all(calls: Iterable[Callable[[], object]]) -> None:
+    """Makes calls to MLflow one after the other, also after one that is refused for good.
+
+    Raises:
+        Exception: the first refusal, once all calls are made; another fault at once.
+    """
+    refusals: list[Exception] = []
+    for call in calls:
+        try:
+            call()
+        except Exception as error:
+            if not is_final(error):
+                raise
+            refusals.append(error)
+    if refusals:
+        raise refusals[0]
 
 
 def is_final(error: Exception) -> bool:
@@ -192,14 +237,29 @@ def is_final(error: Exception) -> bool:
 
 def unusable(tracking_uri: str, error: Exception) -> str:
     """Returns one line on an MLflow that fails, with the remedy and without passwords."""
-    fault = f"MLflow at {tracking_uri} cannot be used ({type(error).__name__}: {error}"
     remedy = (
         "is the server running, and is --tracking-uri its address?"
         if tracking_uri.startswith("http")
         else "is its folder there and writable?"
     )
+    return f"MLflow at {_fault(tracking_uri, 'cannot be used', error)}; {remedy}"
+
+
+def refusing(tracking_uri: str, what: str, error: Exception) -> str:
+    """Returns one line on an MLflow that answers and does not take something.
+
+    Args:
+        tracking_uri: the address of the MLflow.
+        what: it does not take.
+        error: by which it says so.
+    """
+    return f"MLflow at {_fault(tracking_uri, f'does not take {what}', error)}"
+
+
+def _fault(tracking_uri: str, what: str, error: Exception) -> str:
     # a password that were cut in two would be shown, so it is taken out before the cut
-    return f"{one_line(without_password(fault))}); {remedy}"
+    fault = without_password(f"{tracking_uri} {what} ({type(error).__name__}: {error}")
+    return f"{one_line(fault)})"
 
 
 def without_password(text: str) -> str:

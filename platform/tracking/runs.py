@@ -6,14 +6,22 @@ Applying an event twice changes nothing, so that an event whose answer was lost 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platform.storage.environment import git_state
 from platform.storage.sweep_folder import RecordError
-from platform.tracking.client import log_metrics, log_params, search_runs
-from platform.tracking.tags import sweep_tags, trial_params, trial_tags
+from platform.tracking.client import (
+    do_all,
+    is_active,
+    is_final,
+    log_metrics,
+    log_params,
+    search_runs,
+)
+from platform.tracking.tags import RECORDED, Measurements, sweep_tags, trial_params, trial_tags
 from trainables.config import to_dict
 from trainables.utils.files import write_json
 from trainables.utils.hashing import read_sealed, seal
@@ -23,12 +31,6 @@ if TYPE_CHECKING:
     from platform.tracking.client import Client, Run
     from platform.tracking.event_queue import Event
 
-_STATUS = {
-    "finished": "FINISHED",
-    "failed": "FAILED",
-    "interrupted": "KILLED",
-    "pruned": "KILLED",
-}
 _TOP_FILES = ("samples.png", "tsne.png", "config.json", "result.json")
 _SWEEP_FILES = (
     *("plan.json", "environment.json", "results.parquet"),
@@ -60,51 +62,82 @@ class SweepRuns:
         self._commit = git_state()["git_commit"] or "unknown"
         self._made: dict[str, str] = {}
         self._opened: dict[str, str] = {}
+        self._status: dict[str, str] = {}
+        self._ended: dict[str, int] = {}
         self._measured: dict[str, set[tuple[str, int]]] = {}
+        self._incomplete: set[str] = set()
         self.is_doubtful = False
         self.experiment = self._find_experiment(artifacts)
         self._parent = self._find_parent()
         self.former = self.runs_by_key()
 
-    def apply(self, event: Event) -> None:
-        """Writes one event to MLflow."""
-        if event["event"] == "closed":
-            self._close(event)
+    def apply(self, event: Event) -> str:
+        """Writes one event to MLflow, but no artifact; returns the number of its run."""
+        trial, now = event.get("trial"), event["time"]
+        if trial is None:
+            self._close(event["status"], now)
+            return self._parent
+        known = trial.key in self._opened or trial.key in self.former
+        run_id = self._open(trial, now)
+        match event["event"]:
+            case "start" if known and now >= self._ended.get(trial.key, 0):  # else it is late
+                self._start_again(trial.key, run_id)
+            case "parameters":
+                log_params(self._client, run_id, trial_params(trial))
+            case "metrics":
+                self._log_measurements(trial.key, event["measurements"], now)
+            case "tags":
+                do_all(partial(self._client.set_tag, run_id, *tag) for tag in event["tags"].items())
+            case "status":
+                if self._status.get(trial.key) != event["status"]:
+                    self._client.set_terminated(run_id, event["status"], now)
+                self._status[trial.key] = event["status"]
+                self._ended[trial.key] = now
+        return run_id
+
+    def apply_artifacts(self, event: Event) -> None:
+        """Writes the artifacts of an event to its run, which `apply` returned as `run_id`.
+
+        With the last of them the run of a trial is marked as whole.
+        """
+        run_id, trial, folder = event["run_id"], event.get("trial"), event.get("folder")
+        if trial is None:
+            paths = [self._plan.folder / name for name in _SWEEP_FILES]
+            do_all(self._logged(run_id, path) for path in paths if path.is_file())
+        elif folder is None:
+            self._client.log_dict(run_id, to_dict(trial.config), "config.json")
         else:
-            self._apply_to_trial(event)
+            self._log_files(run_id, Path(folder))
+        if trial is not None and event["event"] == "files" and trial.key not in self._incomplete:
+            self._client.set_tag(run_id, RECORDED, "whole")
+
+    def lacks(self, event: Event) -> None:
+        """Takes in that an event of `apply` was not written: its run is not marked as whole."""
+        if "trial" in event:
+            self._incomplete.add(event["trial"].key)
+
+    def is_away(self) -> bool:
+        """Reports whether MLflow takes nothing, not even a tag that the sweep's run has."""
+        try:
+            self._client.set_tag(self._parent, "sweep", self._plan.name)
+        except Exception as error:  # whatever the store, its driver or the network raise
+            return not is_final(error)
+        return False
 
     def runs_by_key(self) -> dict[str, Run]:
-        """Returns the trials' runs that MLflow has, by the trials' keys."""
+        """Returns the trials' runs that MLflow has, by the trials' keys; deleted ones too."""
         found = ((run.data.tags.get("trial_key"), run) for run in self._children())
         return {key: run for key, run in found if key is not None}
 
-    def _children(self) -> Iterator[Run]:
+    def _children(self) -> list[Run]:
         wanted = f"tags.`mlflow.parentRunId` = '{self._parent}'"
         return search_runs(self._client, self.experiment, wanted)
 
-    def _apply_to_trial(self, event: Event) -> None:
-        trial, now = event["trial"], event["time"]
-        known = trial.key in self._opened or trial.key in self.former
-        run_id = self._open(trial, now)
-        if event["event"] == "started" and known:
-            self._start_again(run_id)
-        for step, metrics in event.get("measurements", ()):
-            self._log_measurement(trial.key, step, metrics, now)
-        for name, value in event.get("tags", {}).items():
-            self._client.set_tag(run_id, name, value)
-        if "folder" in event:
-            self._log_files(run_id, Path(event["folder"]))
-        if event["event"] in _STATUS:
-            self._client.set_terminated(run_id, _STATUS[event["event"]], now)
-
-    def _close(self, event: Event) -> None:
+    def _close(self, status: str, now: int) -> None:
         for run in self._children():  # also one that is there twice, or made by hand
-            if run.info.status == "RUNNING":
-                self._client.set_terminated(run.info.run_id, "KILLED", event["time"])
-        for path in (self._plan.folder / name for name in _SWEEP_FILES):
-            if path.is_file():
-                self._client.log_artifact(self._parent, str(path))
-        self._client.set_terminated(self._parent, _STATUS[event["status"]], event["time"])
+            if run.info.status == "RUNNING" and is_active(run):
+                self._client.set_terminated(run.info.run_id, "KILLED", now)
+        self._client.set_terminated(self._parent, status, now)
 
     def _open(self, trial: PlannedTrial, now: int) -> str:
         """Returns the run of a trial: this session's, an earlier session's, or a new one."""
@@ -119,13 +152,14 @@ class SweepRuns:
             self._made[key] = self._create(trial, now) if former is None else former.info.run_id
         run_id = str(self._made[key])
         if former is not None:
+            if not is_active(former):
+                self._client.restore_run(run_id)
+            self._status[key] = former.info.status
             self._measured[key] = {
                 (name, metric.step)
                 for name in former.data.metrics
                 for metric in self._client.get_metric_history(run_id, name)
             }
-        log_params(self._client, run_id, trial_params(trial))
-        self._client.log_dict(run_id, to_dict(trial.config), "config.json")
         self._opened[key] = run_id
         return run_id
 
@@ -134,25 +168,34 @@ class SweepRuns:
         run = self._client.create_run(self.experiment, now, tags, trial.name)
         return str(run.info.run_id)
 
-    def _start_again(self, run_id: str) -> None:
+    def _start_again(self, key: str, run_id: str) -> None:
         self._client.update_run(run_id, status="RUNNING")
+        self._status[key] = "RUNNING"
         tags = self._client.get_run(run_id).data.tags
-        for name in {"failure", "mlflow.note.content"} & set(tags):
+        for name in {"failure", "mlflow.note.content", RECORDED} & set(tags):
             self._client.delete_tag(run_id, name)
 
-    def _log_measurement(self, key: str, step: int, metrics: Mapping[str, float], now: int) -> None:
+    def _log_measurements(self, key: str, measurements: Measurements, now: int) -> None:
         """Logs what the run has not: a trial that runs again reports again."""
         seen = self._measured.setdefault(key, set())
-        fresh = {name: value for name, value in metrics.items() if (name, step) not in seen}
-        log_metrics(self._client, self._opened[key], fresh, step, now)
-        seen.update((name, step) for name in fresh)
+        refusals: list[Exception] = []
+        for step, metrics in measurements:
+            fresh = {name: value for name, value in metrics.items() if (name, step) not in seen}
+            refusals += log_metrics(self._client, self._opened[key], fresh, step, now)
+            seen.update((name, step) for name in fresh)
+        if refusals:
+            raise refusals[0]
 
     def _log_files(self, run_id: str, folder: Path) -> None:
         """Logs pictures, configuration and result at the top, all else below `files`."""
-        for path in sorted(folder.iterdir()):
-            if path.is_file() and not path.name.startswith("."):
-                below = None if path.name in _TOP_FILES else "files"
-                self._client.log_artifact(run_id, str(path), below)
+        do_all(
+            self._logged(run_id, path, None if path.name in _TOP_FILES else "files")
+            for path in sorted(folder.iterdir())
+            if path.is_file() and not path.name.startswith(".")
+        )
+
+    def _logged(self, run_id: str, path: Path, below: str | None = None) -> Callable[[], None]:
+        return partial(self._client.log_artifact, run_id, str(path), below)
 
     def _find_experiment(self, artifacts: Path | None) -> str:
         found = self._client.get_experiment_by_name(self._plan.study)
@@ -168,10 +211,13 @@ class SweepRuns:
     def _find_parent(self) -> str:
         """Returns the sweep's run, by the identity in its folder, since names may repeat."""
         sweep_id = sweep_identity(self._plan.folder)
-        found = self._client.search_runs([self.experiment], f"tags.sweep_id = '{sweep_id}'")
+        found = search_runs(self._client, self.experiment, f"tags.sweep_id = '{sweep_id}'")
         if found:
-            self._client.update_run(found[0].info.run_id, status="RUNNING")
-            return str(found[0].info.run_id)
+            parent = found[-1]
+            if not is_active(parent):
+                self._client.restore_run(parent.info.run_id)
+            self._client.update_run(parent.info.run_id, status="RUNNING")
+            return str(parent.info.run_id)
         tags = sweep_tags(self._plan, sweep_id, self._commit, self.experiment)
         run = self._client.create_run(self.experiment, tags=tags, run_name=self._plan.name)
         return str(run.info.run_id)

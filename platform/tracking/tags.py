@@ -15,6 +15,8 @@ from platform.storage.results import COMPARED
 if TYPE_CHECKING:
     from platform.plan.plan import Plan, PlannedTrial
 
+# the tag of a trial's run that has all that its trial's end left to record, artifacts included
+RECORDED = "recorded"
 # metrics by name, with the training step that they belong to
 Measurements = list[tuple[int, dict[str, float]]]
 

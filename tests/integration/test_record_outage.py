@@ -69,7 +69,8 @@ def test_what_a_dead_server_missed_is_recorded_by_sync(server: Server, tmp_path:
     status, out = struck(server, storage, back_after_s=None)
     assert status == 0, out
     assert len(times(storage / "a")) == TRIALS
-    (command,) = [line.strip() for line in out.splitlines() if "--sync a" in line]
+    command = out.splitlines()[-1].strip()
+    assert "--sync a" in command
     base = [sys.executable, "-m", "platform.sweep"]
     options = command.partition("platform.sweep ")[2].split()
     refused = run([*base, *options])

@@ -53,7 +53,7 @@ def recorded(storage: Path, database: Path, tracking_uri: str | None = None) -> 
         if folder.is_dir():
             recorder.finished(trial, result_of(trial))
     recorder.close("failed")
-    assert recorder.missed == []
+    assert not recorder.missed
     return plan
 
 

@@ -65,8 +65,11 @@ def test_a_cluster_is_named_where_the_trials_run_on_one(plan: Plan) -> None:
 
 def test_what_the_record_lacks_is_told_with_its_remedy(plan: Plan) -> None:
     call = SweepCall(plan=plan, request=Request(tracking_uri=SECRET))
-    first, command = record_lacks(call, 1, "http://host")
-    assert first.startswith("MLflow at http://host has not taken 1 event of the record; ")
+    first, fault, _, command = record_lacks(call, {"files": 1, "status": 2}, "http://host", "no")
+    assert first.startswith(
+        "MLflow at http://host has not taken 3 events (files 1, status 2) of the record; "
+    )
+    assert fault == "Last fault: no."
     assert shlex.split(command)[1:5] == ["-m", "platform.sweep", "--sync", "quickstart"]
     assert "secret" not in command
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,12 @@ def test_phases_add_up_to_the_whole() -> None:
     [
         (0, "", True, "The answer on one page: {folder}/analysis/report.html"),
         (0, "", False, "No report was made: it left no page"),
-        (2, "x\nerror: no such sweep\n", True, "No report was made: no such sweep"),
+        (2, "x\nerror: no such sweep\n", False, "No report was made: no such sweep"),
+        (
+            *(2, "error: MLflow is away\n", True),
+            "The answer on one page: {folder}/analysis/report.html; the record lacks it: MLflow is "
+            "away",
+        ),
         (2, "error: at http://a:secret@h\n", False, "No report was made: at http://***@h"),
     ],
 )
@@ -90,14 +96,26 @@ def test_a_report_that_takes_too_long_is_given_up(
     assert make_report(plan, None).endswith(" timed out after 600.0 seconds")
 
 
+def test_a_page_of_an_earlier_session_is_not_taken_for_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(STUDIES["quickstart"], name="a", storage=tmp_path)
+    (plan.folder / "analysis").mkdir(parents=True)
+    (plan.folder / "analysis" / "report.html").touch()
+    failed = subprocess.CompletedProcess[str]([], 1, "", "error: no such sweep\n")
+    monkeypatch.setattr(subprocess, "run", lambda command, **options: failed)
+    assert make_report(plan, None) == "No report was made: no such sweep"
+
+
 # --- What stops a session ----------------------------------------------------------------------
 
 
 class Unrecorded:
-    """A recorder that takes everything and keeps how the sweep was closed."""
+    """A recorder that takes everything but what is `missed`, and keeps how the sweep was closed."""
 
-    def __init__(self) -> None:
-        self.missed: list[object] = []
+    def __init__(self, missed: Counter[str] | None = None) -> None:
+        self.missed = missed or Counter()
+        self.fault = "no room" if missed else ""
         self.shown_uri, self.variants_page = "sqlite:///mlflow.db", "#/"
         self.closed = ""
 
@@ -106,11 +124,14 @@ class Unrecorded:
 
 
 def driven(
-    storage: Path, monkeypatch: pytest.MonkeyPatch, trials: Callable[[SweepRun], Outcome]
+    storage: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trials: Callable[[SweepRun], Outcome],
+    missed: Counter[str] | None = None,
 ) -> tuple[int, str, Unrecorded]:
     """Exit status, output and record of a session whose trials are run by a function."""
     monkeypatch.setattr(tune, "run", trials)
-    plan, recorder, out = plan_in(storage), Unrecorded(), io.StringIO()
+    plan, recorder, out = plan_in(storage), Unrecorded(missed), io.StringIO()
     told: Any = recorder
     session = Session(
         call=SweepCall(plan=plan, request=Request(no_report=True), machines=(this_machine(),)),
@@ -186,3 +207,19 @@ def test_a_sweep_whose_results_cannot_be_written_has_not_finished(
     assert "\nStopped: [Errno 21] Is a directory: " in out
     assert "0 of 4 trials outstanding. To go on:\n" in out
     assert recorder.closed == "interrupted"
+
+
+def test_what_the_record_of_a_finished_sweep_lacks_is_told_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trials(sweep: SweepRun) -> Outcome:
+        while (trial := sweep.queue.next()) is not None:
+            sweep.queue.finish(trial, result_of(trial, **{"forget/fid": 3.5}))
+        return Outcome(interrupted=False)
+
+    status, out, _ = driven(tmp_path, monkeypatch, trials, Counter(files=4))
+    assert status == 0
+    what, why, _, command = out.splitlines()[-4:]
+    assert "has not taken 4 events (files 4) of the record" in what
+    assert why == "Last fault: no room."
+    assert command.endswith(f"--sync a --storage {tmp_path}")
