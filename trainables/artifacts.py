@@ -24,7 +24,7 @@ from trainables.models.checkpoints import save_weights
 from trainables.shared.identity import identity
 from trainables.shared.prepare import Prepared
 from trainables.training.context import TrialSetup
-from trainables.utils.files import flush, write_json
+from trainables.utils.files import flush_all, write_json
 from trainables.utils.hashing import code_version, seal
 
 
@@ -186,10 +186,8 @@ def write_result(
         "code_version": code_version("trainables"),
         "identity": identity(setup),
     }
-    # a loss of power must not leave a result whose other files are empty
-    for path in folder.iterdir():
-        if path.is_file():
-            flush(path)
+    # a loss of power must not leave a result whose other files are empty or absent
+    flush_all(folder)
     write_json(folder / RESULT, seal(result))
     (folder / SNAPSHOT).unlink(missing_ok=True)
     return result

@@ -31,7 +31,7 @@ from trainables.shared.references import measure_original
 from trainables.shipped import FOLDER, RECIPES, recipe
 from trainables.training.context import Context, TrialSetup, load_setup
 from trainables.utils.errors import UserError
-from trainables.utils.files import write_text
+from trainables.utils.files import make_folder, write_text
 
 _TELL_EVERY_S = 15.0
 _SNAPSHOT_EVERY = 1000
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        options.out.mkdir(parents=True, exist_ok=True)
+        make_folder(options.out)
         make(
             recipe(options.model),
             options.out,

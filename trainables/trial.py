@@ -23,6 +23,7 @@ from trainables.training.context import Context, TrialSetup
 from trainables.training.loop import Recipe, Running, ease_blocks, in_bf16, train
 from trainables.training.optimizer import TrainingState
 from trainables.training.snapshots import Snapshot, read_snapshot, write_snapshot
+from trainables.utils.files import make_folder
 from trainables.utils.threads import torch_threads
 
 
@@ -57,7 +58,7 @@ def run_trial(config: TrialConfig, context: Context | None = None) -> dict[str, 
     """
     context = context or Context()
     spent: dict[str, float] = {}
-    context.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(context.folder)
     with _timed(spent, "total_s"), torch_threads(context.threads):
         with _timed(spent, "prepare_s"):
             prepared = prepare(config, context)

@@ -32,6 +32,7 @@ from platform.storage.replica import Replica
 from platform.tracking.recorder import Recorder
 from trainables.data import Dataset
 from trainables.utils.errors import FAILED, FINISHED, INTERRUPTED, UserError
+from trainables.utils.files import flush, make_folder
 from trainables.utils.text import counted
 
 _GRACE_S = 15.0
@@ -53,7 +54,7 @@ def run(call: SweepCall, stream: TextIO) -> int:
     """
     phases = Phases("to start")
     plan, resume = call.plan, call.request.resume
-    plan.storage.mkdir(parents=True, exist_ok=True)
+    make_folder(plan.storage)
     replica = Replica(plan)
     session: Session | None = None
 
@@ -206,6 +207,7 @@ def _folder(plan: Plan, *, resume: bool) -> Iterator[None]:
             shutil.rmtree(plan.folder)
         try:
             plan.folder.mkdir()
+            flush(plan.storage)
         except FileExistsError:
             raise InUseError(f"--name {plan.name} is in use in {plan.storage}") from None
     try:

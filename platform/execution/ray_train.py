@@ -14,6 +14,7 @@ from platform.execution.heartbeat import signs_from_afar, signs_of_life
 from platform.execution.trial_process import TrialFiles, TrialOrder, attempt
 from platform.plan import resources
 from trainables.config.overrides import from_dict
+from trainables.utils.files import make_folder
 
 
 def execute(order: TrialOrder, callbacks: Sequence[Any] = ()) -> Failure | None:
@@ -88,7 +89,7 @@ def _work(values: dict[str, Any]) -> None:
     if files.mirror is not None and world.rank == 0:
         # the process that started the workers may be on another node, and cleared its own folder
         files.clear(hidden=False)
-    files.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(files.folder)
     files.fetch_snapshot()
     with (
         signs_of_life(files.folder, world.rank),

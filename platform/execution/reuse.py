@@ -17,7 +17,7 @@ from platform.execution.trial_process import read_result
 from platform.storage import manifest
 from trainables.config.names import RESULT
 from trainables.utils.addresses import StorageError
-from trainables.utils.files import replacing, write_json
+from trainables.utils.files import make_folder, replacing, write_json
 from trainables.utils.hashing import read_sealed, seal
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def enter(plan: Plan, trial: PlannedTrial, replica: Replica) -> None:
     folder = plan.trial_folder(trial).relative_to(plan.storage)
     path = _entry(plan, trial.key)
     with contextlib.suppress(OSError):  # without it the trial is run again, no more
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_json(path, seal({"folder": folder.as_posix()}))
         replica.push_entry(path)
 
@@ -114,7 +114,7 @@ def _identity(plan: Plan, trial: PlannedTrial, dataset: Dataset) -> Mapping[str,
 
 def _copy(source: Path, target: Path, storage: Path) -> None:
     """Copies a finished trial; its result, by which it counts, comes last."""
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     if not (source / MARK).is_file():  # else the source was taken over itself, and says from whom
         write_json(target / MARK, {"from": source.relative_to(storage).as_posix()})
     names = sorted(path.name for path in source.iterdir() if path.is_file())

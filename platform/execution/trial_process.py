@@ -19,6 +19,7 @@ from platform.execution.heartbeat import signs_of_life
 from trainables.config.names import RESULT, SNAPSHOT
 from trainables.config.overrides import from_dict
 from trainables.utils.errors import UserError
+from trainables.utils.files import make_folder
 from trainables.utils.hashing import read_sealed
 from trainables.utils.object_store import Mirror, patiently, working_copy
 
@@ -126,7 +127,7 @@ class TrialFiles:
             hidden: removes files whose names begin with a dot as well, such as signs of life;
                 what a killed write left goes in any case.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         for path in self.folder.iterdir():
             if path.name.startswith(".") and path.suffix != ".part" and not hidden:
                 continue

@@ -18,7 +18,7 @@ from platform.storage.address import PLAN, SESSION, TRIALS, pull_sweep, reaching
 from platform.storage.lease import BEAT_S, InUseError, Lease
 from trainables.config.names import RESULT, SNAPSHOT
 from trainables.utils.addresses import unreachable
-from trainables.utils.files import consistent_copy
+from trainables.utils.files import consistent_copy, write_text
 from trainables.utils.object_store import Mirror, patiently
 from trainables.utils.remote_folder import stays
 from trainables.utils.threads import every
@@ -70,12 +70,12 @@ class Replica:
         """
         if self._mirror is None:
             return
-        session = uuid.uuid4().hex.encode()
+        session = uuid.uuid4().hex
         with reaching(self._mirror):
             self._push_own_files(self._mirror)
-            self._mirror.write(self._plan.folder / SESSION, session)
-        (self._plan.folder / SESSION).write_bytes(session)
-        self._session = session
+            self._mirror.write(self._plan.folder / SESSION, session.encode())
+        write_text(self._plan.folder / SESSION, session)
+        self._session = session.encode()
 
     def pull_trial(self, folder: Path, *, waits: bool = True) -> None:
         """Pulls a trial's files, of this sweep or of another one in the storage.

@@ -33,6 +33,7 @@ from trainables.data.layouts import EXPECTED, guess_source, open_tree, paper_spl
 from trainables.data.splits import ROLES, SPLITS, class_folders, data_faults
 from trainables.utils.addresses import is_address
 from trainables.utils.errors import ConfigError, DataError, UserError
+from trainables.utils.files import make_folder, replacing
 from trainables.utils.object_store import working_copy
 from trainables.utils.text import first_few, one_line
 
@@ -176,8 +177,9 @@ def _load(source: str, config: DataConfig, cache: Path) -> Dataset:
 
 
 def _write_manifest(dataset: Dataset, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(dataset.manifest, path)
+    make_folder(path.parent)
+    with replacing(path) as beside:
+        pq.write_table(dataset.manifest, beside)
     sys.stdout.write(f"manifest: {path}\n")
 
 

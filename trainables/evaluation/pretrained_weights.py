@@ -21,6 +21,7 @@ from trainables.evaluation.networks import InceptionNetwork, PlacesNetwork
 from trainables.models.checkpoints import load_network
 from trainables.utils.cache import file_hash
 from trainables.utils.errors import CheckpointError
+from trainables.utils.files import flush
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,8 @@ def _hub_file(name: str, published: _Published) -> Path:
         torch.hub.download_url_to_file(
             published.url, str(path), hash_prefix=published.sha256 or None, progress=False
         )
+        for there in (path, folder):
+            flush(there)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(
             f"the weights of {published.what}, {path.name}, are not in {folder} and could not be "

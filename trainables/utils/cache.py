@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from trainables.utils.addresses import StorageError
 from trainables.utils.errors import CheckpointError
-from trainables.utils.files import write_json
+from trainables.utils.files import make_folder, place_folder, write_json
 from trainables.utils.hashing import content_key, hash_bytes, read_sealed, seal
 from trainables.utils.object_store import Mirror, patiently
 
@@ -26,11 +26,11 @@ def build_once(
 ) -> Path:
     """Returns the folder of some work, which is done now unless it was done before.
 
-    One process builds and others wait. A folder appears whole, by a rename; a build that fails or
-    is killed leaves nothing that a later one would take for finished. Each process compares what
-    it finds with the digests that were taken when it was made, once. Where the cache is a node's
-    copy of one behind an address, finished work is downloaded before anything is built, and built
-    work is uploaded; of two nodes that build at once, the later takes the other's.
+    One process builds and others wait. A folder appears whole and lasting, by a rename; a build
+    that fails or is killed leaves nothing that a later one would take for finished. Each process
+    compares what it finds with the digests that were taken when it was made, once. Where the cache
+    is a node's copy of one behind an address, finished work is downloaded before anything is built,
+    and built work is uploaded; of two nodes that build at once, the later takes the other's.
 
     Args:
         root: of the cache.
@@ -44,11 +44,11 @@ def build_once(
     """
     folder = folder_of(root, kind, material)
     if not folder.is_dir():
-        root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
         with FileLock(folder.with_name(folder.name + ".lock")):
             # a build that was killed left a part: the lock is ours, so nobody writes there now
             if not folder.is_dir():
-                _make(folder, material, build).replace(folder)
+                place_folder(_make(folder, material, build), folder)
             _verify(folder)
     _verify(folder)
     return folder

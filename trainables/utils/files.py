@@ -1,11 +1,14 @@
-"""Writes files whole, and copies databases that others write to.
+"""Writes files and folders whole and lasting, and copies databases that others write to.
 
-A reader meets the old content of a file or the new, never a part of either.
+A reader meets the old content of a file or the new, never a part of either. What these functions
+wrote is there after a loss of power, too: content is flushed to the disk before it gets its name,
+and the name after that.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sqlite3
@@ -17,14 +20,15 @@ from typing import Any
 
 # endings of the files beside an SQLite database, which would spoil another version of it
 SIDE_FILES = ("-journal", "-wal", "-shm")
+# what file systems answer that flush no folder, such as some of a network
+_NOT_FLUSHED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a path to write to, which takes the place of `path` at the end of the block.
 
-    The content is flushed to the disk before the rename, so that a loss of power leaves no empty
-    file under the final name. Where the block raises, `path` stays as it was.
+    Where the block raises, `path` stays as it was.
 
     Args:
         path: the file's place; its folder must exist.
@@ -39,18 +43,65 @@ def replacing(path: Path) -> Iterator[Path]:
         yield beside
         flush(beside)
         beside.replace(path)
+        flush(path.parent)
     finally:
         beside.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:
-    """Waits until the content of a file is on the disk.
+    """Waits until the content of a file, or the names in a folder, are on the disk.
 
     Raises:
         OSError: it cannot be opened, or the disk fails.
     """
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_FLUSHED or not path.is_dir():
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def flush_all(folder: Path) -> None:
+    """Waits until all that a folder holds, at any depth, is on the disk.
+
+    Raises:
+        OSError: as `flush`.
+    """
+    for path in folder.rglob("*"):
+        if path.is_dir() or path.is_file():
+            with contextlib.suppress(FileNotFoundError):  # such as a sign of life, just removed
+                flush(path)
+    flush(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder, and those above it that are absent; one that is there is left as it is.
+
+    Raises:
+        OSError: it cannot be made, or the disk fails.
+    """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in reversed(made):
+        flush(each.parent)
+
+
+def place_folder(folder: Path, place: Path) -> None:
+    """Gives a finished folder its final name, where nothing is yet.
+
+    Args:
+        folder: lies in the same folder as its final place.
+        place: the final one.
+
+    Raises:
+        OSError: as `flush`; or something is there.
+    """
+    flush_all(folder)
+    folder.replace(place)
+    flush(place.parent)
 
 
 def write_text(path: Path, text: str) -> None:

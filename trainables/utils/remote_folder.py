@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.utils.addresses import StorageError, open_address, unreachable
-from trainables.utils.files import SIDE_FILES, replacing
+from trainables.utils.files import SIDE_FILES, flush, make_folder, replacing
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo
@@ -121,7 +121,7 @@ class RemoteFolder:
         Raises:
             OSError: also where its size is not as it was seen.
         """
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         with replacing(file) as beside:
             with (
                 self.filesystem.open_input_stream(self.path(name)) as stream,
@@ -168,13 +168,19 @@ class RemoteFolder:
         # pyarrow renames nothing in an ordinary account of Azure's
         direct = kind == "abfs" or (anew and kind in _OBJECT_STORES)
         beside = at if direct else f"{folder}/.{own}.{uuid.uuid4().hex}"
-        if kind not in _OBJECT_STORES:
+        if kind == "local":
+            make_folder(Path(folder))
+        elif kind not in _OBJECT_STORES:
             self.filesystem.create_dir(folder)
         try:
             with self.filesystem.open_output_stream(beside) as stream:
                 fill(stream)
+            if kind == "local":
+                flush(Path(beside))
             if beside != at:
                 self.filesystem.move(beside, at)
+            if kind == "local":
+                flush(Path(folder))
         except BaseException:
             with contextlib.suppress(OSError):
                 self.filesystem.delete_file(beside)

@@ -43,7 +43,7 @@ def test_the_content_is_on_the_disk_before_it_has_its_name(
     path, order = tmp_path / "plan.json", []
     monkeypatch.setattr(os, "fsync", lambda _: order.append(path.exists()))
     write_text(path, "x")
-    assert order == [False]
+    assert order == [False, True]  # then its name, in the folder
 
 
 def test_json_is_refused_where_a_reader_of_another_language_would_refuse_it(tmp_path: Path) -> None:
