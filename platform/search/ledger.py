@@ -2,7 +2,7 @@
 
 The storage holds one Optuna study a group. A trial is written once, when it ends, with its result
 or the cause of its failure: nothing can be left half done there, and a trial that is not there is
-outstanding.
+outstanding. So is one that failed and was asked for once more, which is an entry of its own.
 """
 
 from __future__ import annotations
@@ -145,21 +145,18 @@ class Ledger:
         if before is not None and before.state == "finished":
             return []
         group = self._groups[entry.trial.group_name]
-        frozen = sealed(to_optuna(entry, group, self.plan.search), self._written)
-        with _writing(self.plan.folder / FILE):
-            self._studies[group.name].add_trial(frozen)
-        self._written += 1
-        self._ended[entry.trial.key] = entry
+        self._append(entry)
         return self._propose(group)
 
     def reopen_failed(self) -> list[PlannedTrial]:
-        """Makes the failed trials outstanding until they end again; returns them.
+        """Makes the failed trials outstanding, in the file too; returns them.
 
-        The file keeps them as failed: a session that is lost before has changed nothing.
+        Raises:
+            OSError: the ledger cannot be written; some of them may be outstanding by now.
         """
         failed = [entry.trial for entry in self._ended.values() if entry.state == "failed"]
         for trial in failed:
-            del self._ended[trial.key]
+            self._append(Entry(trial=trial, state="interrupted"))
         return failed
 
     def open_trials(self) -> list[PlannedTrial]:
@@ -193,6 +190,22 @@ class Ledger:
             for key, trial in self._trials.items()
         ]
 
+    def _append(self, entry: Entry) -> None:
+        """Writes an entry, then takes it up."""
+        group = self._groups[entry.trial.group_name]
+        frozen = sealed(to_optuna(entry, group, self.plan.search), self._written)
+        with _writing(self.plan.folder / FILE):
+            self._studies[group.name].add_trial(frozen)
+        self._written += 1
+        self._take_up(entry)
+
+    def _take_up(self, entry: Entry) -> None:
+        """Lets an entry stand in place of the trial's earlier ones."""
+        if entry.state == "interrupted":  # it had failed, and is to run once more
+            self._ended.pop(entry.trial.key, None)
+        else:
+            self._ended[entry.trial.key] = entry
+
     def _add(self, trial: PlannedTrial) -> bool:
         """Takes in a trial; returns False where one of its key is known: they are one trial."""
         if trial.key in self._trials:
@@ -215,7 +228,8 @@ class Ledger:
         written.sort(key=lambda pair: pair[0])
         if [place for place, _ in written] != list(range(len(written))):
             raise ValueError("entries are missing")
-        self._ended = {entry.trial.key: entry for _, entry in written}
+        for _, entry in written:
+            self._take_up(entry)
         return len(written)
 
     def _propose(self, group: Group) -> list[PlannedTrial]:
@@ -244,8 +258,8 @@ def read_outstanding(plan: Plan, *, retry_failed: bool = False) -> Outstanding:
     with consistent_copy(plan.folder / FILE) as copy:
         there = dataclasses.replace(plan, storage=copy.parents[1], name=copy.parent.name)
         ledger = Ledger.open(there)
-    if retry_failed:
-        ledger.reopen_failed()
+        if retry_failed:
+            ledger.reopen_failed()
     waiting = ledger.open_trials()
     return Outstanding(
         # what has left its result is taken in without being run

@@ -20,7 +20,7 @@ from trainables.utils.hashing import SEAL, digest
 _FAR = 1e6  # the objectives are logarithms
 _STATED: dict[TrialState, tuple[State, ...]] = {
     TrialState.COMPLETE: ("finished", "pruned"),
-    TrialState.FAIL: ("failed",),
+    TrialState.FAIL: ("failed", "interrupted"),
 }
 
 
@@ -87,10 +87,10 @@ def score(metrics: Mapping[str, Any]) -> float:
 
 
 def to_optuna(entry: Entry, group: Group, search: SearchConfig) -> FrozenTrial:
-    """Returns an ended trial as Optuna keeps it; a pruned one has its last reported figures.
+    """Returns a trial as Optuna keeps it; a pruned one has its last reported figures.
 
     Args:
-        entry: how the trial ended.
+        entry: how the trial ended; `interrupted` where it failed and is to run once more.
         group: the group that the trial belongs to.
         search: the sampler and the goal.
     """
@@ -156,7 +156,7 @@ def _substance(frozen: FrozenTrial) -> dict[str, Any]:
 
 
 def from_optuna(frozen: FrozenTrial, known: Mapping[str, PlannedTrial]) -> Entry:
-    """Returns an ended trial from what `to_optuna` made.
+    """Returns how a trial stands from what `to_optuna` made.
 
     Args:
         frozen: the trial as Optuna keeps it.

@@ -138,6 +138,9 @@ def consistent_copy(database: Path) -> Iterator[Path]:
                 contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as source,
                 contextlib.closing(sqlite3.connect(copy)) as target,
             ):
+                # a backup alone waits for ever where another process holds the database
+                source.execute("begin")
+                source.execute("select 1 from sqlite_schema").fetchall()
                 source.backup(target)
         except sqlite3.Error as error:
             raise OSError(f"{database}: {error}") from error

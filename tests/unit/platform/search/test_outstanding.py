@@ -9,7 +9,7 @@ import pytest
 from platform.plan.plan import Outstanding, Plan
 from platform.search.ledger import FILE, Ledger, LedgerError, read_outstanding
 from platform.search.trial_queue import TrialQueue
-from tests.helpers.ledgers import plan_in, result_of, take
+from tests.helpers.ledgers import be_impatient, held, plan_in, result_of, take
 from trainables.utils.files import write_json
 from trainables.utils.hashing import seal
 
@@ -41,6 +41,14 @@ def test_what_has_ended_or_has_left_its_result_is_not_outstanding(plan: Plan) ->
     plan.trial_folder(third).mkdir(parents=True)
     write_json(plan.trial_folder(third) / "result.json", seal(result_of(third)))
     assert names(read_outstanding(plan)) == ["ours-s2"]
+
+
+def test_a_ledger_that_another_client_holds_is_not_waited_for_without_end(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_impatient(monkeypatch)
+    with held(plan.folder / FILE), pytest.raises(OSError, match="database is locked"):
+        read_outstanding(plan)
 
 
 def test_shared_work_is_outstanding_until_a_trial_ends_or_where_the_cache_is_gone(

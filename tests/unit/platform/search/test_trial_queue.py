@@ -134,16 +134,20 @@ def test_a_trial_that_is_put_back_comes_after_all_that_wait(plan: Plan) -> None:
     assert [take(queue) for _ in range(4)][-1] == lost
 
 
-def test_failed_trials_are_run_again_when_asked_and_count_as_failed_until_they_end(
-    ended: Plan,
-) -> None:
+def test_failed_trials_are_run_again_when_asked_also_by_a_later_session(ended: Plan) -> None:
     queue = TrialQueue(Ledger.open(ended))
     assert (queue.ledger.outstanding(), queue.ledger.counts()["failed"]) == (0, 1)
     (failed,) = queue.retry_failed()
-    assert (queue.ledger.outstanding(), queue.ledger.counts()["failed"]) == (1, 0)
-    assert Ledger.open(ended).counts()["failed"] == 1  # as if this session had been killed
-    assert take(queue) == failed
-    assert queue.finish(failed, result_of(failed))
+    later = TrialQueue(Ledger.open(ended))  # as if this session had been killed
+    for each in (queue, later):
+        assert (each.ledger.outstanding(), each.ledger.counts()["failed"]) == (1, 0)
+        assert each.waiting() == (failed,)
+    assert later.retry_failed() == []
+    assert take(later) == failed
+    later.fail(failed, "crash", "once more")
+    assert Ledger.open(ended).counts()["failed"] == 1
+    assert later.retry_failed() == [take(later)]
+    assert later.finish(failed, result_of(failed))
     again = TrialQueue(Ledger.open(ended))
     assert again.ledger.counts() == {
         "finished": 4,
