@@ -100,6 +100,7 @@ def sync(call: SweepCall, stream: TextIO) -> int:
         ledger = Ledger.open(plan)
         recorder = _recorder(call)
         TrialQueue(ledger).recover()
+        reuse.enter_lacking(plan, ledger.entries(), replica)
         count = _catch_up(plan, ledger, recorder)
         replica.begin()
         recorder.close("interrupted" if ledger.outstanding() else "finished")
@@ -184,8 +185,9 @@ def _opened(call: SweepCall, replica: Replica, phases: Phases, stream: TextIO) -
     with _folder(plan, resume=request.resume):
         queue, recorder = _queue_and_recorder(call, datasets.values())
     if request.retry_failed and queue.retry_failed():
-        queue.recover()  # a session that was killed may have run them already
+        queue.recover()  # one may have left its result before its process was lost
     taken = [] if request.no_reuse else reuse.take_over(plan, queue, datasets, replica)
+    reuse.enter_lacking(plan, queue.ledger.entries(), replica)
     _catch_up(plan, queue.ledger, recorder)
     replica.begin()
     return Session(

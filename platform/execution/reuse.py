@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from trainables.utils.hashing import read_sealed, seal
 if TYPE_CHECKING:
     from platform.plan.plan import Plan, PlannedTrial
     from platform.search.trial_queue import TrialQueue
+    from platform.search.trial_record import Entry
     from platform.storage.replica import Replica
     from trainables.data import Dataset
 
@@ -38,6 +39,19 @@ def enter(plan: Plan, trial: PlannedTrial, replica: Replica) -> None:
         make_folder(path.parent)
         write_json(path, seal({"folder": folder.as_posix()}))
         replica.push_entry(path)
+
+
+def enter_lacking(plan: Plan, entries: Iterable[Entry], replica: Replica) -> None:
+    """Enters the finished trials that are not entered: a session was lost before it did so.
+
+    Args:
+        plan: the sweep.
+        entries: how its trials stand.
+        replica: the sweep's files behind the address of its storage, where that has one.
+    """
+    for entry in entries:
+        if entry.state == "finished" and not _entry(plan, entry.trial.key).is_file():
+            enter(plan, entry.trial, replica)
 
 
 def take_over(

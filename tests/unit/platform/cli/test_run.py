@@ -19,18 +19,23 @@ from platform.cli import run
 from platform.cli.request import Request
 from platform.cli.requested_plan import SweepCall, plan_request
 from platform.cli.run import InUseError, _sole_driver
+from platform.cli.session import Phases
 from platform.plan.build import make_plan
 from platform.plan.plan import Plan
 from platform.plan.serialization import is_abandoned, write_plan
 from platform.plan.validation import check_weights
 from platform.search.ledger import FILE, Ledger
+from platform.search.trial_queue import TrialQueue
 from platform.storage import manifest
+from platform.storage.replica import Replica
 from platform.storage.sweep_folder import read_json
 from tests.helpers.command import Captured, refused, sweep
-from tests.helpers.ledgers import be_impatient, held, plan_in
+from tests.helpers.ledgers import be_impatient, held, plan_in, result_of, take
 from tests.helpers.studies import ONE_FAMILY
 from trainables.models import build_model
 from trainables.utils.errors import CheckpointError, ConfigError, DataError
+from trainables.utils.files import write_json
+from trainables.utils.hashing import seal
 
 
 def test_a_sweep_has_one_driver_at_a_time_however_the_last_one_ended(tmp_path: Path) -> None:
@@ -159,3 +164,41 @@ def test_a_sweep_whose_ledger_is_held_is_not_opened_and_says_how_to_try_again(
     assert why == (f"Stopped: {plan.folder / FILE} cannot be read (database is locked). To go on:")
     asked = " --retry-failed" if "retry_failed" in options else ""
     assert command.endswith(f"--name a --resume --storage {tmp_path}{asked}")
+
+
+class Unrecorded:
+    """A recorder that takes everything, and knows of nothing before."""
+
+    missed: tuple[object, ...] = ()
+    shown_uri = "sqlite:///mlflow.db"
+
+    def __init__(self, plan: Plan, tracking_uri: str | None) -> None:
+        self.plan = plan
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *given: set()
+
+
+@pytest.mark.parametrize("goes_on", ["resumed", "brought up to date"])
+def test_a_trial_that_a_killed_session_left_is_entered_for_other_sweeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, goes_on: str
+) -> None:
+    monkeypatch.setattr(run, "Recorder", Unrecorded)
+    monkeypatch.setattr(manifest, "load_all", lambda plan: {})
+    monkeypatch.setattr(manifest, "refuse_others", lambda plan, datasets: None)
+    plan = plan_in(tmp_path)
+    queue = TrialQueue(Ledger.create(plan))
+    recorded, left = take(queue), take(queue)
+    queue.finish(recorded, result_of(recorded))  # killed before it was entered
+    for trial in (recorded, left):
+        plan.trial_folder(trial).mkdir(parents=True)
+        write_json(plan.trial_folder(trial) / "result.json", seal(result_of(trial)))
+    call = SweepCall(plan=plan, request=Request(resume=True))
+    if goes_on == "resumed":
+        run._opened(call, Replica(plan), Phases("to start"), sys.stdout)
+    else:
+        run.sync(call, sys.stdout)
+    entered = {path.stem: read_json(path) for path in (plan.cache / "trials").iterdir()}
+    assert {key: each["folder"] for key, each in entered.items()} == {
+        trial.key: f"a/trials/{trial.name}" for trial in (recorded, left)
+    }
