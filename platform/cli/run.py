@@ -8,12 +8,14 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from platform.cli import messages
+from platform.cli.claim import claimed
 from platform.cli.requested_plan import SweepCall
 from platform.cli.session import Phases, Session
 from platform.cli.sweep_names import exists
@@ -27,7 +29,6 @@ from platform.search.trial_queue import TrialQueue
 from platform.storage import manifest
 from platform.storage.address import PLAN
 from platform.storage.environment import write_environment
-from platform.storage.lease import InUseError, driver_lock
 from platform.storage.replica import Replica
 from platform.tracking.recorder import Recorder
 from trainables.data import Dataset
@@ -53,17 +54,17 @@ def run(call: SweepCall, stream: TextIO) -> int:
         OSError: the files of a new sweep cannot be written; it leaves no folder.
     """
     phases = Phases("to start")
-    plan, resume = call.plan, call.request.resume
-    make_folder(plan.storage)
-    replica = Replica(plan)
+    resume, storage = call.request.resume, call.plan.storage
+    make_folder(storage)
     session: Session | None = None
 
     def end_late() -> None:
         if session is not None:
             session.end_late()
 
-    held = replica.held(new=not resume)
-    with _telling_of_full_disk(plan), _sole_driver(plan), held, answering_sigterm(end_late):
+    held = claimed(call)
+    with _telling_of_full_disk(storage), held as (call, replica), answering_sigterm(end_late):
+        plan = call.plan
         try:
             session = _opened(call, replica, phases, stream)
         except OSError as error:
@@ -94,8 +95,7 @@ def sync(call: SweepCall, stream: TextIO) -> int:
         UserError: the sweep runs, its folder is damaged, or MLflow cannot be used.
     """
     plan = call.plan
-    replica = Replica(plan)
-    with _telling_of_full_disk(plan), _sole_driver(plan), replica.held():
+    with _telling_of_full_disk(plan.storage), claimed(call) as (_, replica):
         replica.pull()
         ledger = Ledger.open(plan)
         recorder = _recorder(call)
@@ -148,7 +148,7 @@ def answering_sigterm(late: Callable[[], None] = lambda: None) -> Iterator[None]
 
 
 @contextlib.contextmanager
-def _telling_of_full_disk(plan: Plan) -> Iterator[None]:
+def _telling_of_full_disk(storage: Path) -> Iterator[None]:
     """Turns an error of the block that says that a disk is full into a line with its remedy.
 
     Raises:
@@ -160,19 +160,8 @@ def _telling_of_full_disk(plan: Plan) -> Iterator[None]:
         if not is_disk_full(error):
             raise
         raise UserError(
-            f"the disk of {plan.storage} is full: free some room, and give the same command again"
+            f"the disk of {storage} is full: free some room, and give the same command again"
         ) from error
-
-
-def _sole_driver(plan: Plan) -> contextlib.AbstractContextManager[object]:
-    """Takes the lock of the sweep's one driver on this machine, and returns what releases it."""
-    try:
-        return driver_lock(plan.storage, plan.name).acquire()
-    except Timeout:
-        raise InUseError(
-            f"sweep {plan.name!r} is being run by another process: wait for it, or take "
-            "another --name"
-        ) from None
 
 
 def _opened(call: SweepCall, replica: Replica, phases: Phases, stream: TextIO) -> Session:
@@ -207,11 +196,8 @@ def _folder(plan: Plan, *, resume: bool) -> Iterator[None]:
     if not resume:
         if is_abandoned(plan.folder):
             shutil.rmtree(plan.folder)
-        try:
-            plan.folder.mkdir()
-            flush(plan.storage)
-        except FileExistsError:
-            raise InUseError(f"--name {plan.name} is in use in {plan.storage}") from None
+        plan.folder.mkdir()
+        flush(plan.storage)
     try:
         yield
     except BaseException:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from platform.cli.request import attempt
@@ -44,7 +46,7 @@ def name_problems(storage: Path, name: str) -> list[str]:
     if not NAME.fullmatch(name) or name in _RESERVED:
         reserved = " or ".join(_RESERVED)
         return [f"--name {name!r} is no name for a sweep: {NAMES}, and not {reserved}"]
-    if _is_in_use(storage / name):
+    if is_in_use(storage / name):
         return [
             f"--name {name} is in use in {storage}: --resume goes on with it, "
             f"and {free_name(storage, name)} is free"
@@ -53,15 +55,23 @@ def name_problems(storage: Path, name: str) -> list[str]:
 
 
 def free_name(storage: Path, name: str) -> str:
-    """Returns the name, with the first number behind it that makes it free: `a`, `a-2`, `a-3`."""
-    number, free = 1, name
-    while _is_in_use(storage / free):
-        number += 1
-        free = f"{name}-{number}"
-    return free
+    """Returns the first of the `free_names`."""
+    return next(free_names(storage, name))
 
 
-def _is_in_use(path: Path) -> bool:
+def free_names(storage: Path, name: str) -> Iterator[str]:
+    """Yields the name, then numbers behind it, without those in use: `a`, `a-2`, `a-3`.
+
+    Another process may take one meanwhile: it is free for certain once its driver lock is held.
+    """
+    for number in itertools.count(1):
+        numbered = name if number == 1 else f"{name}-{number}"
+        if not is_in_use(storage / numbered):
+            yield numbered
+
+
+def is_in_use(path: Path) -> bool:
+    """Reports whether no new sweep can have this folder."""
     return exists(path) and not is_abandoned(path)
 
 

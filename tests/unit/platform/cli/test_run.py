@@ -18,7 +18,6 @@ import torch
 from platform.cli import run
 from platform.cli.request import Request
 from platform.cli.requested_plan import SweepCall, plan_request
-from platform.cli.run import InUseError, _sole_driver
 from platform.cli.session import Phases
 from platform.plan.build import make_plan
 from platform.plan.plan import Plan
@@ -36,20 +35,6 @@ from trainables.models import build_model
 from trainables.utils.errors import CheckpointError, ConfigError, DataError
 from trainables.utils.files import write_json
 from trainables.utils.hashing import seal
-
-
-def test_a_sweep_has_one_driver_at_a_time_however_the_last_one_ended(tmp_path: Path) -> None:
-    plan = make_plan(ONE_FAMILY, name="a", storage=tmp_path)
-    other = make_plan(ONE_FAMILY, name="b", storage=tmp_path)
-    with _sole_driver(plan):
-        with pytest.raises(InUseError, match="'a' is being run by another process"):
-            _sole_driver(plan).__enter__()
-        with _sole_driver(other):
-            pass
-    with pytest.raises(ZeroDivisionError) as caught, _sole_driver(plan):
-        raise ZeroDivisionError
-    with _sole_driver(plan):
-        assert caught.traceback  # the fault, and the lock that it names, are still at hand
 
 
 @pytest.mark.parametrize(
