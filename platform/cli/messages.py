@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -19,12 +21,25 @@ from trainables.utils.text import counted
 
 # in a job's environment: the address that it was submitted to, by which it is submitted again
 SUBMITTED_TO = "UNLEARN_SUBMITTED_TO"
+_SLOW_S = 2.0
 
 
 def tell(stream: TextIO, lines: Sequence[str]) -> None:
     """Writes lines to whoever reads them as they come."""
     stream.write("\n".join(lines) + "\n")
     stream.flush()
+
+
+@contextlib.contextmanager
+def told_if_slow(stream: TextIO, line: str) -> Iterator[None]:
+    """Writes a line if the block has not ended after two seconds."""
+    timer = threading.Timer(_SLOW_S, tell, (stream, [line]))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def opening(call: SweepCall, counts: Mapping[str, int], *, total: int, reused: int) -> list[str]:

@@ -172,7 +172,9 @@ def _opened(call: SweepCall, replica: Replica, phases: Phases, stream: TextIO) -
     if request.resume:
         replica.pull()
     with _folder(plan, resume=request.resume):
-        queue, recorder = _queue_and_recorder(call, datasets.values())
+        line = f"Opening the ledger of {counted(len(plan.groups), 'group')} and the record ..."
+        with messages.told_if_slow(stream, line):
+            queue, recorder = _queue_and_recorder(call, datasets.values())
     if request.retry_failed and queue.retry_failed():
         queue.recover()  # one may have left its result before its process was lost
     taken = [] if request.no_reuse else reuse.take_over(plan, queue, datasets, replica)

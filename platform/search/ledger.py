@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import optuna
 import sqlalchemy.exc
-from optuna.storages import RDBStorage
 
 from platform.plan.plan import Group, Outstanding, Plan, PlannedTrial
 from platform.plan.serialization import plan_digest
 from platform.search.proposals import Proposals
 from platform.search.samplers import DIRECTIONS
+from platform.search.studies import Studies
 from platform.search.trial_record import Entry, from_optuna, sealed, to_optuna, unsealed_place
 from trainables.config.names import RESULT
 from trainables.utils.errors import UserError
@@ -31,6 +29,7 @@ from trainables.utils.files import consistent_copy, replacing
 from trainables.utils.text import one_line
 
 FILE = "ledger.db"
+_PLAN = "plan"  # the attribute of each study that holds the digest of its plan
 _UNREADABLE = (
     sqlalchemy.exc.SQLAlchemyError,
     optuna.exceptions.OptunaError,
@@ -60,13 +59,13 @@ class Ledger:
 
     Args:
         plan: the sweep.
-        studies: one Optuna study a group, by the group's name.
+        studies: one Optuna study a group, by the group's name, with all that is written so far.
 
     Raises:
         KeyError, TypeError, ValueError: the studies hold what no ledger wrote.
     """
 
-    def __init__(self, plan: Plan, studies: Mapping[str, optuna.Study]) -> None:
+    def __init__(self, plan: Plan, studies: Studies) -> None:
         self.plan = plan
         self._studies = studies
         self._groups = {group.name: group for group in plan.groups}
@@ -75,6 +74,7 @@ class Ledger:
         # the trials of a group that decide what is proposed next: all but replicates
         self._deciding: dict[str, list[PlannedTrial]] = {name: [] for name in self._groups}
         self._proposals = Proposals(plan, studies)
+        self._proposing = list(plan.groups)
         for trial in plan.trials:
             self._add(trial)
         self._written = self._read()
@@ -94,15 +94,9 @@ class Ledger:
             raise LedgerError(f"{path} exists already: --resume goes on with it")
         digest = plan_digest(plan)
         with replacing(path) as beside, _writing(path):
-            storage = _storage(beside, new=True)
-            for group in plan.groups:
-                study = optuna.create_study(
-                    storage=storage, study_name=group.name, directions=DIRECTIONS[plan.search.goal]
-                )
-                study.set_user_attr("plan", digest)
-            storage.remove_session()
-            storage.engine.dispose()
-        return cls.open(plan)
+            names = [group.name for group in plan.groups]
+            Studies.create(beside, names, DIRECTIONS[plan.search.goal], {_PLAN: digest})
+        return cls._open(plan, digest)
 
     @classmethod
     def open(cls, plan: Plan) -> Ledger:
@@ -112,17 +106,16 @@ class Ledger:
             LedgerError: it is missing, damaged, or another plan's.
             OSError: another process holds it, or its disk fails.
         """
+        return cls._open(plan, plan_digest(plan))
+
+    @classmethod
+    def _open(cls, plan: Plan, digest: str) -> Ledger:
         path = plan.folder / FILE
         if not path.is_file():
             raise LedgerError(f"{path} is missing: nothing says which trials are done")
         try:
-            storage = _storage(path)
-            studies = {
-                group.name: optuna.load_study(study_name=group.name, storage=storage)
-                for group in plan.groups
-            }
-            digest = plan_digest(plan)
-            if any(study.user_attrs.get("plan") != digest for study in studies.values()):
+            studies = Studies(path)
+            if any(studies.attributes(group.name).get(_PLAN) != digest for group in plan.groups):
                 raise LedgerError(f"{path} is another plan's ledger")
             return cls(plan, studies)
         except _UNREADABLE as error:
@@ -165,7 +158,9 @@ class Ledger:
 
     def unproposed(self) -> int:
         """Returns how many trials may still be proposed."""
-        return sum(map(self._proposals.left, self.plan.groups))
+        # asked at every event, and most groups of a large sweep propose nothing
+        self._proposing = [group for group in self._proposing if self._proposals.left(group)]
+        return sum(map(self._proposals.left, self._proposing))
 
     def total(self) -> int:
         """Returns how many trials there are, those that may still be proposed among them."""
@@ -222,8 +217,7 @@ class Ledger:
                 self._add(trial)
         written = [
             (unsealed_place(frozen), from_optuna(frozen, self._trials))
-            for study in self._studies.values()
-            for frozen in study.get_trials(deepcopy=False)
+            for frozen in self._studies.trials()
         ]
         written.sort(key=lambda pair: pair[0])
         if [place for place, _ in written] != list(range(len(written))):
@@ -279,7 +273,11 @@ def _writing(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+    except (
+        sqlite3.Error,
+        sqlalchemy.exc.SQLAlchemyError,
+        optuna.exceptions.StorageInternalError,
+    ) as error:
         why = one_line(_sqlite_error(error) or error, 160)
         raise OSError(f"{path} cannot be written ({why})") from error
 
@@ -289,12 +287,3 @@ def _sqlite_error(error: BaseException | None) -> sqlite3.Error | None:
     while error is not None and not isinstance(error, sqlite3.Error):
         error = error.__cause__
     return error
-
-
-def _storage(path: Path, *, new: bool = False) -> RDBStorage:
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # connected by path: in an address, "?", "%" and braces of a folder's name mean something else
-    connect = functools.partial(sqlite3.connect, path.resolve())
-    engine: dict[str, Any] = {"creator": connect}
-    # a table that a damaged ledger lacks is not made anew: it would read as nothing done
-    return RDBStorage(f"sqlite:///{FILE}", engine_kwargs=engine, skip_table_creation=not new)

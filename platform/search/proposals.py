@@ -9,11 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import optuna
-
 from platform.plan.build import replicate, search_trial
 from platform.plan.plan import Group, Plan, PlannedTrial
 from platform.search.samplers import propose_points
+from platform.search.studies import Studies
 from platform.search.trial_record import Entry, to_optuna
 from trainables.utils.hashing import seal, unseal
 
@@ -28,7 +27,7 @@ class Proposals:
         studies: one Optuna study a group, by the group's name.
     """
 
-    def __init__(self, plan: Plan, studies: Mapping[str, optuna.Study]) -> None:
+    def __init__(self, plan: Plan, studies: Studies) -> None:
         self._plan = plan
         self._studies = studies
         self._proposed: Counter[str] = Counter()
@@ -44,7 +43,7 @@ class Proposals:
         Raises:
             KeyError, TypeError, ValueError: the study does not hold what was written.
         """
-        attributes = self._studies[group.name].user_attrs
+        attributes = self._studies.attributes(group.name)
         found: list[PlannedTrial] = []
         while (generation := attributes.get(self._generation(group))) is not None:
             found += self._points(group, unseal(generation)["points"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import shlex
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from platform.cli.messages import (
     opening,
     record_lacks,
     resume_command,
+    told_if_slow,
 )
 from platform.cli.request import Request
 from platform.cli.requested_plan import SweepCall
@@ -61,6 +64,16 @@ def test_a_cluster_is_named_where_the_trials_run_on_one(plan: Plan) -> None:
     call = SweepCall(plan=plan, request=Request(address="auto"), machines=machines)
     _, line = opening(call, COUNTS, total=8, reused=0)
     assert ", 1 at once on 8 CPU(s), 0 GPU(s), 16.0 GiB memory on 2 nodes, in " in line
+
+
+def test_what_takes_long_is_told_and_what_does_not_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.cli.messages._SLOW_S", 0.2)
+    out = io.StringIO()
+    with told_if_slow(out, "soon over"):
+        pass
+    with told_if_slow(out, "the ledger ..."):
+        time.sleep(0.5)
+    assert out.getvalue() == "the ledger ...\n"
 
 
 def test_what_the_record_lacks_is_told_with_its_remedy(plan: Plan) -> None:
