@@ -271,7 +271,8 @@ def _sweep(figures: Figures, chaos: _Chaos, name: str, search: int) -> bool:
             chaos.ends.pop("driver stopped for a while", None)
             left += len(running.processes_left(_GONE_WITHIN_S))
         sessions[status] += 1
-        _judge(figures, running.out, status)
+        # a start that meets a server, a store or a disk that is away refuses
+        _judge(figures, running.out, status, refuses=bool(chaos.ends))
         after = _results(place.disk, name)
         again += sum(after.get(trial) != digest for trial, digest in before.items())
         before = after
@@ -297,11 +298,12 @@ def _results(disk: Path, name: str) -> dict[str, str]:
     return {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
-def _judge(figures: Figures, out: str, status: int) -> None:
+def _judge(figures: Figures, out: str, status: int, *, refuses: bool) -> None:
     """Counts a session that ended otherwise than it should: told with all that it printed."""
+    usual = (0, 1, _STOPPED, -signal.SIGKILL, *([2] if refuses else []))
     last = out.strip().splitlines()[-1:]
     figures.tell(f"status {status}: {last[0][:110] if last else ''}")
-    if status not in (0, 1, _STOPPED, -signal.SIGKILL) or "Traceback" in out:
+    if status not in usual or "Traceback" in out:
         figures.hold("session that ended without its cause", 1, 0)
         figures.tell(out[-6000:])
 
