@@ -12,6 +12,7 @@ from typing import Literal
 from trainables.utils.addresses import StorageError
 from trainables.utils.errors import NonFiniteError, UserError
 from trainables.utils.text import one_line
+from trainables.utils.waiting import HeldError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # safetensors and SQLite tell of a full disk in words alone
@@ -132,6 +133,8 @@ def _cause_of(error: BaseException) -> Cause:
         return Cause.DISK
     if isinstance(error, StorageError):
         return Cause.STORAGE
+    if isinstance(error, HeldError):  # whoever holds it may have gone by then
+        return Cause.CRASH
     if isinstance(error, UserError):
         return Cause.USER
     if isinstance(error, MemoryError):

@@ -21,6 +21,7 @@ from pathlib import Path
 from platform.execution import watchdog
 from trainables.utils.object_store import Mirror
 from trainables.utils.threads import every
+from trainables.utils.waiting import is_waiting
 
 _BEAT_S = 2.0
 # above what a loaded machine or one long call into a library holds a thread up
@@ -33,6 +34,10 @@ _ALIVE, _WORKS, _SILENT = ".alive-", ".works-", ".silent-"
 # CPU time since the last sign that tells work from waiting: in 45 s an idle process of Ray's takes
 # 0.1 s, and one that works takes more on a machine with thirty times the work that it can do
 _WORK_S = 0.3
+# bytes read and written that tell the same of a slow disk; one that waits takes tens of kilobytes
+_WORK_BYTES = 2**20
+# by calls, and by pages of files that are mapped
+_MOVED = ("rchar", "wchar", "read_bytes", "write_bytes")
 
 
 @contextlib.contextmanager
@@ -162,7 +167,7 @@ class _TrialActivity:
         self.sign = folder / f"{_WORKS}{rank}"
         self._seen: dict[Path, int] = {}
         self._position: tuple[int, int] | None = None
-        self._spent = 0.0
+        self._spent, self._moved = 0.0, 0
 
     def got_on(self) -> bool:
         """Reports whether any has, since one last did."""
@@ -181,16 +186,21 @@ class _TrialActivity:
     def _thread_got_on(self) -> bool:
         """Reports whether this process's thread has, since it last did.
 
-        It has where it is at another place of its program than before, or where the process, or one
-        that it started, has spent CPU time, as in one long call into a library, in waiting for a
-        GPU, or while a compiler runs.
+        It has where it is at another place of its program than before, or in a wait that ends by
+        itself; or where the process has read or written, or it or one that it started has spent CPU
+        time, as in one long call into a library, in waiting for a GPU, or while a compiler runs.
         """
         frame = sys._current_frames().get(self._thread)
         position = None if frame is None else (id(frame), frame.f_lasti)
-        spent = time.process_time() + _children_s()
-        if position == self._position and abs(spent - self._spent) < _WORK_S:
+        spent, moved = time.process_time() + _children_s(), _bytes_moved()
+        if (
+            position == self._position
+            and abs(spent - self._spent) < _WORK_S
+            and moved - self._moved < _WORK_BYTES
+            and not is_waiting(self._thread)
+        ):
             return False
-        self._position, self._spent = position, spent
+        self._position, self._spent, self._moved = position, spent, moved
         return True
 
 
@@ -203,3 +213,12 @@ def _children_s() -> float:
                 fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
                 spent += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return spent
+
+
+def _bytes_moved() -> int:
+    """Returns how much this process has read and written, in bytes; 0 outside Linux."""
+    try:
+        counts = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+        return sum(int(counts[name]) for name in _MOVED)
+    except (OSError, ValueError, KeyError):
+        return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +15,10 @@ from platform.execution.trial_process import TrialFiles, TrialOrder, attempt
 from platform.plan import resources
 from trainables.config.overrides import from_dict
 from trainables.utils.files import make_folder
+from trainables.utils.waiting import waiting
+
+# a driver may wait for an address, or copy the files of another trial
+_REPORTED_WITHIN_S = 600.0
 
 
 def execute(order: TrialOrder, callbacks: Sequence[Any] = ()) -> Failure | None:
@@ -67,6 +71,12 @@ def _storage(files: TrialFiles) -> dict[str, Any]:
     }
 
 
+def _report(metrics: Mapping[str, float]) -> None:
+    """Reports to the driver, once the other workers do: if one of them is stuck, that counts."""
+    with waiting(_REPORTED_WITHIN_S):
+        ray.train.report(dict(metrics))
+
+
 def _work(values: dict[str, Any]) -> None:
     """Runs in each of the processes that share a trial's batches."""
     from trainables.training.context import Context
@@ -83,18 +93,16 @@ def _work(values: dict[str, Any]) -> None:
         device=ray.train.torch.get_device(),
         world=world,
         parallelise=ray.train.torch.prepare_model,
-        report=lambda metrics: ray.train.report(dict(metrics)),
+        report=_report,
         kept=files.upload,
     )
     if files.mirror is not None and world.rank == 0:
         # the process that started the workers may be on another node, and cleared its own folder
         files.clear(hidden=False)
     make_folder(files.folder)
-    files.fetch_snapshot()
-    with (
-        signs_of_life(files.folder, world.rank),
-        signs_from_afar(files.folder, world.rank, world.size, files.mirror),
-    ):
-        run_trial(from_dict(order.config), context)
-    if world.rank == 0:
-        files.deliver()
+    with signs_of_life(files.folder, world.rank):
+        with signs_from_afar(files.folder, world.rank, world.size, files.mirror):
+            files.fetch_snapshot()
+            run_trial(from_dict(order.config), context)
+        if world.rank == 0:
+            files.deliver()

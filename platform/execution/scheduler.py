@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from platform.execution import heartbeat, reuse
 from platform.execution.failures import CAUSES, Cause, Failure, diagnose, file_fault
 from platform.execution.trial_process import TrialOrder, read_result
+from platform.execution.work_ahead import WorkAhead
 from platform.plan import resources
 from platform.plan.plan import Limits, Plan, PlannedTrial
 from platform.storage.address import storage_address
@@ -101,7 +102,7 @@ class Scheduler:
     """Hands out a session's trials, and takes in how each ends.
 
     Args:
-        sweep: the session.
+        sweep: the session; the shared work of its waiting trials has been built.
 
     Attributes:
         plan: the sweep.
@@ -118,6 +119,7 @@ class Scheduler:
         self._queue = sweep.queue
         self._replica = sweep.replica
         self._address = storage_address(sweep.plan)
+        self._ahead = WorkAhead(sweep.queue.waiting())
         self._begun: set[str] = set()
         self._lost: Counter[str] = Counter()
 
@@ -145,11 +147,19 @@ class Scheduler:
         """Returns the next trial to start; None where nothing can start now, see `over`."""
         if self.over():
             return None
-        trial = self._queue.next()
+        trial = self._queue.next(self._ahead.is_there)
         if trial is not None:
             self.running[trial.key] = trial
             self._begun.add(trial.key)
         return trial
+
+    def next_ahead(self) -> PlannedTrial | None:
+        """Returns the next trial whose shared work is to be built; None where none is to be now."""
+        return None if self.over() else self._ahead.next(self._queue.waiting())
+
+    def under_way(self) -> int:
+        """Returns how many trials run, or have their shared work built."""
+        return len(self.running) + self._ahead.under_way()
 
     def over(self) -> bool:
         """Reports whether this session starts no more trials."""
@@ -157,8 +167,8 @@ class Scheduler:
             self.reason = self.reason or TAKEN_OVER
         return bool(self.reason) or self._trials_are_up() or self._queue.is_over()
 
-    def order(self, trial: PlannedTrial) -> TrialOrder:
-        """Returns what the trial's process needs to run it."""
+    def order(self, trial: PlannedTrial, *, ahead: bool = False) -> TrialOrder:
+        """Returns what a process needs to run the trial, or to build its shared work `ahead`."""
         # an earlier attempt may have left a mark, and this one run on another node
         heartbeat.forget_silence(self.plan.trial_folder(trial))
         return TrialOrder(
@@ -167,9 +177,10 @@ class Scheduler:
             folder=self._path(self.plan.trial_folder(trial)),
             cache=self._path(self.plan.cache),
             address=self._address,
-            trainer=resources.uses_trainer(self.plan.launch),
+            trainer=resources.uses_trainer(self.plan.launch) and not ahead,
             workers=self.plan.launch.workers,
             gpus=self.plan.launch.gpus_per_trial,
+            ahead=ahead,
         )
 
     def _path(self, path: Path) -> str:
@@ -177,9 +188,10 @@ class Scheduler:
         return str(path.relative_to(self.plan.storage) if self._address else path.absolute())
 
     def started(self, key: str) -> None:
-        """Takes in that a process began the trial."""
-        self._queue.began(self.running[key])
-        self._tell(lambda listener: listener.started(self.running[key]))
+        """Takes in that a process began the trial, or its shared work."""
+        if trial := self.running.get(key):
+            self._queue.began(trial)
+            self._tell(lambda listener: listener.started(trial))
 
     def reported(self, key: str, metrics: dict[str, float]) -> None:
         """Takes in a report of the trial."""
@@ -192,7 +204,9 @@ class Scheduler:
     def ended(
         self, key: str, failure: Failure | None, last: dict[str, float] | None = None
     ) -> None:
-        """Takes in the end of the trial's process, by its result file or its failure.
+        """Takes in the end of the process of the trial, or of what built its shared work.
+
+        The trial has ended by its result file or its failure.
 
         An end that cannot be recorded stops the session and leaves the trial outstanding.
 
@@ -201,6 +215,8 @@ class Scheduler:
             failure: why it failed; None where it did not.
             last: its last report, where there is one.
         """
+        if self._ahead.ended(key):
+            return
         trial = self.running[key]
         try:
             event = self._record(trial, failure, last)

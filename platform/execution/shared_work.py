@@ -1,4 +1,4 @@
-"""Builds the work that trials of a sweep share, once, before the first of them starts.
+"""Builds the work that trials of a sweep share, once, before those that need it start.
 
 What it is and where it is cached, `trainables.shared` says; this module spreads it over the cluster
 and tells how far it is. It imports Ray, and so is imported once Ray runs.
@@ -6,14 +6,17 @@ and tells how far it is. It imports Ray, and so is imported once Ray runs.
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.util.queue import Empty, Queue
 
+from platform.execution.heartbeat import signs_of_life
 from platform.execution.nodes import beside_driver
 from platform.storage.address import storage_address
 from trainables.config import to_dict
@@ -22,7 +25,8 @@ from trainables.utils.errors import NonFiniteError
 from trainables.utils.object_store import working_copy
 
 if TYPE_CHECKING:
-    from platform.plan.plan import Plan
+    from platform.execution.trial_process import TrialOrder
+    from platform.plan.plan import Plan, PlannedTrial
 
 TellSteps = Callable[[str, int, int], None]
 
@@ -33,11 +37,12 @@ _ON_GPU = ("base", "retrained", "reference", "tokens")
 _TELL_EVERY_S = 0.5
 
 
-def build(plan: Plan, tell: TellSteps) -> None:
-    """Builds all shared work that the plan's trials need and the cache does not hold.
+def build(plan: Plan, trials: Iterable[PlannedTrial], tell: TellSteps) -> None:
+    """Builds all shared work that some trials of a plan need and the cache does not hold.
 
     Args:
-        plan: gives the trials and their cache.
+        plan: gives the cache.
+        trials: those that are known to be outstanding.
         tell: is told (label, steps done, steps in total).
 
     Raises:
@@ -47,8 +52,8 @@ def build(plan: Plan, tell: TellSteps) -> None:
 
     queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": beside_driver()})
     address = storage_address(plan)
-    wanted = shared_work(trial.config for trial in plan.trials)
-    remote, gpus = ray.remote(_build_kind), min(plan.launch.gpus_per_trial, 1.0)
+    wanted = shared_work(trial.config for trial in trials)
+    remote, gpus = ray.remote(_build_watched), min(plan.launch.gpus_per_trial, 1.0)
     for group in _GROUPS:
         tasks = [
             remote.options(num_cpus=1, num_gpus=gpus if kind in _ON_GPU else 0.0).remote(
@@ -79,7 +84,36 @@ def _await(tasks: list[Any], queue: Queue, tell: TellSteps) -> None:
                 # each trial that needs this meets it again, and fails alone and by its name
 
 
-def _build_kind(kind: str, config: dict[str, Any], cache: str, address: str, queue: Queue) -> None:
+def build_for(order: TrialOrder, tell: TellSteps) -> None:
+    """Builds, in this process, all shared work that a trial needs and the cache does not hold.
+
+    Whatever this raises, the trial raises it too when it comes to need the work.
+
+    Args:
+        order: the trial.
+        tell: as of `build`.
+    """
+    with contextlib.suppress(Exception), _watched():
+        _build_kind("reference", order.config, order.cache, order.address, tell)
+
+
+def _build_watched(
+    kind: str, config: dict[str, Any], cache: str, address: str, queue: Queue
+) -> None:
+    with _watched():
+        _build_kind(kind, config, cache, address, lambda *told: queue.put(told))
+
+
+@contextlib.contextmanager
+def _watched() -> Iterator[None]:
+    """Has this process killed where it is stuck in the block: others wait for what it builds."""
+    with tempfile.TemporaryDirectory(prefix="unlearn-") as made, signs_of_life(Path(made)):
+        yield
+
+
+def _build_kind(
+    kind: str, config: dict[str, Any], cache: str, address: str, tell: TellSteps
+) -> None:
     """Builds one piece of shared work into the cache, or this node's copy of it, on a worker."""
     import torch
 
@@ -90,15 +124,15 @@ def _build_kind(kind: str, config: dict[str, Any], cache: str, address: str, que
     trial = from_dict(config)
     last = 0.0
 
-    def tell(label: str, step: int, total: int) -> None:
+    def tell_sometimes(label: str, step: int, total: int) -> None:
         nonlocal last
         if step == total or time.monotonic() - last > _TELL_EVERY_S:
             last = time.monotonic()
-            queue.put((label, step, total))
+            tell(label, step, total)
 
     device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
     local = working_copy(address).local / Path(cache).name if address else Path(cache)
-    context = Context(cache=local, device=device, report_steps=tell)
+    context = Context(cache=local, device=device, report_steps=tell_sometimes)
     if kind == "networks":
         prepare.check_networks(trial, context)
         return

@@ -21,7 +21,8 @@ from trainables.config.overrides import from_dict
 from trainables.utils.errors import UserError
 from trainables.utils.files import make_folder
 from trainables.utils.hashing import read_sealed
-from trainables.utils.object_store import Mirror, patiently, working_copy
+from trainables.utils.object_store import Mirror, working_copy
+from trainables.utils.waiting import patiently, waiting
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -39,6 +40,7 @@ class TrialOrder:
         trainer: whether Ray Train runs it on workers, instead of this process.
         workers: how many processes share each batch.
         gpus: of the whole trial.
+        ahead: whether the process builds the shared work that the trial needs, and no more.
     """
 
     key: str
@@ -49,6 +51,7 @@ class TrialOrder:
     trainer: bool = False
     workers: int = 1
     gpus: float = 0.0
+    ahead: bool = False
 
 
 class TrialFiles:
@@ -87,8 +90,7 @@ class TrialFiles:
     def upload(self, path: Path) -> None:
         """Begins to copy a file that another attempt goes on from to the storage's address.
 
-        Nobody waits for it: a trial that waits for an address that does not answer would look like
-        one that hangs. While one file is under way the next are left out; without them another
+        Nobody waits for it. While one file is under way the next are left out; without them another
         attempt has more to do, and comes to the same figures.
         """
         if self.mirror is None or (self._upload is not None and self._upload.is_alive()):
@@ -105,7 +107,8 @@ class TrialFiles:
     def wait_for_upload(self) -> None:
         """Returns once no file is under way any more."""
         if self._upload is not None:
-            self._upload.join()
+            with waiting():
+                self._upload.join()
 
     def deliver(self) -> None:
         """Copies all that a finished trial leaves; its result, by which it counts, comes last."""
@@ -186,10 +189,10 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def _run(order: TrialOrder, files: TrialFiles, report: Report) -> None:
-    files.fetch_snapshot()
     with signs_of_life(files.folder):
+        files.fetch_snapshot()
         _train(order, files, report)
-    files.deliver()
+        files.deliver()
 
 
 def _train(order: TrialOrder, files: TrialFiles, report: Report) -> None:

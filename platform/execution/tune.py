@@ -9,7 +9,7 @@ import contextlib
 import shutil
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from platform.execution.scheduler import Outcome, Scheduler, SweepRun
 from platform.execution.trial_process import TrialOrder
 from platform.plan import hardware, resources
 from platform.tracking.tags import numbers
+from trainables.utils.waiting import waiting
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import AsyncHyperBandScheduler
@@ -47,7 +48,7 @@ def run(sweep: SweepRun) -> Outcome:
         if sweep.address:
             nodes.check_storage(plan.storage.absolute())
         sweep.begin_phase("of work that trials share")
-        shared_work.build(plan, sweep.tell_shared_work)
+        shared_work.build(plan, sweep.queue.waiting(), sweep.tell_shared_work)
         sweep.begin_phase("of trials")
         if not sweep.debug:
             ray_internals.silence(*ray_internals.TRIAL_LOGGERS)
@@ -61,14 +62,14 @@ def _room_on_cluster(plan: Plan) -> Callable[[], int]:
     The cluster is asked anew as nodes come and go.
     """
     # one that waits is what an autoscaler adds a node for; workers that wait would hold CPUs
-    waiting = 0 if resources.uses_trainer(plan.launch) else 1
+    spare = 0 if resources.uses_trainer(plan.launch) else 1
     asked, most = 0.0, 0
 
     def room() -> int:
         nonlocal asked, most
         if most == 0 or time.monotonic() - asked > _NODES_ASKED_EVERY_S:
             asked = time.monotonic()
-            fit = resources.concurrency(plan, *nodes.machines()) + waiting
+            fit = resources.concurrency(plan, *nodes.machines()) + spare
             most = min(fit, plan.launch.max_concurrent or fit)
         return most
 
@@ -113,9 +114,10 @@ def _fit(scheduler: Scheduler, room: Callable[[], int]) -> Outcome:
 def _resources(plan: Plan) -> Any:
     from ray import tune
 
-    if resources.uses_trainer(plan.launch):
-        return tune.PlacementGroupFactory([{"CPU": resources.TRAINER_CPUS}])
-    return tune.PlacementGroupFactory([{"CPU": 1, "GPU": plan.launch.gpus_per_trial}])
+    gpus = plan.launch.gpus_per_trial
+    trainer = tune.PlacementGroupFactory([{"CPU": resources.TRAINER_CPUS}])
+    alone = tune.PlacementGroupFactory([{"CPU": 1, "GPU": min(gpus, 1.0)}])
+    return lambda config: trainer if config["order"]["trainer"] else alone
 
 
 def _trial_name(trial: Any) -> str:
@@ -135,12 +137,15 @@ def _searcher(scheduler: Scheduler, room: Callable[[], int]) -> Any:
         """Suggests what the scheduler hands out."""
 
         def suggest(self, trial_id: str) -> Any:  # Ray's own annotation leaves FINISHED out
-            trial = scheduler.next() if len(scheduler.running) < room() else None
+            has_room = scheduler.under_way() < room()
+            ahead = scheduler.next_ahead() if has_room else None
+            trial = ahead or (scheduler.next() if has_room else None)
             if trial is None:
                 # a trial under way may be lost, and then be run again
-                over = scheduler.over() and not scheduler.running
+                over = scheduler.over() and not scheduler.under_way()
                 return Searcher.FINISHED if over else None
-            return {"name": trial.name, "order": asdict(scheduler.order(trial))}
+            order = scheduler.order(trial, ahead=ahead is not None)
+            return {"name": trial.name, "order": asdict(order)}
 
         def on_trial_complete(
             self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -237,6 +242,8 @@ def _callback(scheduler: Scheduler) -> Any:
             if "failure" in result:
                 cause = Cause(result["failure"])
                 self._failures[key] = Failure(cause=cause, message=result["message"])
+            elif "work" in result:
+                scheduler.sweep.tell_shared_work(*result["work"])
             elif "step" in result:
                 # our own figures, without what Tune adds to each result
                 self._last[key] = {"step": result["step"], **numbers(result)}
@@ -248,8 +255,8 @@ def _callback(scheduler: Scheduler) -> Any:
 
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             key = _key(trial)
-            for told in (self._failures, self._last):
-                told.pop(key, None)
+            self._failures.pop(key, None)
+            self._last.pop(key, None)
             error = ray_internals.error_of(trial)
             lost = Failure(cause=Cause.WORKER_LOST, message="a process of the trial died")
             scheduler.ended(key, lost if error is None else diagnose(error))
@@ -261,10 +268,16 @@ def _callback(scheduler: Scheduler) -> Any:
 
 
 def _trial(config: dict[str, Any]) -> None:
-    """Runs one trial, on a worker. A failure is a result, so that the process serves the next."""
-    from ray import tune
+    """Runs one trial on a worker, or builds its shared work.
 
+    A failure is a result, so that the process serves the next.
+    """
     order = TrialOrder(**config["order"])
+    if order.ahead:
+        from platform.execution import shared_work
+
+        shared_work.build_for(order, lambda *told: _report({"work": told}))
+        return
     if order.trainer:
         from ray.tune.integration.ray_train import TuneReportCallback
 
@@ -272,6 +285,14 @@ def _trial(config: dict[str, Any]) -> None:
 
         failure = ray_train.execute(order, [TuneReportCallback()])
     else:
-        failure = trial_process.execute(order, lambda metrics: tune.report(dict(metrics)))
+        failure = trial_process.execute(order, _report)
     if failure is not None:
-        tune.report({"failure": failure.cause.value, "message": failure.message})
+        _report({"failure": failure.cause.value, "message": failure.message})
+
+
+def _report(values: Mapping[str, Any]) -> None:
+    """Reports to the driver, which takes it once it has done all else, unless it dies."""
+    from ray import tune
+
+    with waiting():
+        tune.report(dict(values))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from platform.plan.plan import PlannedTrial
@@ -36,12 +36,14 @@ class TrialQueue:
         """Reports whether no trial can start any more, unless one under way is put back."""
         return not self._waiting and not self.ledger.unproposed()
 
-    def next(self) -> PlannedTrial | None:
-        """Hands out the next trial; None where none can start now, see `is_over`."""
-        if not self._waiting:
-            return None
-        trial = self._waiting.popleft()
-        self.began(trial)
+    def next(
+        self, starts: Callable[[PlannedTrial], bool] = lambda trial: True
+    ) -> PlannedTrial | None:
+        """Hands out the first trial that `starts`; None where none can now, see `is_over`."""
+        trial = next(filter(starts, self._waiting), None)
+        if trial is not None:
+            self._waiting.remove(trial)
+            self.began(trial)
         return trial
 
     def began(self, trial: PlannedTrial) -> None:

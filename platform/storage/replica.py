@@ -19,9 +19,10 @@ from platform.storage.lease import BEAT_S, InUseError, Lease
 from trainables.config.names import RESULT, SNAPSHOT
 from trainables.utils.addresses import unreachable
 from trainables.utils.files import consistent_copy, write_text
-from trainables.utils.object_store import Mirror, patiently
+from trainables.utils.object_store import Mirror
 from trainables.utils.remote_folder import stays
 from trainables.utils.threads import every
+from trainables.utils.waiting import patiently
 
 if TYPE_CHECKING:
     from platform.plan.plan import Plan, PlannedTrial

@@ -21,8 +21,10 @@ from trainables.evaluation.networks import ClipNetwork
 from trainables.models.checkpoints import read_state
 from trainables.utils.errors import CheckpointError
 from trainables.utils.text import close_names, one_line
+from trainables.utils.waiting import waiting
 
 _SCHEMAS = ("local-dir", "hf-hub")
+_DOWNLOAD_MOST_S = 3600.0
 
 
 def clip_file(config: NetworksConfig) -> Path:
@@ -56,7 +58,8 @@ def clip_file(config: NetworksConfig) -> Path:
         tag = f" {config.clip_pretrained}"
         chosen = open_clip.get_pretrained_cfg(name, config.clip_pretrained)
     try:
-        return Path(str(open_clip.download_pretrained(chosen)))
+        with waiting(_DOWNLOAD_MOST_S):  # as for another process of this machine that downloads it
+            return Path(str(open_clip.download_pretrained(chosen)))
     except Exception as error:  # whatever the client of Hugging Face meets
         source = str(chosen.get("hf_hub") or chosen.get("url")).rstrip("/")
         raise CheckpointError(

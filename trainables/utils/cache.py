@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from trainables.utils.addresses import StorageError
 from trainables.utils.errors import CheckpointError
 from trainables.utils.files import make_folder, place_folder, write_json
 from trainables.utils.hashing import content_key, hash_bytes, read_sealed, seal
-from trainables.utils.object_store import Mirror, patiently
+from trainables.utils.object_store import Mirror
+from trainables.utils.waiting import held, patiently
 
 _MATERIAL = "material.json"
 _MOST_HASHED = 2**30  # bytes
@@ -40,12 +39,13 @@ def build_once(
 
     Raises:
         CheckpointError: a file of the work was altered since.
+        HeldError: another process builds it, and gives no sign of life.
         StorageError: the cache is a copy, and its address cannot be reached.
     """
     folder = folder_of(root, kind, material)
     if not folder.is_dir():
         make_folder(root)
-        with FileLock(folder.with_name(folder.name + ".lock")):
+        with held(folder.with_name(folder.name + ".lock")):
             # a build that was killed left a part: the lock is ours, so nobody writes there now
             if not folder.is_dir():
                 place_folder(_make(folder, material, build), folder)

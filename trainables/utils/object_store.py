@@ -8,27 +8,20 @@ node needs here.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
-import math
 import os
 import tempfile
-import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from trainables.utils.addresses import StorageError, below, canonical, refuse_secret, unreachable
+from trainables.utils.addresses import StorageError, below, canonical, refuse_secret
 from trainables.utils.files import consistent_copy, write_text
 from trainables.utils.remote_folder import RemoteFolder, stays
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo
 
-T = TypeVar("T")
-
-_PATIENCE_S, _PAUSE_S = 120.0, 5.0
 _MARK = ".copy-of"
 # names, inside a published folder, the one of its uploads that counts
 _WHOLE = "whole"
@@ -271,28 +264,3 @@ def _working_folder(address: str) -> Path:
     if folder.is_symlink() or owner.st_uid != os.getuid():
         raise StorageError(f"{folder} is not this user's: set TMPDIR")
     return folder
-
-
-def patiently(mirror: Mirror, work: Callable[[Mirror], T], *, waits: bool = True) -> T:
-    """Does some work; where the address does not answer, tries again for two minutes.
-
-    Args:
-        mirror: of the address.
-        work: is given the mirror.
-        waits: tries again; else the work is tried once.
-
-    Raises:
-        StorageError: the address has not answered.
-        OSError: a fault of this machine, such as a full disk.
-    """
-    until = time.monotonic() + (_PATIENCE_S if waits else -math.inf)
-    while True:
-        try:
-            return work(mirror)
-        except OSError as error:
-            here = str(error.filename or "").startswith(str(mirror.local))
-            if here or error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            if time.monotonic() > until:
-                raise unreachable(mirror.address, error) from error
-        time.sleep(_PAUSE_S)

@@ -7,15 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from platform.execution import watchdog
-from platform.execution.heartbeat import fell_silent, signs_of_life
+from platform.execution.heartbeat import _TrialActivity, fell_silent, signs_of_life
 from tests.helpers.sweeps import ROOT, descendants
+from trainables.utils.object_store import Mirror
+from trainables.utils.waiting import held, patiently
 
 LIVES = """
 import hashlib, sys, threading
@@ -151,3 +154,73 @@ with subprocess.Popen([*watch[:-1], watch[-1] + "/silent"], stdin=subprocess.PIP
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, timeout=100)
     assert done.returncode == -signal.SIGKILL
+
+
+# --- What counts as getting on, without a process of its own ------------------------------------
+
+
+@contextlib.contextmanager
+def at_work(folder: Path, work: Callable[[], object]) -> Iterator[_TrialActivity]:
+    """The activity of a thread that is in some work by now, as of a trial's; the work must end."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert thread.ident is not None
+    activity = _TrialActivity(folder, 0, thread.ident)
+    time.sleep(0.2)
+    activity.got_on()
+    yield activity
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def signs(activity: _TrialActivity, times: int = 8) -> int:
+    """How often one got on, of some looks; a look at polling may meet it at another place."""
+    found = 0
+    for _ in range(times):
+        time.sleep(0.05)
+        found += activity.got_on()
+    return found
+
+
+def test_one_that_waits_for_nothing_known_does_not_get_on(tmp_path: Path) -> None:
+    over = threading.Event()
+    with at_work(tmp_path, lambda: over.wait(30)) as activity:
+        assert signs(activity) == 0
+        over.set()
+
+
+def test_one_that_waits_for_the_lock_of_a_live_process_gets_on(tmp_path: Path) -> None:
+    def work() -> None:
+        with held(tmp_path / "lock"):
+            pass
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(held(tmp_path / "lock"))
+        with at_work(tmp_path, work) as activity:
+            assert signs(activity) == 8
+            stack.close()
+
+
+def test_one_that_waits_for_an_address_gets_on(tmp_path: Path) -> None:
+    over = threading.Event()
+    mirror = Mirror(tmp_path / "here", (tmp_path / "there").as_uri())
+    with at_work(tmp_path, lambda: patiently(mirror, lambda _: over.wait(30))) as activity:
+        assert signs(activity) == 8
+        over.set()
+
+
+def test_one_that_reads_slowly_gets_on(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+
+    def work() -> None:
+        while os.read(reading, 2**20):
+            pass
+
+    with at_work(tmp_path, work) as activity:
+        found = 0
+        for _ in range(20):
+            os.write(writing, bytes(2**16))
+            found += signs(activity, 1)
+        os.close(writing)
+    os.close(reading)
+    assert found > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 from pathlib import Path
@@ -14,6 +15,7 @@ from ray.exceptions import ActorDiedError, OutOfMemoryError
 from platform.execution import scheduler
 from platform.execution.failures import Cause, Failure, diagnose
 from platform.execution.scheduler import Scheduler, SweepRun
+from platform.execution.work_ahead import WorkAhead
 from platform.plan.build import make_plan
 from platform.plan.plan import Limits, PlannedTrial
 from platform.search.ledger import FILE, Ledger
@@ -25,6 +27,7 @@ from trainables.config.names import SNAPSHOT
 from trainables.utils.addresses import StorageError
 from trainables.utils.errors import ConfigError, NonFiniteError
 from trainables.utils.hashing import seal
+from trainables.utils.waiting import HeldError
 
 
 class Told:
@@ -238,6 +241,51 @@ def test_a_trial_without_a_usable_result_has_not_finished(tmp_path: Path, left: 
     assert driver.told.names()[-1] == "failed"
 
 
+@pytest.mark.parametrize("failure", [None, Failure(cause=Cause.CRASH, message="bad")])
+def test_a_trial_that_is_proposed_later_starts_once_its_shared_work_is_built(
+    tmp_path: Path, failure: Failure | None
+) -> None:
+    driver = Driver(tmp_path)
+    later = with_original(driver.plan.trials[1], steps=7)
+    driver.queue.put_back(later)
+    assert driver.run.next_ahead() == later
+    assert driver.run.order(later, ahead=True).ahead
+    driver.run.started(later.key)
+    # meanwhile those start whose work was built before
+    others = [driver.start(), driver.start()]
+    assert (driver.run.next(), driver.run.next_ahead()) == (None, None)
+    assert driver.run.under_way() == 3
+    driver.run.ended(later.key, failure)
+    assert driver.run.under_way() == 2
+    assert driver.start() == later
+    assert [trial for name, (trial, *_) in driver.told.calls if name == "started"] == [
+        *others,
+        later,
+    ]
+    assert set(driver.told.names()) == {"started"}
+
+
+def test_work_that_several_trials_lack_is_built_once(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    ours = driver.plan.trials[1]
+    waiting = [with_original(ours, steps=steps, lr=lr) for steps in (7, 8) for lr in (0.1, 0.2)]
+    ahead = WorkAhead([ours])
+    assert [ahead.next(waiting) for _ in range(3)] == [waiting[0], waiting[2], None]
+    assert ahead.under_way() == 2
+    assert ahead.ended(waiting[0].key)
+    assert [ahead.is_there(trial) for trial in waiting] == [True, True, False, False]
+    assert ahead.next(waiting) is None
+    assert not ahead.ended(waiting[1].key)
+
+
+def with_original(trial: PlannedTrial, steps: int, lr: float = 0.1) -> PlannedTrial:
+    """A trial of another original, as a search over the steps of its pretraining proposes it."""
+    pretrain = dataclasses.replace(trial.config.pretrain, steps=steps, shipped=False)
+    unlearn = dataclasses.replace(trial.config.unlearn, lr=lr)
+    config = dataclasses.replace(trial.config, pretrain=pretrain, unlearn=unlearn)
+    return dataclasses.replace(trial, key=f"{steps}-{lr}", name=f"ours-{steps}", config=config)
+
+
 # --- What a failure is called ----------------------------------------------------------------
 
 
@@ -264,6 +312,7 @@ def caused(error: Exception, by: Exception) -> Exception:
         (caused(RuntimeError("cannot save"), OSError(28, "full")), "disk"),
         (OSError(5, "Input/output error"), "crash"),
         (StorageError("no route to host"), "storage"),
+        (HeldError("a lock is held"), "crash"),
         (ConfigError(["bad"]), "user"),
         (MemoryError(), "out of memory"),
         (torch.OutOfMemoryError("CUDA out of memory"), "out of memory"),

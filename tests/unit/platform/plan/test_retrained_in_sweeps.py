@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from queue import Queue
 
 import pytest
 
@@ -139,10 +138,12 @@ def test_it_is_shared_work_beside_the_original(
     monkeypatch.setattr(shared_work.ray, "get_gpu_ids", list)
     config = tiny(method="retrained", pretrain__threads=1)
     assert any({"base", "retrained"} <= set(together) for together in shared_work._GROUPS)
-    told: Queue[tuple[str, int, int]] = Queue()
-    shared_work._build_kind("retrained", to_dict(config), str(tmp_path), "", told)
+    told: list[tuple[str, int, int]] = []
+    shared_work._build_kind(
+        "retrained", to_dict(config), str(tmp_path), "", lambda *each: told.append(each)
+    )
     assert len([path for path in tmp_path.glob("retrained-*") if path.is_dir()]) == 1
-    assert list(told.queue)[-1] == ("pretraining mae_tiny without the forget classes", 5, 5)
+    assert told[-1] == ("pretraining mae_tiny without the forget classes", 5, 5)
 
 
 # --- What a sweep says of it -----------------------------------------------------------------

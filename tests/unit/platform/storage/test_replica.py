@@ -30,7 +30,7 @@ from platform.tracking.client import record_folder
 from search_spaces import STUDIES
 from tests.helpers.command import SETTINGS, Captured, called, planned, refused
 from trainables.config.names import RESULT, SNAPSHOT
-from trainables.utils import object_store
+from trainables.utils import object_store, waiting
 from trainables.utils.object_store import Mirror
 
 
@@ -225,8 +225,8 @@ def test_a_trial_that_cannot_be_brought_here_stays_outstanding(
         raise OSError("no route to host")
 
     monkeypatch.setattr(Mirror, "pull", gone)
-    monkeypatch.setattr(object_store, "_PATIENCE_S", 0.0)
-    monkeypatch.setattr(object_store, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(waiting, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(waiting, "_PAUSE_S", 0.0)
     run.ended(trial.key, None)
     assert "put_back" in told
     assert run.next() is None

@@ -13,7 +13,7 @@ import pytest
 from pyarrow.fs import FileSelector
 
 from tests.helpers.object_store import VARIABLES, ObjectStore
-from trainables.utils import object_store, remote_folder
+from trainables.utils import object_store, remote_folder, waiting
 from trainables.utils.addresses import StorageError
 from trainables.utils.cache import build_once, folder_of
 from trainables.utils.errors import CheckpointError
@@ -229,8 +229,8 @@ def test_what_could_not_be_brought_is_brought_later(
     def never(folder: Path) -> None:
         raise AssertionError("built again")
 
-    monkeypatch.setattr(object_store, "_PATIENCE_S", 0.2)
-    monkeypatch.setattr(object_store, "_PAUSE_S", 0.1)
+    monkeypatch.setattr(waiting, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(waiting, "_PAUSE_S", 0.1)
     with monkeypatch.context() as patch:
         patch.setattr(Mirror, "publish", refusing)
         with pytest.raises(StorageError, match="the network is down"):

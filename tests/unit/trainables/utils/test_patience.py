@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from trainables.utils import object_store
+from trainables.utils import waiting
 from trainables.utils.addresses import StorageError
-from trainables.utils.object_store import Mirror, patiently
+from trainables.utils.object_store import Mirror
+from trainables.utils.waiting import patiently
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def one(tmp_path: Path) -> Mirror:
 def test_a_place_that_answers_again_was_waited_for(
     one: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_store, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(waiting, "_PAUSE_S", 0.01)
     asked: list[Mirror] = []
 
     def seldom(copy: Mirror) -> str:
