@@ -206,9 +206,8 @@ class Scheduler:
     ) -> None:
         """Takes in the end of the process of the trial, or of what built its shared work.
 
-        The trial has ended by its result file or its failure.
-
-        An end that cannot be recorded stops the session and leaves the trial outstanding.
+        A trial ended by its result file or its failure. An end that cannot be recorded stops the
+        session and leaves the trial outstanding.
 
         Args:
             key: the trial's.

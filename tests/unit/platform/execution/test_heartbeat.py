@@ -17,6 +17,7 @@ import pytest
 from platform.execution import watchdog
 from platform.execution.heartbeat import _TrialActivity, fell_silent, signs_of_life
 from tests.helpers.sweeps import ROOT, descendants
+from trainables.utils.cache import folder_of
 from trainables.utils.object_store import Mirror
 from trainables.utils.waiting import held, patiently
 
@@ -34,6 +35,10 @@ CALCULATES = LIVES.replace(
     "while True:\n        sum(range(1000))",
     "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)",
 )
+BUILDS = LIVES.replace(
+    "while True:\n        sum(range(1000))",
+    "build_once(Path(sys.argv[1]) / 'cache', 'work', {}, lambda folder: None)",
+).replace("import hashlib", "from trainables.utils.cache import build_once\nimport hashlib")
 WAITS = LIVES.replace("while True:\n        sum(range(1000))", "threading.Event().wait()")
 
 
@@ -104,6 +109,19 @@ def test_one_that_waits_for_another_of_its_trial_is_left(tmp_path: Path) -> None
             (tmp_path / ".works-1").touch()
             time.sleep(0.5)
         assert process.poll() is None
+
+
+def test_one_that_waits_for_what_another_builds_is_left(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "cache", "work", {})
+    folder.parent.mkdir()
+    with contextlib.ExitStack() as holding:
+        holding.enter_context(held(folder.with_name(f"{folder.name}.lock")))
+        with started(BUILDS, tmp_path) as process:
+            time.sleep(12.0)
+            assert process.poll() is None
+            holding.close()
+            assert process.wait(30) == 0
+    assert folder.is_dir()
 
 
 def test_one_that_is_stopped_with_its_watch_is_left(alive: subprocess.Popen[str]) -> None:
