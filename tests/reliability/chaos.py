@@ -34,7 +34,7 @@ from trainables.utils.object_store import Mirror
 
 SETTINGS = ("method=original,ours", "unlearn.steps=60", "unlearn.eval_every=30")
 # seconds between two strikes, and that a strike which ends lasts
-_PAUSE_S = (4.0, 20.0)
+_PAUSE_S = (8.0, 40.0)
 _LASTS_S = (1.0, 30.0)
 # a sweep that is no longer struck has ended by then, or never will
 _CALM_S = 900.0
@@ -94,7 +94,9 @@ class _Chaos:
             self.ends.pop(name)[1]()
         if self.due <= now < self.until:
             self.due = now + self.chance.uniform(*_PAUSE_S)
-            name = self.chance.choice(sorted(_STRIKES))
+            # what ends the driver comes half as often, or no session would get to its trials
+            weights = [1 if name in _ENDS_DRIVER else 2 for name in _STRIKES]
+            (name,) = self.chance.choices(list(_STRIKES), weights)
             if name not in self.ends and not _excluded(name, self.ends):
                 back = _STRIKES[name](self.place, running, self.chance)
                 if back is not None:
@@ -195,6 +197,9 @@ _STRIKES: dict[str, Callable[[_Place, Running, random.Random], Callable[[], obje
 }
 
 
+_ENDS_DRIVER = ("driver killed", "everything killed", "Ctrl-C", "SIGTERM")
+
+
 def _send(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
@@ -263,6 +268,7 @@ def _sweep(figures: Figures, chaos: _Chaos, name: str, search: int) -> bool:
     before: dict[str, str] = {}
     calm_until = chaos.until + _CALM_S
     while time.monotonic() < calm_until:
+        struck = (chaos.count.total(), len(chaos.ends))
         with Running(command) as running:
             while not running.over and time.monotonic() < calm_until:
                 chaos.look(running)
@@ -272,7 +278,7 @@ def _sweep(figures: Figures, chaos: _Chaos, name: str, search: int) -> bool:
             left += len(running.processes_left(_GONE_WITHIN_S))
         sessions[status] += 1
         # a start that meets a server, a store or a disk that is away refuses
-        _judge(figures, running.out, status, refuses=bool(chaos.ends))
+        _judge(figures, running.out, status, refuses=struck != (chaos.count.total(), 0))
         after = _results(place.disk, name)
         again += sum(after.get(trial) != digest for trial, digest in before.items())
         before = after
@@ -300,7 +306,8 @@ def _results(disk: Path, name: str) -> dict[str, str]:
 
 def _judge(figures: Figures, out: str, status: int, *, refuses: bool) -> None:
     """Counts a session that ended otherwise than it should: told with all that it printed."""
-    usual = (0, 1, _STOPPED, -signal.SIGKILL, *([2] if refuses else []))
+    # SIGTERM before or after the block that answers it ends any program
+    usual = (0, 1, _STOPPED, -signal.SIGKILL, -signal.SIGTERM, *([2] if refuses else []))
     last = out.strip().splitlines()[-1:]
     figures.tell(f"status {status}: {last[0][:110] if last else ''}")
     if status not in usual or "Traceback" in out:
