@@ -19,6 +19,7 @@ from analysis.report_sections import ReportSections
 from platform.storage.sweep_folder import RecordError
 from platform.tracking.publish import publish
 from trainables.utils.addresses import is_address
+from trainables.utils.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,10 +43,13 @@ def write_report(analysis: cli.Analysis) -> list[Path]:
 
     Raises:
         RecordError: no trial has finished, or this record does not take the report.
-        UserError: the file of published numbers names something that the sweep does not have.
+        UserError: the file of published numbers names something that the sweep does not have, or an
+            option is given that nothing reads.
     """
     options = analysis.options
     publishes, uri = options.get("publish"), options.get("tracking_uri")
+    if uri and not publishes:
+        raise UserError("--tracking-uri is read only with --publish: add that, or leave it out")
     if publishes and not uri and is_address(str(options["storage"])):
         raise RecordError(
             "--publish: the record of a sweep behind an address is its driver's alone, which puts "

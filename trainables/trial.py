@@ -13,6 +13,7 @@ import torch
 from trainables.artifacts import Measured, leave_artifacts, write_result
 from trainables.config import TrialConfig
 from trainables.config.names import SNAPSHOT
+from trainables.config.readers import refuse_unread
 from trainables.data.batches import Batches, Pool, training_rows
 from trainables.evaluation.evaluate import evaluate, evaluate_further, objective
 from trainables.methods import METHODS, Terms
@@ -37,7 +38,9 @@ def _timed(spent: dict[str, float], part: str) -> Iterator[None]:
         spent[part] = spent.get(part, 0.0) + time.perf_counter() - start
 
 
-def run_trial(config: TrialConfig, context: Context | None = None) -> dict[str, Any]:
+def run_trial(
+    config: TrialConfig, context: Context | None = None, *, planned: bool = False
+) -> dict[str, Any]:
     """Runs one trial whole and leaves its files in `context.folder`.
 
     With several processes all of them train and rank 0 alone measures, reports and writes. A trial
@@ -48,6 +51,8 @@ def run_trial(config: TrialConfig, context: Context | None = None) -> dict[str, 
     Args:
         config: the trial.
         context: where and with whom; the default is this process alone, in `runs/`.
+        planned: the trial is one of a plan, whose trials share settings that not each of them
+            reads. Of any other trial, a setting that it never reads is refused.
 
     Returns:
         What `result.json` holds: the final metrics, the extractors' names, timings, hashes.
@@ -56,6 +61,8 @@ def run_trial(config: TrialConfig, context: Context | None = None) -> dict[str, 
         UserError: data or configuration that cannot be used.
         NonFiniteError: a loss, gradient, completion or metric became NaN or infinite.
     """
+    if not planned:
+        refuse_unread(config)
     context = context or Context()
     spent: dict[str, float] = {}
     make_folder(context.folder)

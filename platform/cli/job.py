@@ -104,13 +104,15 @@ def _own(arguments: Sequence[str]) -> tuple[dict[str, str], list[str], list[str]
     while left:
         text = left.popleft()
         name, equals, value = text.partition("=")
+        if name in own and text != "--detach":
+            faults.append(f"{name} is given twice")
         if text == "--detach":
             own[name] = "yes"
         elif name not in ("--address", "--python"):
             rest.append(text)
-        elif equals:
+        elif equals and value:
             own[name] = value
-        elif left and not left[0].startswith("--"):
+        elif not equals and left and not left[0].startswith("--"):
             own[name] = left.popleft()
         else:
             faults.append(f"{name} needs a value")

@@ -48,6 +48,13 @@ SWEEP_OPTIONS: Options = {
 DOCTOR_OPTIONS: Options = {
     name: SWEEP_OPTIONS[name] for name in ("--set", "--storage", "--tracking-uri", "--debug")
 }
+# options that end a call without running a sweep, and those that they read
+_ENDING: dict[str, tuple[str, ...]] = {
+    "--list": ("--debug",),
+    "--fields": ("--debug",),
+    # a job of a cluster is given the address whatever it does
+    "--sync": ("--name", "--storage", "--tracking-uri", "--address", "--debug"),
+}
 _Made = TypeVar("_Made")
 _HELP = ("-h", "--help")
 _REPEATABLE = ("--set",)
@@ -107,13 +114,30 @@ def attempt(faults: list[str], make: Callable[[], _Made]) -> _Made | None:
 
 def parse_sweep(arguments: Sequence[str]) -> tuple[Request, list[str]]:
     """Returns the request of `python -m platform.sweep`, and a line for each argument at fault."""
-    return _parsed(
+    request, faults = _parsed(
         "python -m platform.sweep",
         "Runs a study: every trial of it, in parallel, recorded in MLflow.",
         "of --list, or a file: FILE.py; default: quickstart",
         SWEEP_OPTIONS,
         arguments,
     )
+    return request, [*faults, *_unread(request)]
+
+
+def _unread(request: Request) -> list[str]:
+    """Returns a line for each option that ends the call and is given with others it reads not."""
+    usual = Request()
+    given = [
+        "STUDY" if name == "study" else "--" + name.replace("_", "-")
+        for name, value in vars(request).items()
+        if value != getattr(usual, name)
+    ]
+    faults = []
+    for option, read in _ENDING.items():
+        others = [name for name in given if name not in (option, *read)]
+        if option in given and others:
+            faults.append(f"{option} does not read {', '.join(others)}: leave one out")
+    return faults[:1]
 
 
 def parse_doctor(arguments: Sequence[str]) -> tuple[Request, list[str]]:
@@ -165,6 +189,7 @@ def _sifted(
 ) -> tuple[list[str], list[str]]:
     """Returns what argparse, which stops at its first fault, can take, and the other faults."""
     kept, faults, left = [], [], deque(arguments)
+    seen: set[str] = set()
     while left:
         text = left.popleft()
         name, equals, _ = text.partition("=")
@@ -181,6 +206,9 @@ def _sifted(
         elif takes_value[name] and not equals and not value_follows:
             faults.append(f"{name} needs a value")
         else:
+            if takes_value[name] and name in seen and name not in _REPEATABLE:
+                faults.append(f"{name} is given twice")
+            seen.add(name)
             kept.append(f"{text}={left.popleft()}" if takes_value[name] and not equals else text)
     return kept, list(dict.fromkeys(faults))
 

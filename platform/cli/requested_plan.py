@@ -16,6 +16,7 @@ from platform.plan.hardware import Machine
 from platform.plan.overrides import parse_overrides
 from platform.plan.plan import LaunchConfig, Limits, Outstanding, Plan
 from platform.plan.serialization import difference, read_plan
+from platform.plan.settings import unread_settings
 from platform.plan.study_loader import find_study
 from search_spaces import Study
 from trainables.utils.errors import ConfigError, UserError
@@ -143,7 +144,9 @@ def _new(
         launch=launch,
         study_file=sweep_names.study_file(request.study),
     )
-    return attempt(faults, make)
+    plan = attempt(faults, make)
+    faults += unread_settings(study, plan) if plan else []
+    return plan
 
 
 def _resumed(

@@ -11,7 +11,7 @@ import ray.train.torch
 
 from platform.execution.failures import Failure
 from platform.execution.heartbeat import signs_from_afar, signs_of_life
-from platform.execution.trial_process import TrialFiles, TrialOrder, attempt
+from platform.execution.trial_process import TrialFiles, TrialOrder, attempt, require_gpu
 from platform.plan import resources
 from trainables.config.overrides import from_dict
 from trainables.utils.files import make_folder
@@ -84,6 +84,7 @@ def _work(values: dict[str, Any]) -> None:
     from trainables.utils.distributed import World
 
     order = TrialOrder(**values)
+    require_gpu(order)
     files = TrialFiles(order)
     worker = ray.train.get_context()
     world = World(worker.get_world_rank(), worker.get_world_size())
@@ -103,6 +104,6 @@ def _work(values: dict[str, Any]) -> None:
     with signs_of_life(files.folder, world.rank):
         with signs_from_afar(files.folder, world.rank, world.size, files.mirror):
             files.fetch_snapshot()
-            run_trial(from_dict(order.config), context)
+            run_trial(from_dict(order.config), context, planned=True)
         if world.rank == 0:
             files.deliver()

@@ -201,11 +201,27 @@ def _train(order: TrialOrder, files: TrialFiles, report: Report) -> None:
     from trainables.training.context import Context
     from trainables.trial import run_trial
 
-    device = torch.device("cuda" if order.gpus and torch.cuda.is_available() else "cpu")
+    require_gpu(order)
+    device = torch.device("cuda" if order.gpus else "cpu")
     context = Context(
         folder=files.folder, cache=files.cache, device=device, report=report, kept=files.upload
     )
-    run_trial(from_dict(order.config), context)
+    run_trial(from_dict(order.config), context, planned=True)
+
+
+def require_gpu(order: TrialOrder) -> None:
+    """Refuses a trial that asks for a GPU where torch sees none: it would run on the CPU.
+
+    Raises:
+        UserError: it sees none.
+    """
+    import torch
+
+    if order.gpus and not torch.cuda.is_available():
+        raise UserError(
+            f"--gpus-per-trial {order.gpus:g}: torch {torch.__version__} sees no GPU here; "
+            "python -m platform.doctor says why"
+        )
 
 
 def _leave_failure(files: TrialFiles, failure: Failure) -> None:

@@ -50,7 +50,8 @@ def enumerate_cells(study: Study, asked: Overrides, seed: int) -> tuple[list[Cel
     Args:
         study: gives base, variants, axes, points and space.
         asked: what the user pins, enumerates and asks of the search.
-        seed: every trial's, unless the study or an override says otherwise.
+        seed: every trial's, unless the study or an override says otherwise; 0 leaves that of the
+            study's base.
     """
     pinned = (asked.pinned["model"],) if "model" in asked.pinned else ()
     models = asked.axes.get("model", ()) or pinned or tuple(study.models) or (study.base.model,)
@@ -70,6 +71,18 @@ def enumerate_cells(study: Study, asked: Overrides, seed: int) -> tuple[list[Cel
     return [cell for part in parts for cell in part.cells(many, taken)], faults
 
 
+def study_cells(study: Study) -> list[Cell] | None:
+    """Returns the cells of a study as it stands; None where it needs something of the user.
+
+    Their data are not looked at.
+    """
+    models = tuple(study.models) or (study.base.model,)
+    parts = [_ModelCells(study, model, Overrides(), 0) for model in models]
+    if any(part.faults for part in parts):
+        return None
+    return [cell for part in parts for cell in part.cells(len(models) > 1, set())]
+
+
 class _ModelCells:
     """The cells of one model, and what is wrong with them.
 
@@ -87,7 +100,7 @@ class _ModelCells:
     def __init__(self, study: Study, model: str, asked: Overrides, seed: int) -> None:
         family = study.families.get(family_of(model), {})  # type: ignore[call-overload]
         own = {**study.others, **study.models}.get(model, {})  # type: ignore[call-overload]
-        usual = {"seed": seed, **family, **own}
+        usual = {"seed": seed or study.base.seed, **family, **own}
         self._trials = asked.search.get("trials", usual.pop("search.trials", study.search.trials))
         self._configs: dict[str, TrialConfig] = {}
         self.data: dict[str, DataConfig] = {}

@@ -15,6 +15,7 @@ from trainables.utils.errors import ConfigError
 from trainables.utils.text import close_names
 
 _SEARCH = "search."
+_TRIALS = "search.trials"  # of the search, the one field that a model may have its own of
 _PATHS = ("data.root", "data.proxy_root", "data.split_file")  # a comma may be part of them
 _SEVERAL_PATHS = ("checkpoint",)
 _LEAST = {"trials": 0, "sobol_trials": 0, "generation": 1, "replicates": 0}
@@ -92,6 +93,8 @@ def _take_scoped(overrides: Overrides, name: str, text: str) -> list[str]:
         return [f"{name}: --set of one model cannot name another"]
     if field_name not in known_fields():
         return [_unknown(field_name, name)]
+    if field_name.startswith(_SEARCH) and field_name != _TRIALS:
+        return [f"{name} is the same for all models: leave out {scope}/"]
     own = overrides.scoped.setdefault(scope, Overrides())
     return [f"{scope}/{fault}" for fault in _take(own, field_name, text)]
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Mapping
+import warnings
 from pathlib import Path
-from typing import Any
 
-from optuna.distributions import BaseDistribution
-
-from platform.plan.overrides import search_faults
-from search_spaces import STUDIES, SearchConfig, Study
-from trainables.config import TrialConfig
+from platform.plan.study_faults import study_faults
+from search_spaces import STUDIES, Study
 from trainables.utils.errors import ConfigError, UserError
 from trainables.utils.text import close_names, one_line
 
@@ -54,7 +50,10 @@ def _read(path: Path) -> Study:
         raise StudyError(f"{path} cannot be read as Python")
     module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        with warnings.catch_warnings():
+            # Optuna moves the end of such a range, and warns
+            warnings.filterwarnings("error", ".*not divisible by `step`")
+            spec.loader.exec_module(module)
     except ConfigError as error:
         raise StudyError(f"{path}: {'; '.join(error.problems)}") from error
     except Exception as error:
@@ -68,37 +67,3 @@ def _read(path: Path) -> Study:
     if faults:
         raise StudyError(f"{path}: {'; '.join(faults)}")
     return study
-
-
-def study_faults(study: Study) -> list[str]:
-    """Returns a line for each field of a study that has another type than it should.
-
-    A single value in parentheses is no tuple to Python: the line says how to write one.
-    """
-    faults = [
-        f"{name} is no {wanted.__name__}(...)"
-        for name, wanted in (("base", TrialConfig), ("search", SearchConfig))
-        if not isinstance(getattr(study, name), wanted)
-    ]
-    for name in ("variants", "points"):
-        value = getattr(study, name)
-        if not _is_list(value) or not all(isinstance(each, Mapping) for each in value):
-            faults.append(f'{name}={value!r} is not a tuple such as ({{"method": "ours"}},)')
-    if not study.variants:
-        faults.append("variants is empty: it names what is compared")
-    faults += [
-        f"axes: {name}={values!r} is not a tuple; one value is written ({values!r},)"
-        for name, values in study.axes.items()
-        if not _is_list(values)
-    ]
-    space: Mapping[str, Any] = study.space  # as the user's file has it
-    faults += [
-        f"space: {name}={axis!r} is no distribution of optuna.distributions"
-        for name, axis in space.items()
-        if not isinstance(axis, BaseDistribution)
-    ]
-    return faults or search_faults(study.search)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, tuple | list)

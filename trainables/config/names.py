@@ -35,6 +35,8 @@ IMAGE_MULTIPLES: dict[ModelName, int] = {
     "palette_tiny": 8,
     "palette_places2": 8,
 }
+# Palette's that sample by `ddim` unless told otherwise; a test holds them against the models
+DDIM_MODELS: tuple[ModelName, ...] = ("palette_tiny",)
 # files in a trial's folder: by the one it counts as finished, from the other a killed one goes on
 RESULT = "result.json"
 SNAPSHOT = "snapshot.safetensors"

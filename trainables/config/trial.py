@@ -116,7 +116,7 @@ class TrialConfig(Checked):
             ),
             (
                 self.unlearn.token_cache
-                and self._draws_noise_tokens()
+                and self.draws_noise_tokens()
                 and not self.unlearn.noise_bank,
                 "unlearn.token_cache=true leaves ours no images to take noise from: it needs an "
                 "unlearn.noise_bank above 0",
@@ -152,7 +152,7 @@ class TrialConfig(Checked):
             ),
         ]
 
-    def _draws_noise_tokens(self) -> bool:
+    def draws_noise_tokens(self) -> bool:
         """Tells whether the method's steps tokenise noise images."""
         return self.model.startswith("mage_") and self.method == "ours"
 
@@ -185,7 +185,7 @@ class TrialConfig(Checked):
         unlearn = dataclasses.replace(self.unlearn, save_every=0)
         if not self.model.startswith("mage_"):
             unlearn = dataclasses.replace(unlearn, token_cache=False)
-        if not self._draws_noise_tokens():
+        if not self.draws_noise_tokens():
             unlearn = dataclasses.replace(unlearn, noise_bank=0)
         tests = tuple(sorted(f"{task.kind}:{task.ratio}" for task in self.further_tests()))
         trial = dataclasses.replace(self, loader=LoaderConfig(), unlearn=unlearn, more_tests=tests)

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -28,6 +29,7 @@ from trainables.config import (
     TrialConfig,
 )
 from trainables.config.overrides import apply_overrides, parse_value
+from trainables.config.readers import unread
 from trainables.data.dataset import Dataset
 from trainables.data.layouts import EXPECTED, guess_source, open_tree, paper_split
 from trainables.data.splits import ROLES, SPLITS, class_folders, data_faults
@@ -40,6 +42,9 @@ from trainables.utils.text import first_few, one_line
 _TELL_EVERY_S = 5.0
 _NAMED = 10
 _SOURCES = (*PUBLISHED, COCO, "folder")
+# COCO's images are one class, all of them to train on
+_READ_OF_COCO = [f"data.{name}" for name in ("image_size", "seed", "strict", "store", "store_side")]
+_READ_OF_COCO += ["data.proxy_per_class", "data.train_per_class"]
 # a covariance of D features wants so many times D images; D is the small network's, and Inception's
 _TIMES = 5
 _WIDTHS = {"the small network": ExtractorConfig().dim, "Inception": 2048}
@@ -132,19 +137,41 @@ def _config(source: str, options: argparse.Namespace) -> DataConfig:
     if coco:
         values.pop("data.proxy_per_class", None)  # the paper's is of each proxy class
         values |= {"data.proxy_source": "coco", "data.proxy_root": coco}
+    given, faults = _given(source, options)
+    if faults:
+        raise ConfigError(faults)
+    config = apply_overrides(TrialConfig(), values | given)
+    faults = [line for name, value in given.items() if (line := unread(name, value, (config,)))]
+    if faults:
+        raise ConfigError(faults)
+    return config.data
+
+
+def _given(source: str, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """Returns the fields of `--set`, and a line for each that is wrong or would not be read."""
+    given: dict[str, Any] = {}
+    elsewhere = {"data.root": "ROOT", "data.source": "--source"}
     faults = []
+    if options.proxy_root or source == COCO:
+        elsewhere |= dict.fromkeys(("data.proxy_root", "data.proxy_source"), "--proxy-root")
+    if options.proxy_root and source == COCO:
+        faults.append("--proxy-root is not read where ROOT is COCO's: leave it out")
     for text in options.set:
         name, equals, value = text.partition("=")
         if not equals or not name.startswith("data."):
             faults.append(f"--set {text!r} is not data.KEY=VALUE")
-            continue
-        try:
-            values[name] = parse_value(name, value)
-        except ConfigError as error:
-            faults += error.problems
-    if faults:
-        raise ConfigError(faults)
-    return apply_overrides(TrialConfig(), values).data
+        elif name in elsewhere:
+            faults.append(f"--set {name} is not read: {elsewhere[name]} says it; leave it out")
+        elif source == COCO and name not in _READ_OF_COCO:
+            faults.append(f"--set {name} is not read of COCO alone: leave it out")
+        elif name in given:
+            faults.append(f"{name} is set twice")
+        else:
+            try:
+                given[name] = parse_value(name, value)
+            except ConfigError as error:
+                faults += error.problems
+    return given, faults
 
 
 def _describe_directory(source: str, config: DataConfig) -> list[str]:

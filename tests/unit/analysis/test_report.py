@@ -375,3 +375,10 @@ def test_a_file_without_its_columns_or_that_is_not_there_is_refused(small, tmp_p
     )
     assert run(small, "large", "--paper", str(tmp_path / "none.csv")) == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_record_to_which_nothing_is_put_is_refused(small, capsys):
+    assert run(small, "large", "--tracking-uri", "http://127.0.0.1:1") == 2
+    assert capsys.readouterr().err == (
+        "error: --tracking-uri is read only with --publish: add that, or leave it out\n"
+    )

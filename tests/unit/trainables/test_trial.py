@@ -85,7 +85,7 @@ def ran(config: TrialConfig, root: Path, name: str) -> Ran:
         cache=root / "cache",
         report=lambda metrics: reported.append(dict(metrics)),
     )
-    return Ran(config, context.folder, run_trial(config, context), reported)
+    return Ran(config, context.folder, run_trial(config, context, planned=True), reported)
 
 
 @pytest.fixture(scope="module")

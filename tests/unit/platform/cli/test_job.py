@@ -271,3 +271,16 @@ def test_the_address_is_that_of_rays_own_variable(monkeypatch: pytest.MonkeyPatc
     assert job.read(AT[2:]).address == "https://ray.example"
     monkeypatch.delenv("RAY_API_SERVER_ADDRESS")
     assert job.read(AT[2:]).address == "http://127.0.0.1:8265"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--python=",), "--python needs a value"),
+        (("--address=",), "--address needs a value"),
+        (("--python", "a", "--python", "b"), "--python is given twice"),
+        (("--name", "a", "--name", "b"), "--name is given twice"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(arguments: tuple[str, ...], told: str) -> None:
+    assert faults("--storage", "/shared/runs", *arguments) == [told]

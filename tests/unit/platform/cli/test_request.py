@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.cli.request import Request
+from platform.cli.request import Request, parse_sweep
 from platform.cli.requested_plan import plan_request
 from platform.plan.plan import Limits
 from tests.helpers.command import Captured, planned, refused, setting, sweep
@@ -135,3 +135,40 @@ def test_limits_that_are_none_are_refused(
     capsys: Captured, tmp_path: Path, option: str, value: str, told: str
 ) -> None:
     assert refused(capsys, f"{option}={value}", "--storage", tmp_path) == [told]
+
+
+# --- Options that would be ignored -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ["--list", "--name", "a", "--resume"],
+            "--list does not read --name, --resume: leave one out",
+        ),
+        (["quickstart", "--fields"], "--fields does not read STUDY: leave one out"),
+        (["--list", "--fields"], "--list does not read --fields: leave one out"),
+        (["--sync", "a", "--dry-run"], "--sync does not read --dry-run: leave one out"),
+        (
+            ["--sync", "a", "--set", "forget_alpha=0.1", "--retry-failed"],
+            "--sync does not read --set, --retry-failed: leave one out",
+        ),
+        (["--name", "a", "--name=b"], "--name is given twice"),
+    ],
+)
+def test_an_option_without_an_effect_is_refused(arguments: list[str], told: str) -> None:
+    assert parse_sweep(arguments)[1] == [told]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--list", "--debug"],
+        ["--dry-run", "--trials", "3", "--no-report", "--tracking-uri", "http://a"],
+        ["--sync", "a", "--name", "a", "--storage", "s", "--address", "auto", "--debug"],
+        ["--set", "seed=1", "--set", "forget_alpha=0.1", "--resume", "--resume"],
+    ],
+)
+def test_options_that_are_read_together_are_no_mistake(arguments: list[str]) -> None:
+    assert parse_sweep(arguments)[1] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 from pathlib import Path
@@ -152,3 +153,14 @@ def test_a_storage_that_cannot_be_used_is_a_failure_by_its_cause() -> None:
     )
     assert failure is not None
     assert failure.cause is Cause.STORAGE
+
+
+def test_a_trial_that_asks_for_a_gpu_is_not_run_on_the_cpu(
+    order: TrialOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    failure = execute(dataclasses.replace(order, gpus=0.5), lambda metrics: None)
+    assert failure is not None
+    assert failure.cause is Cause.USER
+    assert failure.message.startswith("--gpus-per-trial 0.5: torch ")
+    assert failure.message.endswith(" sees no GPU here; python -m platform.doctor says why")

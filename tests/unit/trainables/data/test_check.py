@@ -137,3 +137,37 @@ def test_check_looks_at_a_folder_of_classes(
     status, out, faults = check(capsys, tmp_path, root, *named)
     assert (status, faults) == (0, [])
     assert "folder.parquet" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--set", "data.root=x"], "--set data.root is not read: ROOT says it; leave it out"),
+        (
+            ["--set", "data.source=folder"],
+            "--set data.source is not read: --source says it; leave it out",
+        ),
+        (
+            ["--proxy-root", "c", "--set", "data.proxy_root=d"],
+            "--set data.proxy_root is not read: --proxy-root says it; leave it out",
+        ),
+        (["--set", "data.seed=1", "--set", "data.seed=2"], "data.seed is set twice"),
+        (
+            ["--set", "data.store_side=64"],
+            "data.store_side=64 changes nothing here: it is read only with data.store=parquet; "
+            "leave it out",
+        ),
+        (
+            ["--source", "coco", "--proxy-root", "c"],
+            "--proxy-root is not read where ROOT is COCO's: leave it out",
+        ),
+        (
+            ["--source", "coco", "--set", "data.val_per_class=3"],
+            "--set data.val_per_class is not read of COCO alone: leave it out",
+        ),
+    ],
+)
+def test_check_refuses_what_it_would_ignore(
+    capsys: pytest.CaptureFixture[str], copy: Path, tmp_path: Path, arguments: list[str], told: str
+) -> None:
+    assert check(capsys, tmp_path, copy, *arguments)[::2] == (2, [f"error: {told}"])

@@ -39,7 +39,7 @@ def small(**fields: Any) -> TrialConfig:
 def ran(config: TrialConfig, root: Path, name: str) -> dict[str, float]:
     """The final metrics of a trial."""
     context = Context(folder=root / name, cache=root / "cache")
-    metrics: dict[str, float] = run_trial(config, context)["metrics"]
+    metrics: dict[str, float] = run_trial(config, context, planned=True)["metrics"]
     return metrics
 
 

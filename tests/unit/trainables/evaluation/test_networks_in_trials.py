@@ -57,7 +57,7 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.mark.slow
 def test_a_trial_is_measured_by_the_papers_networks(paper: dict[str, str], tmp_path: Path) -> None:
     context = Context(folder=tmp_path / "trial", cache=tmp_path / "cache")
-    result = run_trial(few(**paper), context)
+    result = run_trial(few(**paper), context, planned=True)
     metrics = result["metrics"]
     (told,) = tmp_path.glob("cache/reference-*/metrics.json")
     original = json.loads(told.read_text())
