@@ -56,9 +56,11 @@ class Ended:
         return set(left)
 
 
-def sweep(storage: Path, *settings: str, options: Sequence[str] = ()) -> list[str]:
+def sweep(storage: Path | str, *settings: str, options: Sequence[str] = ()) -> list[str]:
     """The command of a tiny sweep; of settings of one name the last counts."""
     named = {text.partition("=")[0]: text for text in (*TINY, *settings)}
+    if named.get("method") == "method=original":  # it would not read them
+        named = {name: text for name, text in named.items() if not name.startswith("unlearn.")}
     given = [part for text in named.values() for part in ("--set", text)]
     return [*_PROGRAM, "--storage", str(storage), *given, *options]
 

@@ -175,7 +175,7 @@ class TestSwept:
 def test_strict_stops_before_anything_is_left(
     capsys: Captured, root: Path, tmp_path: Path, strict: list[str]
 ) -> None:
-    given = setting(*TINY, *of_folder(root), "method=original")
+    given = setting(*TINY, *of_folder(root), "method=original,ours")
     storage = tmp_path / "runs"
     (line,) = refused(capsys, *given, *strict, "--storage", storage, "--name", "strict")
     assert line.startswith(f"{len(REFUSED)} unusable images under {root}: ")

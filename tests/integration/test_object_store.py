@@ -64,7 +64,7 @@ def brought(address: str, folder: Path) -> Path:
 def test_a_sweep_that_was_killed_goes_on_from_the_store_on_another_machine(
     nodes: Nodes, there: str, tmp_path: Path
 ) -> None:
-    command = [*sweep(Path(), *PAIR, *LONG), "--name", "a", "--storage", there]
+    command = [*sweep(there, *PAIR, *LONG), "--name", "a"]
     command = [*command, "--address", nodes.address, "--debug"]
     killed: list[bool] = []
 
