@@ -65,7 +65,7 @@ def sweep(storage: Path | str, *settings: str, options: Sequence[str] = ()) -> l
     return [*_PROGRAM, "--storage", str(storage), *given, *options]
 
 
-def resumed(storage: Path, name: str, *options: str) -> list[str]:
+def resumed(storage: Path | str, name: str, *options: str) -> list[str]:
     """The command that goes on with a sweep."""
     return [*_PROGRAM, "--storage", str(storage), "--name", name, "--resume", *options]
 

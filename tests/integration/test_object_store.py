@@ -89,7 +89,7 @@ def test_a_sweep_that_was_killed_goes_on_from_the_store_on_another_machine(
     before = times(brought(there, tmp_path / "before") / "a")
     assert set(before) == {"original"}
 
-    again = [*resumed(Path(), "a"), "--storage", there, "--address", nodes.address]
+    again = [*resumed(there, "a"), "--address", nodes.address]
     second = nodes.call(again, machine="second")
     assert second.status == 0, second
     assert "1 of them done before" in second.out

@@ -262,8 +262,8 @@ def _sweep(figures: Figures, chaos: _Chaos, name: str, search: int) -> bool:
     place = chaos.place
     options = ["--name", name, "--no-reuse", "--tracking-uri", place.server.uri]
     settings = (*SETTINGS, f"search.trials={search}", f"search.sobol_trials={search}")
-    begin = [*sweep(Path(), *settings, options=options), "--storage", place.address]
-    goes_on = [*resumed(Path(), name), "--storage", place.address]
+    begin = sweep(place.address, *settings, options=options)
+    goes_on = resumed(place.address, name)
     command, again, sessions, left = begin, 0, Counter[int](), 0
     before: dict[str, str] = {}
     calm_until = chaos.until + _CALM_S
