@@ -7,8 +7,10 @@ the storage is a plain folder, nothing in this module does anything.
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,8 +21,8 @@ from platform.storage.lease import BEAT_S, InUseError, Lease
 from trainables.config.names import RESULT, SNAPSHOT
 from trainables.utils.addresses import unreachable
 from trainables.utils.files import consistent_copy, write_text
+from trainables.utils.local_files import Stamp, stamp, stays
 from trainables.utils.object_store import Mirror
-from trainables.utils.remote_folder import stays
 from trainables.utils.threads import every
 from trainables.utils.waiting import patiently
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 # what is finished in between is known by the trials' own files, if this node is lost
 _PUSH_EVERY_S = 10.0
+# a database goes whole, however little of it changed: so much of it a second, on average
+_DATABASE_RATE = 2**18
 _RAY_FOLDERS = ("tune", "train")
 TAKEN_OVER = "another process has taken this sweep over"
 
@@ -47,7 +51,8 @@ class Replica:
         self._plan = plan
         self._mirror = Mirror.of(plan.storage)
         self._pushing = threading.Lock()
-        self._pushed: dict[Path, tuple[int, int]] = {}
+        self._pushed: dict[Path, Stamp] = {}
+        self._database_pushed_s: dict[Path, float] = {}
         self._session: bytes | None = None
         self.taken_over = False
 
@@ -141,7 +146,6 @@ class Replica:
         try:
             if self._finds_taken_over(self._mirror):
                 return f"{TAKEN_OVER}; what this one has is in {local}"
-            self._pushed.clear()
             self._push_own_files(self._mirror)
             # Files of a trial that was stopped: the others have pushed theirs, and what the address
             # has may be newer than what an earlier attempt left on this node.
@@ -196,7 +200,7 @@ class Replica:
 
     def _push_changes(self, mirror: Mirror) -> None:
         if not self._finds_taken_over(mirror):
-            self._push_own_files(mirror)
+            self._push_own_files(mirror, again=True)
 
     def _finds_taken_over(self, mirror: Mirror) -> bool:
         """Finds whether another process has begun to drive the sweep, whether or not it ended."""
@@ -205,31 +209,39 @@ class Replica:
             self.taken_over = True
         return self.taken_over
 
-    def _push_own_files(self, mirror: Mirror) -> None:
-        """Pushes all but the trials' files, which trials push themselves."""
+    def _push_own_files(self, mirror: Mirror, *, again: bool = False) -> None:
+        """Pushes all but the trials' files, which trials push themselves.
+
+        Args:
+            mirror: of the storage.
+            again: only what has changed since this session pushed it, a database only if it is due.
+        """
         with self._pushing, contextlib.ExitStack() as stack:
             own = [
                 path
                 for path in sorted(self._plan.folder.iterdir())
                 if path.name not in (TRIALS, *_RAY_FOLDERS) and not stays(path.name)
             ]
-            changed = {path: stamp for path in own if (stamp := self._new_stamp(path))}
+            databases = [path for path in own if path.suffix == ".db"]
+            changed = {path: stamp(path) for path in databases if not again or self._is_due(path)}
             # copied before the other files are pushed: files that a record names must reach the
             # address before the record does
             copies = {path: stack.enter_context(consistent_copy(path)) for path in changed}
             # A sweep is known by its plan, which comes last: whoever finds it finds all else.
-            for path in sorted(own, key=lambda path: path.name == PLAN):
+            others = [path for path in own if path not in databases]
+            for path in sorted(others, key=lambda path: path.name == PLAN):
                 if path.name == PLAN:
                     for database, copy in copies.items():
                         mirror.push_as(copy, database)
-                if path.suffix != ".db":
-                    mirror.push(path)
+                if again:
+                    mirror.push_changed(path, self._pushed)
+                else:
+                    self._pushed |= mirror.push(path)
             self._pushed |= changed
+            self._database_pushed_s |= dict.fromkeys(changed, time.monotonic())
 
-    def _new_stamp(self, path: Path) -> tuple[int, int] | None:
-        """Returns time and size of a database that changed since it was pushed; else None."""
-        if path.suffix != ".db":
-            return None
-        status = path.stat()
-        stamp = (status.st_mtime_ns, status.st_size)
-        return None if self._pushed.get(path) == stamp else stamp
+    def _is_due(self, database: Path) -> bool:
+        """Reports whether a database has changed, and was pushed long enough ago for its size."""
+        now = stamp(database)
+        since_s = time.monotonic() - self._database_pushed_s.get(database, -math.inf)
+        return self._pushed.get(database) != now and since_s >= now[1] / _DATABASE_RATE

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from trainables.utils.addresses import StorageError, below, canonical, refuse_secret
 from trainables.utils.files import consistent_copy, write_text
-from trainables.utils.remote_folder import RemoteFolder, stays
+from trainables.utils.local_files import Stamp, files_below, is_same, stamp
+from trainables.utils.remote_folder import RemoteFolder
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo
@@ -74,7 +75,7 @@ class Mirror:
         exact: bool = False,
         lacking: bool = False,
         but: str = "",
-    ) -> None:
+    ) -> dict[Path, Stamp]:
         """Uploads a file, or all files of a folder; a database (`.db`) between two transactions.
 
         Args:
@@ -83,17 +84,33 @@ class Mirror:
             exact: deletes the remote files of the folder that are not here.
             lacking: leaves the remote files that are there, whether or not they are the same.
             but: name of files that are left out.
+
+        Returns:
+            The stamps of the files that are there now as they are here.
         """
         there = self.remote.files(self.name(path))
-        files = [path] if path.is_file() else sorted(_files_below(path))
+        files, sent = files_below(path), dict[Path, Stamp]()
         for file in sorted(files, key=lambda file: file.name == last):
             if file.name == but or (lacking and self.name(file) in there):
                 continue
             with contextlib.suppress(FileNotFoundError):  # it was replaced or removed just now
-                self._send(file, there.get(self.name(file)))
+                sent[file] = self._send(file, there.get(self.name(file)))
         if exact:
             for name in there.keys() - {self.name(file) for file in files}:
                 self.remote.delete(name)
+        return sent
+
+    def push_changed(self, path: Path, sent: dict[Path, Stamp]) -> None:
+        """Uploads a file, or files of a folder, without a look at what is there.
+
+        Args:
+            path: of the file or folder.
+            sent: stamps of files that need not be sent, from `push`; those sent now are added.
+        """
+        for file in files_below(path):
+            with contextlib.suppress(FileNotFoundError):  # it was replaced or removed just now
+                if sent.get(file) != stamp(file):
+                    sent[file] = self._send(file, None)
 
     def push_as(self, file: Path, path: Path) -> None:
         """Uploads a file under the name of another one.
@@ -134,7 +151,7 @@ class Mirror:
             if not (lacking and target.exists()):
                 self._fetch(name, target, there[name])
         if exact:
-            for file in _files_below(path):
+            for file in files_below(path):
                 if self.name(file) not in there:
                     file.unlink(missing_ok=True)
         return True
@@ -149,7 +166,7 @@ class Mirror:
             source: the folder that holds the files.
         """
         own = uuid.uuid4().hex
-        for file in sorted(_files_below(source)):
+        for file in files_below(source):
             inside = file.relative_to(source).as_posix()
             self.remote.upload(file, f"{self.name(path)}/{own}/{inside}", anew=True)
         self.write(path / _WHOLE, own.encode())
@@ -202,41 +219,26 @@ class Mirror:
         name = path.absolute().relative_to(self.local).as_posix()
         return "" if name == "." else name
 
-    def _send(self, file: Path, there: FileInfo | None) -> None:
-        name = self.name(file)
+    def _send(self, file: Path, there: FileInfo | None) -> Stamp:
+        """Uploads a file unless it is there; returns its stamp, the old one if it has changed."""
+        name, seen = self.name(file), stamp(file)
         if file.suffix == ".db":
             with consistent_copy(file) as copy:
                 self.remote.upload(copy, name)
-            return
-        seen = file.stat()
-        if there is not None and _same(seen, there):
-            return
-        self.remote.upload(file, name)
-        info, now = self.remote.info(name), file.stat()
-        # one that was written anew in the meantime is sent again the next time
-        if (now.st_mtime_ns, now.st_size) == (seen.st_mtime_ns, seen.st_size):
-            os.utime(file, ns=(info.mtime_ns, info.mtime_ns))
+        elif there is None or not is_same(seen, there):
+            self.remote.upload(file, name)
+            info = self.remote.info(name)
+            # one that was written anew in the meantime is sent again the next time
+            if stamp(file) == seen:
+                os.utime(file, ns=(info.mtime_ns, info.mtime_ns))
+                seen = stamp(file)
+        return seen
 
     def _fetch(self, name: str, file: Path, there: FileInfo) -> None:
         with contextlib.suppress(FileNotFoundError):
-            if _same(file.stat(), there):
+            if is_same(stamp(file), there):
                 return
         self.remote.download(name, file, there)
-
-
-def _same(here: os.stat_result, there: FileInfo) -> bool:
-    # a store tells of whole seconds where it is asked for one file
-    return bool(here.st_size == there.size) and here.st_mtime_ns // 10**9 == there.mtime_ns // 10**9
-
-
-def _files_below(folder: Path) -> list[Path]:
-    return [
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and not path.is_symlink()
-        and not stays(path.relative_to(folder).as_posix())
-    ]
 
 
 def working_copy(address: str) -> Mirror:

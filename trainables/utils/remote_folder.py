@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.utils.addresses import StorageError, open_address, unreachable
 from trainables.utils.files import SIDE_FILES, flush, make_folder, replacing
+from trainables.utils.local_files import stays
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
 _OBJECT_STORES = ("s3", "gcs", "abfs")
 # a store may copy for longer than a request may be silent
 _MOST_MOVED = 64 * 2**20
-_STAYING = (".part", ".lock", *(f".db{ending}" for ending in SIDE_FILES))
-
-
-def stays(name: str) -> bool:
-    """Tells whether a file is never copied: it is hidden, half written, a lock, or SQLite's own."""
-    return name.endswith(_STAYING) or any(part.startswith(".") for part in name.split("/"))
 
 
 class RemoteFolder:

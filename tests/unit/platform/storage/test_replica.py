@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import socket
 import sqlite3
@@ -32,6 +33,7 @@ from tests.helpers.command import SETTINGS, Captured, called, planned, refused
 from trainables.config.names import RESULT, SNAPSHOT
 from trainables.utils import object_store, waiting
 from trainables.utils.object_store import Mirror
+from trainables.utils.remote_folder import RemoteFolder
 
 
 @pytest.fixture
@@ -85,7 +87,7 @@ def test_the_plan_by_which_a_sweep_is_known_comes_last(
     for name in ("results.parquet", "record.json", "ledger.db-journal"):
         (plan.folder / name).write_text("")
     sent: list[str] = []
-    monkeypatch.setattr(Mirror, "push", lambda self, path, **how: sent.append(path.name))
+    monkeypatch.setattr(Mirror, "push", lambda self, path, **how: sent.append(path.name) or {})
     Replica(plan).begin()
     assert sent[-1] == "plan.json"
     assert sorted(sent) == ["plan.json", "record.json", "results.parquet"]
@@ -123,7 +125,8 @@ def test_a_database_goes_after_what_it_names_and_only_if_it_changed(
     (plan.folder / "mlartifacts").mkdir()
     (plan.folder / "results.parquet").write_text("")
     sent: list[str] = []
-    monkeypatch.setattr(Mirror, "push", lambda self, path, **how: sent.append(path.name))
+    monkeypatch.setattr(Mirror, "push", lambda self, path, **how: sent.append(path.name) or {})
+    monkeypatch.setattr(Mirror, "push_changed", lambda self, path, of: sent.append(path.name))
     monkeypatch.setattr(Mirror, "push_as", lambda self, copy, path: sent.append(path.name))
     replica = Replica(plan)
     replica.begin()
@@ -135,6 +138,99 @@ def test_a_database_goes_after_what_it_names_and_only_if_it_changed(
         database.execute("insert into runs values ('a')")
     replica.push_changes()
     assert sent[-2:] == ["mlflow.db", "plan.json"]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What addresses are asked to do, each with the name of the file or folder."""
+    asked: list[str] = []
+
+    def noted(method: str, place: int) -> None:
+        call = getattr(RemoteFolder, method)
+
+        def note(self: RemoteFolder, *given: Any, **how: Any) -> Any:
+            asked.append(f"{method} {given[place]}")
+            return call(self, *given, **how)
+
+        monkeypatch.setattr(RemoteFolder, method, note)
+
+    for method, place in {"files": 0, "info": 0, "read": 0, "upload": 1}.items():
+        noted(method, place)
+    return asked
+
+
+def test_bringing_changes_costs_what_changed_however_much_there_is(
+    address: str, asked: list[str]
+) -> None:
+    plan = plan_in(open_storage(address))
+    artifacts = plan.folder / "mlartifacts"
+    for number in range(30):
+        (artifacts / f"run{number}").mkdir(parents=True)
+        (artifacts / f"run{number}" / "result.json").write_text("{}")
+    (plan.folder / "record.json").write_text("{}")
+    replica = Replica(plan)
+    replica.begin()
+    asked.clear()
+    replica.push_changes()
+    assert asked == ["read a/.session"]
+    asked.clear()
+    (artifacts / "run7" / "result.json").write_text("[]")
+    (artifacts / "run7" / "samples.png").write_text("new")
+    for _ in range(2):
+        replica.push_changes()
+    sent = [f"a/mlartifacts/run7/{name}" for name in ("result.json", "samples.png")]
+    pairs = [(f"upload {name}", f"info {name}") for name in sent]
+    assert asked == ["read a/.session", *itertools.chain(*pairs), "read a/.session"]
+    assert Mirror(plan.storage, address).read(artifacts / "run7" / "result.json") == b"[]"
+
+
+def test_a_file_that_could_not_be_brought_is_brought_the_next_time(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_in(open_storage(address))
+    replica = Replica(plan)
+    replica.begin()
+    (plan.folder / "results.parquet").write_text("later")
+
+    def gone(*given: Any, **how: Any) -> None:
+        raise OSError("no route to host")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RemoteFolder, "upload", gone)
+        replica.push_changes()
+    replica.push_changes()
+    assert Mirror(plan.storage, address).read(plan.folder / "results.parquet") == b"later"
+
+
+def test_a_large_database_goes_less_often_and_at_the_end(
+    address: str, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("platform.storage.replica.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("platform.storage.replica._DATABASE_RATE", 1000)
+    plan = plan_in(open_storage(address))
+    path = plan.folder / "mlflow.db"
+    replica = Replica(plan)
+
+    def write_and_bring(seconds: float) -> bool:
+        with contextlib.closing(sqlite3.connect(path)) as database, database:
+            database.execute("create table if not exists runs (name)")
+            database.executemany("insert into runs values (?)", [("x" * 1000,)] * 30)
+        clock[0] += seconds
+        asked.clear()
+        replica.push_changes()
+        return "upload a/mlflow.db" in asked
+
+    replica.begin()
+    assert write_and_bring(1.0)
+    size = path.stat().st_size
+    assert size > 30_000
+    assert not write_and_bring(10.0)
+    assert write_and_bring(path.stat().st_size / 1000 + 60.0)
+    assert not write_and_bring(10.0)
+    asked.clear()
+    assert replica.push() == ""
+    assert "upload a/mlflow.db" in asked
 
 
 def test_what_a_lost_driver_had_not_brought_is_gone_on_with(
