@@ -121,6 +121,8 @@ def _own(arguments: Sequence[str]) -> tuple[dict[str, str], list[str], list[str]
 
 def _problems(address: str, request: Request) -> list[str]:
     """Returns a line for each option that no job of a cluster can have."""
+    if request.list or request.fields:
+        return ["--list and --fields need no cluster: python -m platform.sweep shows both"]
     faults = []
     if not address.startswith(("http://", "https://")):
         faults.append(

@@ -71,16 +71,18 @@ def enumerate_cells(study: Study, asked: Overrides, seed: int) -> tuple[list[Cel
     return [cell for part in parts for cell in part.cells(many, taken)], faults
 
 
-def study_cells(study: Study) -> list[Cell] | None:
-    """Returns the cells of a study as it stands; None where it needs something of the user.
+def study_cells(study: Study) -> dict[str, list[Cell] | None]:
+    """Returns the cells of a study as it stands, by each model that it names.
 
-    Their data are not looked at.
+    Their data are not looked at. A model that needs something of the user, such as a folder of
+    images, has None.
     """
-    models = tuple(study.models) or (study.base.model,)
-    parts = [_ModelCells(study, model, Overrides(), 0) for model in models]
-    if any(part.faults for part in parts):
-        return None
-    return [cell for part in parts for cell in part.cells(len(models) > 1, set())]
+    models = dict.fromkeys([*(study.models or (study.base.model,)), *study.others])
+    parts = {model: _ModelCells(study, model, Overrides(), 0) for model in models}
+    return {
+        model: None if part.faults else list(part.cells(False, set()))
+        for model, part in parts.items()
+    }
 
 
 class _ModelCells:

@@ -129,6 +129,7 @@ def unread_search(
     searched = [group for group in groups if group.trials]
     proposed = any(group.trials > search.sobol_trials for group in searched)
     looked = any(g.config.unlearn.eval_every < g.config.unlearn.steps for g in searched)
+    crowd = search.sampler != "nsga2" or search.generation > 1
     sobol = f"all search trials are among the search.sobol_trials={search.sobol_trials}"
     # for each field, what it takes to be read and what is said where that is lacking
     needs: dict[str, tuple[tuple[bool, str], ...]] = {
@@ -136,7 +137,7 @@ def unread_search(
         "sobol_trials": (),
         "goal": (),
         "sampler": ((proposed, sobol),),
-        "generation": ((proposed, sobol),),
+        "generation": ((proposed, sobol), (crowd, "nsga2 has a population of 2 at least")),
         "asha": ((looked, "no searched trial is evaluated before its last unlearn.steps"),),
     }
     faults = [

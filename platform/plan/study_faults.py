@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from optuna.distributions import BaseDistribution
 
 from platform.plan.grid import Cell, study_cells
-from platform.plan.overrides import search_faults
+from platform.plan.overrides import family_of, search_faults
 from platform.plan.settings import unread_search, unread_values
 from search_spaces import SearchConfig, Study
 from trainables.config import FamilyName, ModelName, TrialConfig, to_dict
@@ -106,49 +105,50 @@ def _places(study: Study) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _unread(study: Study) -> list[str]:
     """Returns a line for each thing that no trial of the study as it stands reads.
 
-    Where it cannot run without an option of the user, such as a folder of images, nobody knows.
+    Of a model that cannot run without an option of the user nobody knows what it reads.
     """
     cells = study_cells(study)
-    if cells is None:
-        return []
-    configs = [config for cell in cells for config in (cell.group.config, *cell.points)]
     faults = []
-    for place, name, values, models in _settings(study):
-        held = [config for config in configs if not models or config.model in models]
-        if held and name in DEFAULTS:
-            faults += [f"{place}: {line}" for line in unread_values(name, values, held)]
-    searched = {name for cell in cells for name in cell.group.space}
+    for place, name, values, models in _settings(study, tuple(cells)):
+        held = [cells[model] for model in models]
+        configs = [config for each in held for cell in each or () for config in _configs(cell)]
+        if name in DEFAULTS and models and None not in held:
+            faults += [f"{place}: {line}" for line in unread_values(name, values, configs)]
+    if None in cells.values():
+        return faults
+    groups = [cell.group for each in cells.values() for cell in each or ()]
+    searched = {name for group in groups for name in group.space}
     faults += [
         f"space: no result of this study depends on {name}: leave it out"
         for name in study.space
         if name not in searched
     ]
-    return faults + _unread_search(study, cells)
-
-
-def _settings(study: Study) -> Iterator[tuple[str, str, tuple[Any, ...], tuple[str, ...]]]:
-    """Yields (part of the study, field, values, models that have it; empty for all)."""
-    base = flatten(to_dict(study.base))
-    yield from (("base", name, (value,), ()) for name, value in base.items())
-    for name in ("variants", "points"):
-        for each in getattr(study, name):
-            yield from ((name, field, (value,), ()) for field, value in each.items())
-    yield from (("axes", name, tuple(values), ()) for name, values in study.axes.items())
-    models = tuple(study.models) or (study.base.model,)
-    for model, own in study.models.items():
-        yield from (("models", name, (value,), (model,)) for name, value in own.items())
-    for family, shared in study.families.items():
-        kin = tuple(model for model in models if model.startswith(f"{family}_"))
-        if kin:
-            yield from (("families", name, (value,), kin) for name, value in shared.items())
-
-
-def _unread_search(study: Study, cells: Sequence[Cell]) -> list[str]:
     usual = SearchConfig()
     given = {n: v for n, v in vars(study.search).items() if v != getattr(usual, n)}
     trials_of = {
         str(name): own["search.trials"]
-        for name, own in itertools.chain(study.models.items(), study.families.items())
+        for table in (study.models, study.others, study.families)
+        for name, own in table.items()
         if "search.trials" in own
     }
-    return unread_search(given, trials_of, study.search, [cell.group for cell in cells])
+    return faults + unread_search(given, trials_of, study.search, groups)
+
+
+def _configs(cell: Cell) -> tuple[TrialConfig, ...]:
+    return (cell.group.config, *cell.points)
+
+
+def _settings(
+    study: Study, models: tuple[str, ...]
+) -> Iterator[tuple[str, str, tuple[Any, ...], tuple[str, ...]]]:
+    """Yields (part of the study, field, its values, those of the models that have it)."""
+    base = flatten(to_dict(study.base))
+    yield from (("base", name, (value,), models) for name, value in base.items())
+    for part in ("variants", "points"):
+        for each in getattr(study, part):
+            yield from ((part, name, (value,), models) for name, value in each.items())
+    yield from (("axes", name, tuple(values), models) for name, values in study.axes.items())
+    for table in ("models", "others", "families"):
+        for scope, own in getattr(study, table).items():
+            meant = tuple(model for model in models if scope in (model, family_of(model)))
+            yield from ((table, name, (value,), meant) for name, value in own.items())

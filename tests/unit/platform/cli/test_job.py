@@ -284,3 +284,8 @@ def test_the_address_is_that_of_rays_own_variable(monkeypatch: pytest.MonkeyPatc
 )
 def test_an_option_that_would_be_ignored_is_refused(arguments: tuple[str, ...], told: str) -> None:
     assert faults("--storage", "/shared/runs", *arguments) == [told]
+
+
+def test_what_needs_no_cluster_is_not_sent_to_one() -> None:
+    told = "--list and --fields need no cluster: python -m platform.sweep shows both"
+    assert faults("--list") == faults("--fields", "--debug") == [told]

@@ -73,6 +73,11 @@ SOBOL = "all search trials are among the search.sobol_trials=10; leave it out"
             f"search.generation=2 changes nothing here: {SOBOL}",
         ),
         (
+            (MAE, "search.trials=12", "search.sampler=nsga2", "search.generation=1"),
+            "search.generation=1 changes nothing here: nsga2 has a population of 2 at least; "
+            "leave it out",
+        ),
+        (
             (MAE, "search.asha=true", "unlearn.eval_every=60"),
             "search.asha=true changes nothing here: no searched trial is evaluated before its last "
             "unlearn.steps; leave it out",

@@ -88,6 +88,11 @@ def study(**changes: Any) -> Study:
             "model; leave it out",
         ),
         (
+            {"others": {"mage_tiny": {"sampling.sampler": "ddim"}}},
+            "others: sampling.sampler=ddim changes nothing here: it is read only by Palette "
+            "models; leave it out",
+        ),
+        (
             {"families": {"mae": {"sampling.steps": 9}}},
             "families: sampling.steps=9 changes nothing here: it is read only by MAGE models, and "
             "by Palette models with sampling.sampler=ddim; leave it out",
@@ -138,6 +143,7 @@ def test_what_changes_nothing_in_a_study_is_refused(changes: dict[str, Any], tol
         {"base": TrialConfig(unlearn=UnlearnConfig(steps=9)), "axes": {"forget_alpha": (0.1, 0.2)}},
         {"models": {"mae_tiny": {}, "mage_tiny": {"unlearn.noise_bank": 64}}},
         {"families": {"palette": {"sampling.steps": 9}}},
+        {"base": TrialConfig(sampling=SamplingConfig(steps=9)), "others": {"mage_tiny": {}}},
         # whose folder the user names
         {"models": {"mae_tiny": {"data.source": "folder", "sampling.steps": 9}}},
     ],
