@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.provenance import Provenance, provenance
 from platform.storage.address import fetch_sweep, push_folder
 from platform.storage.sweep_folder import RecordError, Sweep, read_sweep
+from platform.storage.trial_files import describe_lost
 from platform.storage.variants import Row, Variant, variants
 from trainables.evaluation.figures import save_figure
 from trainables.utils.errors import FINISHED, exit_status
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Shown = tuple[Variant, Row]
+_REMEDY = "python -m platform.sweep with --repair, --name and --storage runs such trials again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +126,9 @@ def _write(options: argparse.Namespace, work: Callable[[Analysis], Iterable[Path
     for path in work(Analysis(sweep=sweep, out=out, best=best, options=vars(options))):
         sys.stdout.write(f"{path}\n")
     push_folder(out)
+    lost = sweep.lost_files()
+    if lost:
+        sys.stderr.write(f"note: files are gone or altered: {describe_lost(lost)}; {_REMEDY}\n")
     return FINISHED
 
 

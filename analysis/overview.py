@@ -180,6 +180,26 @@ def failures_table(rows: Iterable[Mapping[str, Any]]) -> Table | None:
     )
 
 
+def lost_files_table(lost: Mapping[str, Sequence[str]]) -> Table | None:
+    """Makes the table of files that are gone or altered; None where there are none.
+
+    Args:
+        lost: what has become of the files, by the name of their trial.
+    """
+    if not lost:
+        return None
+    return Table(
+        name="lost_files",
+        caption="Files of finished trials that are gone or altered since",
+        columns=(Column(key="name", heading="Trial"), Column(key="fault", heading="What is lost")),
+        rows=[{"name": name, "fault": ", ".join(faults)} for name, faults in lost.items()],
+        notes=(
+            "The figures of these trials are kept and count; python -m platform.sweep --repair "
+            "runs them again.",
+        ),
+    )
+
+
 def environment_table(environment: Mapping[str, Any]) -> Table:
     """Makes the table of `environment.json`, a row an entry."""
     rows = []

@@ -225,12 +225,15 @@ class ReportSections:
             )
 
     def failures(self) -> Iterator[Block]:
-        """Yields what did not finish, and why."""
+        """Yields what did not finish, and why, and what has lost its files since."""
         table = overview.failures_table(self.rows)
         if table is None:
             yield Text(text=f"All {len(self.rows)} trials finished.")
         else:
             yield self.writer.table(table)
+        lost = overview.lost_files_table(self.sweep.lost_files())
+        if lost is not None:
+            yield self.writer.table(lost)
 
     def environment(self) -> Iterator[Block]:
         """Yields what the sweep ran on."""

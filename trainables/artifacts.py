@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from trainables.shared.prepare import Prepared
 from trainables.training.context import TrialSetup
 from trainables.utils.files import flush_all, write_json
 from trainables.utils.hashing import code_version, seal
+from trainables.utils.inventory import take_inventory
 
 
 @dataclass
@@ -55,22 +56,29 @@ class Measured:
 
 def leave_artifacts(
     prepared: Prepared, student: CompletionModel, teacher: CompletionModel, measured: Measured
-) -> None:
-    """Writes configuration, history, weights, sample grids and t-SNE into the trial's folder."""
+) -> list[Path]:
+    """Writes configuration, history, weights, sample grids and t-SNE into the trial's folder.
+
+    Returns:
+        The files.
+    """
     setup = prepared.setup
     folder = setup.context.folder
-    write_json(folder / "config.json", to_dict(setup.config))
-    write_json(folder / "history.json", measured.history)
-    save_weights(student, folder / "weights.safetensors")
+    names = ("config.json", "history.json", "weights.safetensors", "samples.png", "samples.parquet")
+    config, history, weights, grid, samples = left = [folder / name for name in names]
+    write_json(config, to_dict(setup.config))
+    write_json(history, measured.history)
+    save_weights(student, weights)
     models = {"original": teacher, "unlearned": student}
     rows, roles = sampled_rows(setup.dataset, setup.config.evaluation.grid_images)
     columns = sample_columns(models, setup, rows)
-    _leave_grid(setup.config, folder / "samples.png", columns, roles)
-    figures.write_samples(folder / "samples.parquet", columns, roles, rows.tolist())
+    _leave_grid(setup.config, grid, columns, roles)
+    figures.write_samples(samples, columns, roles, rows.tolist())
     for other in further_setups(setup):
         path = folder / f"samples_{other.config.test_task.name}.png"
         _leave_grid(other.config, path, sample_columns(models, other, rows), roles)
-    _leave_embeddings(prepared, measured)
+        left.append(path)
+    return [*left, *_leave_embeddings(prepared, measured)]
 
 
 def sampled_rows(dataset: Dataset, count: int) -> tuple[NDArray[np.int64], list[str]]:
@@ -132,7 +140,8 @@ def describe(config: TrialConfig) -> str:
     )
 
 
-def _leave_embeddings(prepared: Prepared, measured: Measured) -> None:
+def _leave_embeddings(prepared: Prepared, measured: Measured) -> list[Path]:
+    """Writes the embeddings of completions and their t-SNE, and returns the files."""
     config, dataset = prepared.setup.config, prepared.setup.dataset
     folder = prepared.setup.context.folder
     groups: list[str] = []
@@ -150,18 +159,22 @@ def _leave_embeddings(prepared: Prepared, measured: Measured) -> None:
             groups += [f"{who}/{role}"] * len(places)
     embeddings = np.concatenate(parts).astype(np.float64)
     points = tsne_points(embeddings, config.evaluation.seed)
-    write_embeddings(folder / "embeddings.parquet", groups, index, embeddings, points)
+    table, *drawn = left = [
+        folder / name for name in ("embeddings.parquet", "tsne.png", "tsne.pdf")
+    ]
+    write_embeddings(table, groups, index, embeddings, points)
     figures.tsne_figure(
-        [folder / "tsne.png", folder / "tsne.pdf"],
+        drawn,
         points,
         groups,
         title=f"{config.model} · {config.method}: embeddings of completions",
         subtitle=describe(config),
     )
+    return left
 
 
 def write_result(
-    prepared: Prepared, measured: Measured, spent: Mapping[str, float]
+    prepared: Prepared, measured: Measured, spent: Mapping[str, float], left: Iterable[Path]
 ) -> dict[str, Any]:
     """Writes `result.json`, by which a trial counts as finished, and returns what it holds.
 
@@ -169,6 +182,7 @@ def write_result(
         prepared: what the trial started from.
         measured: its evaluations.
         spent: seconds of each of its parts.
+        left: its files, as `leave_artifacts` returned them.
     """
     setup = prepared.setup
     folder = setup.context.folder
@@ -185,6 +199,7 @@ def write_result(
         "data_hash": setup.dataset.fingerprint,
         "code_version": code_version("trainables"),
         "identity": identity(setup),
+        "files": take_inventory(left),
     }
     # a loss of power must not leave a result whose other files are empty or absent
     flush_all(folder)

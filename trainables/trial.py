@@ -75,8 +75,8 @@ def run_trial(
         if context.world.rank:
             return {}
         with _timed(spent, "artifacts_s"):
-            leave_artifacts(prepared, student, teacher, unlearning.measured)
-    return write_result(prepared, unlearning.measured, spent)
+            left = leave_artifacts(prepared, student, teacher, unlearning.measured)
+    return write_result(prepared, unlearning.measured, spent, left)
 
 
 @dataclass(frozen=True)

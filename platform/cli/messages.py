@@ -16,6 +16,7 @@ from platform.cli.requested_plan import SweepCall
 from platform.plan import hardware, resources
 from platform.plan.plan import Plan
 from platform.storage.address import storage_option
+from platform.storage.trial_files import describe_lost
 from platform.tracking.client import without_password
 from trainables.utils.text import counted
 
@@ -108,6 +109,32 @@ def interrupted(call: SweepCall, reason: str, *, outstanding: int, total: int) -
     ]
 
 
+def lost_files(broken: Mapping[str, Sequence[str]], *, repaired: bool) -> list[str]:
+    """Tells which finished trials have lost files, and what is done or can be done about it.
+
+    Args:
+        broken: what has become of the files, by the name of their trial.
+        repaired: whether these trials are run again.
+    """
+    if not broken:
+        return []
+    what = f"{counted(len(broken), 'finished trial')}: {describe_lost(broken)}"
+    if repaired:
+        return [f"To be run again, as files are gone or altered, {what}."]
+    return [f"Files are gone or altered of {what}; their figures stay, --repair runs them again."]
+
+
+def not_reused(lost: Mapping[str, Sequence[str]]) -> list[str]:
+    """Tells which trials of other sweeps are not taken over, as they have lost files.
+
+    Args:
+        lost: what has become of the files, by the folder of their trial in the storage.
+    """
+    if not lost:
+        return []
+    return [f"Not taken over, as files are gone or altered: {describe_lost(lost)}."]
+
+
 def not_opened(call: SweepCall, reason: str) -> list[str]:
     """Tells why a sweep could not be opened, and the command that tries it again.
 
@@ -117,7 +144,7 @@ def not_opened(call: SweepCall, reason: str) -> list[str]:
     """
     request = call.request
     command = resume_command(call.plan, request.tracking_uri, request.address)
-    again = " --retry-failed" if request.retry_failed else ""
+    again = " --retry-failed" * request.retry_failed + " --repair" * request.repair
     return [f"Stopped: {reason}. To go on:", f"  {command}{again}"]
 
 

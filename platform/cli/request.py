@@ -29,6 +29,7 @@ SWEEP_OPTIONS: Options = {
     "--storage": ("DIR", "of sweeps, or s3://...; default: ./runs"),
     "--resume": (None, "go on with what is outstanding of a sweep"),
     "--retry-failed": (None, "--resume, and its failed trials once more"),
+    "--repair": (None, "--resume, and finished trials whose files are gone or altered once more"),
     "--max-failures": ("N", "times a crashed trial is tried again; default: 2"),
     "--time-budget": ("TIME", "stop after 90m or 2h30m; --resume goes on"),
     "--trials": ("N", "stop after N trials; --resume goes on"),
@@ -88,6 +89,7 @@ class Request:
     time_budget: str | None = None
     trials: str | None = None
     retry_failed: bool = False
+    repair: bool = False
     no_reuse: bool = False
     no_report: bool = False
     list: bool = False

@@ -78,10 +78,11 @@ def _left(plan: Plan, request: Request) -> Outstanding | None:
     """Returns what of a resumed sweep is outstanding; None of a new one, or an unreadable one."""
     if not request.resume:
         return None
-    from platform.search.ledger import read_outstanding  # a new sweep's plan can do without Optuna
+    # a new sweep's plan can do without SQLAlchemy
+    from platform.search.outstanding import read_outstanding
 
     try:
-        return read_outstanding(plan, retry_failed=request.retry_failed)
+        return read_outstanding(plan, retry_failed=request.retry_failed, repair=request.repair)
     except (OSError, UserError):  # absent from this node, or refused when the sweep is opened
         return None
 
@@ -93,7 +94,8 @@ def _settled(request: Request, faults: list[str]) -> Request:
         if name not in (None, request.sync):
             faults.append(f"--sync {request.sync} and --name {name} name two sweeps")
         name = request.sync
-    resume = request.resume or request.retry_failed or request.sync is not None
+    runs_again = request.retry_failed or request.repair
+    resume = request.resume or runs_again or request.sync is not None
     return dataclasses.replace(request, storage=storage, name=name, resume=resume)
 
 

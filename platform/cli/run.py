@@ -25,6 +25,7 @@ from platform.plan.plan import Plan
 from platform.plan.serialization import is_abandoned, write_plan
 from platform.plan.validation import check_weights
 from platform.search.ledger import Ledger
+from platform.search.outstanding import find_lost
 from platform.search.trial_queue import TrialQueue
 from platform.storage import manifest
 from platform.storage.address import PLAN
@@ -177,7 +178,10 @@ def _opened(call: SweepCall, replica: Replica, phases: Phases, stream: TextIO) -
             queue, recorder = _queue_and_recorder(call, datasets.values())
     if request.retry_failed and queue.retry_failed():
         queue.recover()  # one may have left its result before its process was lost
-    taken = [] if request.no_reuse else reuse.take_over(plan, queue, datasets, replica)
+    broken = queue.repair() if request.repair else find_lost(plan, queue.ledger.entries())
+    taken = reuse.TakenOver()
+    if not request.no_reuse:
+        taken = reuse.take_over(plan, queue, datasets, replica)
     reuse.enter_lacking(plan, queue.ledger.entries(), replica)
     _catch_up(plan, queue.ledger, recorder)
     replica.begin()
@@ -187,8 +191,12 @@ def _opened(call: SweepCall, replica: Replica, phases: Phases, stream: TextIO) -
         recorder=recorder,
         replica=replica,
         phases=phases,
-        reused=len(taken),
+        reused=len(taken.trials),
         stream=stream,
+        notes=(
+            *messages.lost_files({t.name: each for t, each in broken}, repaired=request.repair),
+            *messages.not_reused(taken.lost),
+        ),
     )
 
 

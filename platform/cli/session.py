@@ -71,6 +71,7 @@ class Session:
         replica: the sweep's files behind the address of its storage, where that has one.
         phases: where the time of the session goes.
         reused: trials that were taken over from other sweeps.
+        notes: what else is told at the beginning, a line each.
         stream: where progress and table are written.
     """
 
@@ -81,12 +82,15 @@ class Session:
     phases: Phases
     reused: int
     stream: TextIO
+    notes: tuple[str, ...] = ()
 
     def drive(self) -> int:
         """Runs what is outstanding, makes table and report, and returns the exit status."""
         call, ledger = self.call, self.queue.ledger
         counts, total = ledger.counts(), ledger.total()
         self._tell(messages.opening(call, counts, total=total, reused=self.reused))
+        if self.notes:
+            self._tell(list(self.notes))
         status, reason, rows = self._run_trials()
         self._tell(["", *summary(call.plan, rows), ""])
         makes_report = status == "finished" and not call.request.no_report

@@ -10,15 +10,19 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platform.execution.trial_process import read_result
 from platform.storage import manifest
+from platform.storage.address import PLAN
+from platform.storage.trial_files import lost_files
 from trainables.config.names import RESULT
 from trainables.utils.addresses import StorageError
 from trainables.utils.files import make_folder, replacing, write_json
 from trainables.utils.hashing import read_sealed, seal
+from trainables.utils.inventory import lost
 
 if TYPE_CHECKING:
     from platform.plan.plan import Plan, PlannedTrial
@@ -29,6 +33,20 @@ if TYPE_CHECKING:
 
 # in the folder of a trial that was taken over: which sweep has run it
 MARK = "reused.json"
+
+
+@dataclass(frozen=True)
+class TakenOver:
+    """What a sweep has found of the trials that others of its storage have run.
+
+    Attributes:
+        trials: those that were taken over.
+        lost: what has become of files, by the folder in the storage of each trial that was not
+            taken over for it.
+    """
+
+    trials: list[PlannedTrial] = field(default_factory=list)
+    lost: dict[str, list[str]] = field(default_factory=dict)
 
 
 def enter(plan: Plan, trial: PlannedTrial, replica: Replica) -> None:
@@ -56,7 +74,7 @@ def enter_lacking(plan: Plan, entries: Iterable[Entry], replica: Replica) -> Non
 
 def take_over(
     plan: Plan, queue: TrialQueue, datasets: Mapping[str, Dataset], replica: Replica
-) -> list[PlannedTrial]:
+) -> TakenOver:
     """Ends outstanding trials by the results of equal ones, and copies their files.
 
     Args:
@@ -65,21 +83,19 @@ def take_over(
         datasets: of its trials, by `manifest.key_of`.
         replica: the sweep's files behind the address of its storage, where that has one.
 
-    Returns:
-        The trials that were taken over.
-
     Raises:
         OSError: the ledger cannot be written.
     """
-    taken: list[PlannedTrial] = []
+    taken = TakenOver()
     with contextlib.suppress(StorageError):  # whoever needs the address next tells of it
         replica.pull_entries()
         before = -1
         # a trial that is taken over may make the sweep propose others, which may have been run too
-        while before < len(taken):
-            before = len(taken)
+        while before < len(taken.trials):
+            before = len(taken.trials)
             for trial in [t for t in queue.waiting() if _entry(plan, t.key).is_file()]:
-                found = _found(plan, trial, datasets[manifest.key_of(trial.config.data)], replica)
+                dataset = datasets[manifest.key_of(trial.config.data)]
+                found = _found(plan, trial, dataset, replica, taken)
                 if found is None:
                     continue
                 folder = plan.trial_folder(trial)
@@ -90,7 +106,7 @@ def take_over(
                 except (OSError, ValueError):  # that sweep is being removed
                     continue
                 queue.take_in(trial, result)
-                taken.append(trial)
+                taken.trials.append(trial)
     return taken
 
 
@@ -98,16 +114,42 @@ def _entry(plan: Plan, key: str) -> Path:
     return plan.cache / "trials" / f"{key}.json"
 
 
-def _found(plan: Plan, trial: PlannedTrial, dataset: Dataset, replica: Replica) -> Path | None:
-    """Returns the folder of an equal trial that another sweep has finished; None without one."""
+def _found(
+    plan: Plan,
+    trial: PlannedTrial,
+    dataset: Dataset,
+    replica: Replica,
+    taken: TakenOver,
+) -> Path | None:
+    """Returns the folder of an equal trial that another sweep has finished; None without one.
+
+    Args:
+        plan: the sweep.
+        trial: the trial that is looked for.
+        dataset: its images.
+        replica: as of `take_over`.
+        taken: is told what has become of files of such a trial.
+    """
     try:
-        folder = plan.storage / str(read_sealed(_entry(plan, trial.key))["folder"])
+        name = str(read_sealed(_entry(plan, trial.key))["folder"])
+    except (OSError, ValueError, KeyError):
+        return None
+    folder = plan.storage / name
+    if folder == plan.trial_folder(trial):
+        return None
+    try:
         replica.pull_trial(folder)
         result = read_result(folder)
-    except (OSError, ValueError, KeyError):  # that sweep was removed, or is not whole
-        return None
-    same = result.get("identity") == _identity(plan, trial, dataset)
-    return folder if same and folder != plan.trial_folder(trial) else None
+        if result.get("identity") != _identity(plan, trial, dataset):
+            return None
+        faults = lost_files(folder, result, read=True)
+    except ValueError as error:
+        faults = [f"{RESULT} is altered ({error})"]
+    except OSError as error:
+        faults = lost(folder, {RESULT: {}}) or [f"{RESULT} cannot be read ({error.strerror})"]
+    if faults and (folder.parents[1] / PLAN).is_file():  # else that sweep was removed
+        taken.lost[name] = faults
+    return None if faults else folder
 
 
 def _identity(plan: Plan, trial: PlannedTrial, dataset: Dataset) -> Mapping[str, Any]:

@@ -2,30 +2,28 @@
 
 The storage holds one Optuna study a group. A trial is written once, when it ends, with its result
 or the cause of its failure: nothing can be left half done there, and a trial that is not there is
-outstanding. So is one that failed and was asked for once more, which is an entry of its own.
+outstanding. So is one that has ended and was asked for once more, which is an entry of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import optuna
 import sqlalchemy.exc
 
-from platform.plan.plan import Group, Outstanding, Plan, PlannedTrial
+from platform.plan.plan import Group, Plan, PlannedTrial
 from platform.plan.serialization import plan_digest
 from platform.search.proposals import Proposals
 from platform.search.samplers import DIRECTIONS
 from platform.search.studies import Studies
 from platform.search.trial_record import Entry, from_optuna, sealed, to_optuna, unsealed_place
-from trainables.config.names import RESULT
 from trainables.utils.errors import UserError
-from trainables.utils.files import consistent_copy, replacing
+from trainables.utils.files import replacing
 from trainables.utils.text import one_line
 
 FILE = "ledger.db"
@@ -142,15 +140,19 @@ class Ledger:
         return self._propose(group)
 
     def reopen_failed(self) -> list[PlannedTrial]:
-        """Makes the failed trials outstanding, in the file too; returns them.
+        """Makes the failed trials outstanding, as `reopen` does; returns them."""
+        failed = [entry.trial for entry in self._ended.values() if entry.state == "failed"]
+        self.reopen(failed)
+        return failed
+
+    def reopen(self, trials: Iterable[PlannedTrial]) -> None:
+        """Makes trials that have ended outstanding, in the file too.
 
         Raises:
             OSError: the ledger cannot be written; some of them may be outstanding by now.
         """
-        failed = [entry.trial for entry in self._ended.values() if entry.state == "failed"]
-        for trial in failed:
+        for trial in trials:
             self._append(Entry(trial=trial, state="interrupted"))
-        return failed
 
     def open_trials(self) -> list[PlannedTrial]:
         """Returns the known trials that have not ended, in the order of `entries`."""
@@ -196,7 +198,7 @@ class Ledger:
 
     def _take_up(self, entry: Entry) -> None:
         """Lets an entry stand in place of the trial's earlier ones."""
-        if entry.state == "interrupted":  # it had failed, and is to run once more
+        if entry.state == "interrupted":  # it had ended, and is to run once more
             self._ended.pop(entry.trial.key, None)
         else:
             self._ended[entry.trial.key] = entry
@@ -236,32 +238,6 @@ class Ledger:
                 proposed = self._proposals.next(group, ended)
             added += [trial for trial in proposed if self._add(trial)]
         return added
-
-
-def read_outstanding(plan: Plan, *, retry_failed: bool = False) -> Outstanding:
-    """Returns what a recorded sweep still has to run; reads a copy, so that nothing is written.
-
-    Args:
-        plan: the sweep.
-        retry_failed: counts its failed trials among them.
-
-    Raises:
-        OSError: there is no ledger, or it cannot be read.
-        LedgerError: it is damaged, or another plan's.
-    """
-    with consistent_copy(plan.folder / FILE) as copy:
-        there = dataclasses.replace(plan, storage=copy.parents[1], name=copy.parent.name)
-        ledger = Ledger.open(there)
-        if retry_failed:
-            ledger.reopen_failed()
-    waiting = ledger.open_trials()
-    return Outstanding(
-        # what has left its result is taken in without being run
-        trials=tuple(t for t in waiting if not (plan.trial_folder(t) / RESULT).is_file()),
-        later=ledger.unproposed(),
-        # it is all built before the first trial starts
-        shared=ledger.outstanding() == ledger.total() or not plan.cache.is_dir(),
-    )
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 
 from platform.plan.plan import PlannedTrial
 from platform.search.ledger import Ledger, LedgerError
+from platform.search.outstanding import find_lost
 from platform.search.trial_record import Entry
 from platform.storage.results import State
 from trainables.config.names import RESULT
@@ -100,6 +101,22 @@ class TrialQueue:
         again = self.ledger.reopen_failed()
         self._waiting.extend(again)
         return again
+
+    def repair(self) -> list[tuple[PlannedTrial, list[str]]]:
+        """Queues the finished trials that have lost files; returns each with what it lost.
+
+        Raises:
+            OSError: the ledger cannot be written.
+        """
+        plan = self.ledger.plan
+        broken = find_lost(plan, self.ledger.entries(), read=True)
+        again = [trial for trial, _ in broken]
+        self.ledger.reopen(again)
+        for trial in again:
+            # else `recover` takes it for finished if this session is lost
+            (plan.trial_folder(trial) / RESULT).unlink(missing_ok=True)
+        self._waiting.extend(again)
+        return broken
 
     def recover(self) -> list[PlannedTrial]:
         """Takes in trials that left their result before anyone recorded it; returns them.

@@ -90,7 +90,7 @@ def to_optuna(entry: Entry, group: Group, search: SearchConfig) -> FrozenTrial:
     """Returns a trial as Optuna keeps it; a pruned one has its last reported figures.
 
     Args:
-        entry: how the trial ended; `interrupted` where it failed and is to run once more.
+        entry: how the trial ended; `interrupted` where it is to run once more.
         group: the group that the trial belongs to.
         search: the sampler and the goal.
     """

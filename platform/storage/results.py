@@ -43,6 +43,7 @@ LATER_COLUMNS: Mapping[str, Any] = {
     "evaluation_seed": pa.int64(),
     "params": pa.string(),
     "config": pa.string(),
+    "files": pa.string(),
 }
 COLUMNS: Mapping[str, Any] = {
     **dict.fromkeys(_TEXT, pa.string()),
@@ -63,8 +64,8 @@ def result_row(
     """Returns a trial as a row of `results.parquet`.
 
     Rows of equal `point` are replicates: their configurations differ in the seeds of unlearning,
-    pretraining and evaluation alone. `params` and `config` are JSON: the searched fields with their
-    values, and the whole configuration.
+    pretraining and evaluation alone. `params`, `config` and `files` are JSON: the searched fields
+    with their values, the whole configuration, and size and SHA-256 of each file of the trial.
 
     Args:
         plan: the sweep.
@@ -99,6 +100,7 @@ def result_row(
         "evaluation_seed": config.evaluation.seed,
         "params": json.dumps(trial.params),
         "config": json.dumps(to_dict(trial.config)),
+        "files": json.dumps(found["files"]) if "files" in found else None,
         **{name: float(value) for name, value in found.get("metrics", {}).items() if "/" in name},
     }
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from platform.storage.results import COLUMNS, LATER_COLUMNS
+from platform.storage.trial_files import lost_files
 from trainables.config.names import RENAMED_FIELDS
 from trainables.utils.errors import UserError
 from trainables.utils.hashing import SEAL, unseal
@@ -51,6 +52,19 @@ class Sweep:
     def trial_folder(self, row: Mapping[str, Any]) -> Path:
         """Returns the folder of a trial's files."""
         return self.folder / "trials" / str(row["name"])
+
+    def lost_files(self) -> dict[str, list[str]]:
+        """Returns what has become of files that finished trials no longer have, by their names.
+
+        Sizes are compared, not digests; of trials that earlier versions ran nothing is missed.
+        """
+        listed = {row["name"]: row for row in self.rows() if row["state"] == "finished"}
+        looked = {
+            name: lost_files(self.trial_folder(row), {"files": json.loads(row["files"])})
+            for name, row in listed.items()
+            if row["files"]
+        }
+        return {name: faults for name, faults in looked.items() if faults}
 
     def trial_table(self, row: Mapping[str, Any], name: str) -> pa.Table:
         """Reads a Parquet file that a trial left.

@@ -18,6 +18,7 @@ from trainables.config import TaskConfig, TrialConfig, UnlearnConfig, to_dict
 from trainables.evaluation.embeddings import tsne_points, write_embeddings
 from trainables.evaluation.figures import GROUPS, sample_grid, tsne_figure, write_samples
 from trainables.utils.hashing import seal
+from trainables.utils.inventory import take_inventory
 
 EXTRACTORS = {
     "fid_extractor": "photos CNN",
@@ -134,6 +135,7 @@ def leave_files(folder: Path, planned: PlannedTrial) -> dict[str, Any]:
     result = result_of(planned)
     history = [{"step": step, **result["metrics"], "loss/total": 9.0 / step} for step in (40, 120)]
     (folder / "history.json").write_text(json.dumps(history))
+    result["files"] = take_inventory(folder.iterdir())
     (folder / "result.json").write_text(json.dumps(seal(result)))
     return result
 

@@ -306,7 +306,7 @@ def _results(disk: Path, name: str) -> dict[str, str]:
 
 def _judge(figures: Figures, out: str, status: int, *, refuses: bool) -> None:
     """Counts a session that ended otherwise than it should: told with all that it printed."""
-    # SIGTERM before or after the block that answers it ends any program; as Ray starts, Ray aborts it
+    # SIGTERM before or after the block that answers it ends a program; as Ray starts, it aborts it
     if status == -signal.SIGABRT and "*** SIGTERM received" in out:
         status = -signal.SIGTERM
     usual = (0, 1, _STOPPED, -signal.SIGKILL, -signal.SIGTERM, *([2] if refuses else []))

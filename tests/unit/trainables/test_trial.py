@@ -36,6 +36,7 @@ from trainables.trial import run_trial, training_pools
 from trainables.utils.distributed import World
 from trainables.utils.errors import CheckpointError, ConfigError, NonFiniteError
 from trainables.utils.hashing import read_sealed
+from trainables.utils.inventory import lost
 
 LEFT = {
     "config.json",
@@ -122,6 +123,8 @@ def test_a_trial_leaves_its_files_and_the_result_last(
     written = {name: (trial.folder / name).stat().st_mtime_ns for name in LEFT}
     assert written["result.json"] == max(written.values())
     assert read_sealed(trial.folder / "result.json") == trial.result
+    assert trial.result["files"].keys() == LEFT - {"result.json"}
+    assert lost(trial.folder, trial.result["files"], read=True) == []
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -138,6 +141,7 @@ def test_the_result_names_what_it_measured(method: str, trials: Mapping[str, Ran
         "data_hash",
         "code_version",
         "identity",
+        "files",
     }
     metrics = {n: v for n, v in result["metrics"].items() if not n.startswith("grey/")}
     assert metrics.keys() == (MEASURED if method in REFERENCES else MEASURED | LOSSES)

@@ -16,6 +16,8 @@ from platform.cli.messages import (
     commands,
     interpreter,
     interrupted,
+    lost_files,
+    not_reused,
     opening,
     record_lacks,
     resume_command,
@@ -173,3 +175,18 @@ def test_a_sweep_on_a_cluster_goes_on_there(
         *("--address", "http://head:8265", "--storage", str(tmp_path)),
     ]
     assert "platform.sweep" in resume_command(plan, None)
+
+
+def test_files_that_are_gone_are_told_of_with_the_option_that_makes_them_anew() -> None:
+    lost = {"ours": ["its folder is gone"], "ours-s1": [f"{n} is gone" for n in "abcd"]}
+    assert lost_files(lost, repaired=False) == [
+        "Files are gone or altered of 2 finished trials: ours (its folder is gone), ours-s1 "
+        "(a is gone, b is gone, c is gone, ...); their figures stay, --repair runs them again."
+    ]
+    (told,) = lost_files({"ours": ["a is altered"]}, repaired=True)
+    assert told.endswith("files are gone or altered, 1 finished trial: ours (a is altered).")
+    many = {f"ours-s{number}": ["its folder is gone"] for number in range(9)}
+    (told,) = not_reused(many)
+    assert told.startswith("Not taken over, as files are gone or altered: ours-s0 (")
+    assert told.endswith("ours-s3 (its folder is gone) and 5 more.")
+    assert lost_files({}, repaired=False) == lost_files({}, repaired=True) == not_reused({}) == []

@@ -205,6 +205,10 @@ def test_retrying_and_syncing_go_on_with_a_sweep_that_is_there(
     sweep(tmp_path, "first")
     (line,) = refused(capsys, "--sync", "first", "--name", "b", "--storage", tmp_path)
     assert line == "--sync first and --name b name two sweeps"
-    for options in ({"retry_failed": True, "name": "first"}, {"sync": "first"}):
+    for options in (
+        {"retry_failed": True, "name": "first"},
+        {"repair": True, "name": "first"},
+        {"sync": "first"},
+    ):
         call = plan_request(Request(storage=str(tmp_path), **options), [])
         assert (call.request.resume, call.plan.name) == (True, "first")

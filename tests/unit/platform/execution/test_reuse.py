@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from platform.execution import reuse, trial_process
 from platform.plan.build import make_plan
 from platform.plan.plan import Plan, PlannedTrial
+from platform.plan.serialization import write_plan
 from platform.search.ledger import Ledger
 from platform.search.trial_queue import TrialQueue
 from platform.storage import manifest
@@ -19,6 +22,7 @@ from platform.storage.sweep_folder import read_json
 from tests.helpers.studies import ONE_FAMILY
 from trainables.utils.files import write_json
 from trainables.utils.hashing import seal
+from trainables.utils.inventory import take_inventory
 
 SETTINGS = ("method=ours", "retain_source=real", "search.trials=0", "pretrain.shipped=false")
 INGREDIENTS = (
@@ -44,7 +48,7 @@ def plan_in(storage: Path, name: str, **launched: Any) -> Plan:
 def taken_by(plan: Plan, queue: TrialQueue, fingerprint: str = "d0d0") -> list[PlannedTrial]:
     """What a sweep takes over from the others of its storage."""
     data: Any = {manifest.key_of(plan.trials[0].config.data): Images(fingerprint)}
-    return reuse.take_over(plan, queue, data, Replica(plan))
+    return reuse.take_over(plan, queue, data, Replica(plan)).trials
 
 
 def leave(plan: Plan, **changes: str | None) -> Path:
@@ -58,7 +62,8 @@ def leave(plan: Plan, **changes: str | None) -> Path:
     folder = plan.trial_folder(trial)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "weights.safetensors").write_bytes(b"weights")
-    write_json(folder / "result.json", seal({**result, "identity": told}))
+    listed = take_inventory([folder / "weights.safetensors"])
+    write_json(folder / "result.json", seal({**result, "identity": told, "files": listed}))
     reuse.enter(plan, trial, Replica(plan))
     return folder
 
@@ -124,8 +129,41 @@ def test_a_trial_of_other_software_or_another_original_is_not_taken_over(
     assert taken_by(second, queue) == list(second.trials)
 
 
-def test_a_trial_that_is_no_longer_whole_is_not_taken_over(tmp_path: Path) -> None:
-    path = leave(plan_in(tmp_path, "first")) / "result.json"
+def alter_result(folder: Path) -> None:
+    path = folder / "result.json"
     path.write_text(path.read_text().replace("0.5", "0.6"))
-    second = plan_in(tmp_path, "second")
-    assert taken_by(second, TrialQueue(Ledger.create(second))) == []
+
+
+LOSSES: dict[str, Callable[[Path], object]] = {
+    "result.json is altered (": alter_result,
+    "result.json is gone": lambda folder: (folder / "result.json").unlink(),
+    "weights.safetensors is gone": lambda folder: (folder / "weights.safetensors").unlink(),
+    "weights.safetensors is altered": lambda folder: (folder / "weights.safetensors").write_bytes(
+        b"Weights"
+    ),
+    "its folder is gone": shutil.rmtree,
+}
+
+
+@pytest.mark.parametrize("told", LOSSES)
+def test_a_trial_that_is_no_longer_whole_is_not_taken_over_and_told_of(
+    tmp_path: Path, told: str
+) -> None:
+    first, second = plan_in(tmp_path, "first"), plan_in(tmp_path, "second")
+    write_plan(first)
+    LOSSES[told](leave(first))
+    data: Any = {manifest.key_of(second.trials[0].config.data): Images()}
+    taken = reuse.take_over(second, TrialQueue(Ledger.create(second)), data, Replica(second))
+    assert taken.trials == []
+    (fault,) = taken.lost.pop("first/trials/ours")
+    assert fault.startswith(told)
+    assert taken.lost == {}
+
+
+def test_nothing_is_told_of_a_sweep_that_was_removed(tmp_path: Path) -> None:
+    first, second = plan_in(tmp_path, "first"), plan_in(tmp_path, "second")
+    leave(first)
+    shutil.rmtree(first.folder)
+    data: Any = {manifest.key_of(second.trials[0].config.data): Images()}
+    taken = reuse.take_over(second, TrialQueue(Ledger.create(second)), data, Replica(second))
+    assert taken == reuse.TakenOver()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from platform.plan.plan import Outstanding, Plan
-from platform.search.ledger import FILE, Ledger, LedgerError, read_outstanding
+from platform.plan.plan import Outstanding, Plan, PlannedTrial
+from platform.search.ledger import FILE, Ledger, LedgerError
+from platform.search.outstanding import find_lost, read_outstanding
 from platform.search.trial_queue import TrialQueue
 from tests.helpers.ledgers import be_impatient, held, plan_in, result_of, take
 from trainables.utils.files import write_json
 from trainables.utils.hashing import seal
+from trainables.utils.inventory import take_inventory
 
 PROPOSED_LATER = (
     "method=original,ours",
@@ -87,3 +90,71 @@ def test_a_ledger_that_is_absent_or_damaged_is_refused(plan: Plan) -> None:
     with pytest.raises(OSError, match=FILE):
         read_outstanding(plan)
     assert not (plan.folder / FILE).exists()
+
+
+# --- Finished trials that have lost files ------------------------------------------------------
+
+
+def leave(plan: Plan, trial: PlannedTrial, *, listed: bool = True) -> dict[str, Any]:
+    """A trial's weights and its result, which lists them, or which an earlier version wrote."""
+    folder = plan.trial_folder(trial)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "weights").write_text("weights")
+    files = {"files": take_inventory([folder / "weights"])} if listed else {}
+    result = result_of(trial) | files
+    write_json(folder / "result.json", seal(result))
+    return result
+
+
+def finished(plan: Plan) -> list[PlannedTrial]:
+    """All trials of a sweep, of which an earlier version has run the first."""
+    queue = TrialQueue(Ledger.open(plan))
+    trials = [take(queue) for _ in range(plan.total)]
+    for number, trial in enumerate(trials):
+        queue.finish(trial, leave(plan, trial, listed=number > 0))
+    return trials
+
+
+def test_nothing_is_missed_of_a_sweep_that_is_whole_or_that_an_earlier_version_ran(
+    plan: Plan,
+) -> None:
+    first, *_ = finished(plan)
+    assert find_lost(plan, Ledger.open(plan).entries(), read=True) == []
+    (plan.trial_folder(first) / "weights").unlink()
+    (plan.trial_folder(first) / "result.json").unlink()
+    assert find_lost(plan, Ledger.open(plan).entries(), read=True) == []
+
+
+def test_what_is_gone_is_found_by_size_and_what_is_altered_by_reading(plan: Plan) -> None:
+    _, second, third, last = finished(plan)
+    (plan.trial_folder(second) / "result.json").unlink()
+    (plan.trial_folder(third) / "weights").write_text("Weights")
+    altered = plan.trial_folder(last) / "result.json"
+    altered.write_text(altered.read_text().replace("17.5", "17.6"))
+    entries = Ledger.open(plan).entries()
+    assert find_lost(plan, entries) == [(second, ["result.json is gone"])]
+    read = {trial.name: faults for trial, faults in find_lost(plan, entries, read=True)}
+    assert list(read) == [second.name, third.name, last.name]
+    assert read[third.name] == ["weights is altered"]
+    assert read[last.name][0].startswith("result.json is altered (")
+
+
+def test_a_repair_makes_them_outstanding_also_for_a_later_session(plan: Plan) -> None:
+    _, second, third, _ = finished(plan)
+    (plan.trial_folder(second) / "weights").unlink()
+    (plan.trial_folder(third) / "weights").write_text("Weights")
+    assert names(read_outstanding(plan)) == []
+    assert names(read_outstanding(plan, repair=True)) == [second.name]
+    queue = TrialQueue(Ledger.open(plan))
+    assert [trial for trial, _ in queue.repair()] == [second, third]
+    later = TrialQueue(Ledger.open(plan))  # as if this session had been killed
+    assert later.recover() == []
+    for each in (queue, later):
+        assert each.waiting() == (second, third)
+        assert each.ledger.counts()["finished"] == 2
+    assert later.repair() == []
+    for trial in (take(later), take(later)):
+        assert later.finish(trial, leave(plan, trial))
+    after = Ledger.open(plan)
+    assert after.counts()["finished"] == 4
+    assert find_lost(plan, after.entries(), read=True) == []
