@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -120,6 +121,12 @@ def stopped(
     ended = watched(command, seen)
     assert sent, ended
     return ended
+
+
+def printed(ended: Ended) -> list[str]:
+    """The command by which a stopped sweep says that it goes on."""
+    words = shlex.split(ended.out.rpartition("To go on:\n")[2])
+    return [str(ROOT / words[0]) if "/" in words[0] else words[0], *words[1:]]
 
 
 def with_cache_of(other: Path, storage: Path) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from platform.execution.trial_process import read_result
-from tests.helpers.sweeps import PAIR, ROOT, run, sweep, times
+from tests.helpers.sweeps import PAIR, ROOT, Ended, printed, run, sweep, times
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -51,6 +51,25 @@ def test_a_lost_trial_is_retried_from_its_snapshot(storage: Path, number: signal
     assert 0 < result["resumed_from"] < STEPS
 
 
+def interrupted(command: list[str], alive: Path) -> Ended:
+    """A session that Ctrl-C ends once a trial gives signs of life."""
+    alive.unlink(missing_ok=True)  # a process that was killed leaves it
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        while not alive.exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate()
+    return Ended(process.returncode, out, err, frozenset())
+
+
 def test_a_trial_that_may_not_fail_fails_and_is_retried_when_asked(storage: Path) -> None:
     status, out = struck(storage, "once", signal.SIGKILL, "--max-failures", "0", "--no-reuse")
     assert status == 1
@@ -61,7 +80,12 @@ def test_a_trial_that_may_not_fail_fails_and_is_retried_when_asked(storage: Path
     base = sweep(storage)[:3]
     assert run([*base, *program, "--resume"]).status == 1
     assert times(storage / "once") == before
-    ended = run([*base, *program, "--retry-failed"])
+    alive = storage / "once" / "trials" / "ours" / ".alive-0"
+    retrying = interrupted([*base, *program, "--retry-failed"], alive)
+    assert retrying.status == 130, retrying
+    assert "Interrupted: 1 of 2 trials outstanding. To go on:\n" in retrying.out
+    # what was asked for is in the ledger: the command need not ask again
+    ended = run([*printed(retrying), "--no-reuse", "--no-report"])
     assert ended.status == 0, ended
     after = times(storage / "once")
     assert set(after) == {"original", "ours"}

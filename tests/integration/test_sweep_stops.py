@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import shlex
 import signal
 import subprocess
 from pathlib import Path
@@ -15,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from platform.sweep import main
-from tests.helpers.sweeps import ROOT, Ended, ledger_states, run, stopped, sweep, times
+from tests.helpers.sweeps import Ended, ledger_states, printed, run, stopped, sweep, times
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -107,13 +106,6 @@ def recorded(storage: Path) -> list[tuple[str, str]]:
     assert found is not None
     runs = client.search_runs([found.experiment_id])
     return sorted((run.info.run_name, run.info.status) for run in runs)
-
-
-def printed(ended: Ended) -> list[str]:
-    """The command by which a stopped sweep says that it goes on."""
-    (line,) = [line for line in ended.out.splitlines() if line.endswith(("--resume", "runs'"))]
-    words = shlex.split(line)
-    return [str(ROOT / words[0]) if "/" in words[0] else words[0], *words[1:]]
 
 
 def test_ctrl_c_ends_in_130_and_says_how_to_go_on(interrupted: Stop, storage: Path) -> None:

@@ -24,6 +24,7 @@ from platform.search.trial_queue import TrialQueue
 from platform.storage.replica import Replica
 from search_spaces import STUDIES
 from tests.helpers.ledgers import plan_in, result_of, take
+from trainables.utils.errors import DataError
 
 
 class Clock:
@@ -145,6 +146,13 @@ def driven(
     return session.drive(), out.getvalue(), recorder
 
 
+def mistaken(inner: Exception) -> Exception:
+    """A mistake of the user that a fault of a file led to."""
+    mistake = DataError("photos/ cannot be read: mount it")
+    mistake.__cause__ = inner
+    return mistake
+
+
 def wrapped(inner: Exception) -> Exception:
     """As Ray Tune hands on what one of its callbacks raises."""
     between = KeyError("d0d0")
@@ -182,8 +190,11 @@ def test_files_that_cannot_be_used_stop_a_sweep_with_its_table_and_the_command_t
     assert recorder.closed == "interrupted"
 
 
-@pytest.mark.parametrize("error", [KeyError("bad"), wrapped(ZeroDivisionError("bad"))])
-def test_a_fault_of_ours_is_no_fault_of_the_files(
+@pytest.mark.parametrize(
+    "error",
+    [KeyError("bad"), wrapped(ZeroDivisionError("bad")), mistaken(OSError(5, "I/O error"))],
+)
+def test_a_fault_of_ours_or_of_the_user_is_no_fault_of_the_sweeps_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def trials(sweep: SweepRun) -> Outcome:
