@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.helpers.sweeps import PAIR, resumed, run, sweep, times, with_cache_of
+from tests.helpers.sweeps import PAIR, resumed, run, sweep, synced, times, with_cache_of
 from tests.reliability import whole
 from tests.reliability.figures import Figures
 from tests.reliability.running import Running, lasting
@@ -71,9 +71,9 @@ def _goes_on_in_the_rest(figures: Figures, place: Path) -> None:
     figures.hold("exit status of the first of two trials", first.status, 130)
     room = shutil.disk_usage(place).free - _LEFT_MB * 2**20
     (place / "filler").write_bytes(bytes(room))
-    synced = run([*resumed(storage, "a")[:-3], "--sync", "a"])
+    record = run(synced(storage, "a"))
     ended = run(resumed(storage, "a"))
-    for name, call in (("--sync", synced), ("--resume", ended)):
+    for name, call in (("--sync", record), ("--resume", ended)):
         figures.hold(f"exit status of {name} with {_LEFT_MB} MB left", call.status, 0)
         figures.tell(call.err.strip() or f"{name} has ended")
 
