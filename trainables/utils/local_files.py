@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,15 +26,18 @@ def stays(name: str) -> bool:
 
 def files_below(path: Path) -> list[Path]:
     """Returns a file alone, or all files of a folder that are not `stays`, sorted."""
-    if path.is_file():
-        return [path]
-    # far faster than Path.rglob: a record has thousands of folders
-    found = [Path(at, name) for at, _, names in os.walk(path) for name in names]
-    return sorted(
-        file
-        for file in found
-        if not stays(file.relative_to(path).as_posix()) and file.is_file() and not file.is_symlink()
-    )
+    return [path] if path.is_file() else [Path(file) for file in sorted(_files(str(path)))]
+
+
+def _files(folder: str) -> Iterator[str]:
+    """Yields paths; without a look at each file, as the record of a sweep may have very many."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if not entry.name.startswith("."):
+                    yield from _files(entry.path)
+            elif entry.is_file(follow_symlinks=False) and not stays(entry.name):
+                yield entry.path
 
 
 def stamp(file: Path) -> Stamp:

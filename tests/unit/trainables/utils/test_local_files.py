@@ -9,12 +9,13 @@ from trainables.utils.local_files import files_below, stamp
 
 
 def test_whole_files_of_a_folder_are_copied_and_nothing_else(tmp_path: Path) -> None:
-    whole = ["a/b/deep.json", "a/one.png", "ledger.db", "plan.json"]
+    whole = ["a.part/x.json", "a/b/deep.json", "a/one.png", "ledger.db", "plan.json"]
     staying = ["a/.hidden/x.json", ".mark", "one.part", "a.lock", "ledger.db-journal"]
     for name in (*whole, *staying):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     (tmp_path / "link.json").symlink_to(tmp_path / "plan.json")
+    (tmp_path / "folder").symlink_to(tmp_path / "a")
     assert files_below(tmp_path) == [tmp_path / name for name in whole]
     assert files_below(tmp_path / "plan.json") == [tmp_path / "plan.json"]
     assert files_below(tmp_path / "none") == []
