@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -50,6 +51,24 @@ def test_originals_of_proposed_trials_are_built_before_these_start(tmp_path: Pat
     for steps in (20, 21):
         assert f"pretraining mae_tiny {steps}/{steps}" in ended.out
     assert " stopped: " not in ended.out
+
+
+def test_a_process_that_is_stopped_while_it_builds_shared_work_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "temporary").mkdir()
+    command = sweep(tmp_path, *PAIR, "pretrain.steps=200")
+    temporary = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=temporary
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("pretraining "):
+                break
+        (sign,) = tmp_path.glob("temporary/*/.alive-0")
+        os.kill(json.loads(sign.read_text())["pid"], signal.SIGSTOP)
+        out, _ = process.communicate()
+    assert process.returncode == 0, out
+    assert len(list(tmp_path.glob("cache/base-*/weights.safetensors"))) == 1
 
 
 def test_trials_wait_for_a_driver_that_is_stopped(tmp_path: Path) -> None:

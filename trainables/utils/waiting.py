@@ -94,9 +94,10 @@ def _acquire(lock: FileLock, path: Path) -> None:
         try:
             lock.acquire(timeout=_SIGN_S)
         except Timeout:
-            sign = path.stat().st_mtime_ns
-            silent_s = silent_s + _SIGN_S if sign == last else 0.0
-            last = sign
+            with contextlib.suppress(FileNotFoundError):  # removed, and another is made now
+                sign = path.stat().st_mtime_ns
+                silent_s = silent_s + _SIGN_S if sign == last else 0.0
+                last = sign
         else:
             return
     raise HeldError(
