@@ -6,8 +6,10 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,18 +55,24 @@ def test_originals_of_proposed_trials_are_built_before_these_start(tmp_path: Pat
     assert " stopped: " not in ended.out
 
 
-def test_a_process_that_is_stopped_while_it_builds_shared_work_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "temporary").mkdir()
-    command = sweep(tmp_path, *PAIR, "pretrain.steps=200")
-    temporary = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder of a short name: Ray keeps sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="u", ignore_cleanup_errors=True) as made:
+        yield Path(made)
+
+
+def test_a_process_that_is_stopped_while_it_builds_shared_work_is_replaced(
+    tmp_path: Path, temporary: Path
+) -> None:
+    command = sweep(tmp_path, *PAIR, "pretrain.steps=100")
+    environment = {**os.environ, "TMPDIR": str(temporary)}
     with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=temporary
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("pretraining "):
-                break
-        (sign,) = tmp_path.glob("temporary/*/.alive-0")
+        assert any(line.startswith("pretraining ") for line in process.stdout)
+        (sign,) = temporary.glob("*/.alive-0")
         os.kill(json.loads(sign.read_text())["pid"], signal.SIGSTOP)
         out, _ = process.communicate()
     assert process.returncode == 0, out
