@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import socket
 import sqlite3
 import time
@@ -124,6 +125,8 @@ def test_a_database_goes_after_what_it_names_and_only_if_it_changed(
         database.execute("create table runs (name)")
     (plan.folder / "mlartifacts").mkdir()
     (plan.folder / "results.parquet").write_text("")
+    # a change is due at once, however soon it follows
+    monkeypatch.setattr("platform.storage.replica._DATABASE_RATE", math.inf)
     sent: list[str] = []
     monkeypatch.setattr(Mirror, "push", lambda self, path, **how: sent.append(path.name) or {})
     monkeypatch.setattr(Mirror, "push_changed", lambda self, path, of: sent.append(path.name))
