@@ -46,7 +46,7 @@ class Server:
                 env=environment,
                 start_new_session=True,
             )
-        for _ in range(300):
+        for _ in range(900):
             if self._process.poll() is not None:
                 break
             # its port is open before it answers

@@ -57,7 +57,7 @@ class ObjectStore:
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self._port)]
         with self._log.open("a") as file:
             self._process = subprocess.Popen(command, stdout=file, stderr=file)
-        for _ in range(300):
+        for _ in range(900):
             if self._process.poll() is not None:
                 break
             with contextlib.suppress(OSError):

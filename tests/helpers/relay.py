@@ -31,7 +31,7 @@ class Relay:
         """Relays; returns once it answers."""
         command = [sys.executable, "-m", "tests.helpers.relay", str(self.port), str(self._to)]
         self._process = subprocess.Popen(command, start_new_session=True)
-        for _ in range(300):
+        for _ in range(900):
             with (
                 contextlib.suppress(OSError),
                 socket.create_connection(("127.0.0.1", self.port), 1),
