@@ -240,8 +240,20 @@ def _unique(name: str, config: TrialConfig, taken: set[str]) -> str:
 
 def _matters(config: TrialConfig, name: str, axis: BaseDistribution) -> bool:
     """Reports whether a searched field changes the trial: `original` ignores alpha and rate."""
+    return len({each.key() for each in _at_ends(config, name, axis)}) > 1
+
+
+def _at_ends(config: TrialConfig, name: str, axis: BaseDistribution) -> list[TrialConfig]:
+    """Returns a trial at both ends, or at each choice, of a searched field."""
     if isinstance(axis, CategoricalDistribution):
         ends: tuple[Any, ...] = axis.choices
     else:
         ends = (axis.low, axis.high)  # type: ignore[attr-defined]
-    return len({apply_overrides(config, {name: end}).key() for end in ends}) > 1
+    return [apply_overrides(config, {name: end}) for end in ends]
+
+
+def searched_configs(group: Group) -> list[TrialConfig]:
+    """Returns a group's own configuration, then it at the ends of each field that it searches."""
+    space = group.space if group.trials else {}
+    moved = (_at_ends(group.config, name, axis) for name, axis in space.items())
+    return [group.config, *itertools.chain.from_iterable(moved)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from platform.plan.grid import searched_configs
 from platform.plan.overrides import Overrides, family_of, parse_overrides
 from platform.plan.plan import Group, Plan
 from search_spaces.study import SearchConfig, Study
@@ -13,6 +14,7 @@ from trainables.config.overrides import apply_overrides
 from trainables.config.readers import shown, unread
 from trainables.utils.errors import ConfigError
 
+_NO_TRIALS = "every search has 0 trials"
 _NOTHING_SEARCHED = "no field is searched: the study has none, or all are pinned or enumerated"
 
 
@@ -24,7 +26,8 @@ def unread_settings(study: Study, plan: Plan) -> list[str]:
         plan: the plan.
     """
     asked, _ = parse_overrides(plan.overrides)
-    configs = [*(group.config for group in plan.groups), *(each.config for each in plan.trials)]
+    configs = [config for group in plan.groups for config in searched_configs(group)]
+    configs += [trial.config for trial in plan.trials]
     given = {n: v for n, v in asked.search.items() if v != getattr(study.search, n)}
     trials_of = {
         scope: own.search["trials"] for scope, own in asked.scoped.items() if "trials" in own.search
@@ -128,7 +131,8 @@ def unread_search(
     """
     searched = [group for group in groups if group.trials]
     proposed = any(group.trials > search.sobol_trials for group in searched)
-    looked = any(g.config.unlearn.eval_every < g.config.unlearn.steps for g in searched)
+    reached = (config.unlearn for group in searched for config in searched_configs(group))
+    looked = any(unlearn.eval_every < unlearn.steps for unlearn in reached)
     crowd = search.sampler != "nsga2" or search.generation > 1
     sobol = f"all search trials are among the search.sobol_trials={search.sobol_trials}"
     # for each field, what it takes to be read and what is said where that is lacking
@@ -144,22 +148,32 @@ def unread_search(
         _search_line(f"search.{name}", given[name], why)
         for name, own in needs.items()
         if name in given and (name != "trials" or given[name])
-        for read, why in ((bool(searched), _NOTHING_SEARCHED), *own)
-        if not read
+        for why in _first_lacking((bool(searched), _why_unsearched(groups)), *own)
     ]
     if given.get("replicates") and not any(group.config.unlearns for group in groups):
         why = "no trial unlearns, and others are the same with every seed"
         faults.append(_search_line("search.replicates", given["replicates"], why))
     faults += [
-        _search_line(f"{scope}/search.trials", count, _NOTHING_SEARCHED)
+        _search_line(f"{scope}/search.trials", count, _why_unsearched(_of(scope, groups)))
         for scope, count in trials_of.items()
         if count and not _of(scope, searched) and _of(scope, groups)
     ]
     return faults
 
 
-def _of(scope: str, groups: Iterable[Group]) -> bool:
-    return any(scope in (each.config.model, family_of(each.config.model)) for each in groups)
+def _first_lacking(*needs: tuple[bool, str]) -> list[str]:
+    """Returns what is said of the first need that is not met; nothing where all are."""
+    return [why for met, why in needs if not met][:1]
+
+
+def _why_unsearched(groups: Iterable[Group]) -> str:
+    """Returns why none of some groups is searched."""
+    return _NO_TRIALS if any(group.space for group in groups) else _NOTHING_SEARCHED
+
+
+def _of(scope: str, groups: Iterable[Group]) -> list[Group]:
+    """Returns the groups of a model or family."""
+    return [g for g in groups if scope in (g.config.model, family_of(g.config.model))]
 
 
 def _search_line(name: str, value: Any, why: str) -> str:

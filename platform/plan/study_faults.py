@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from optuna.distributions import BaseDistribution
 
-from platform.plan.grid import Cell, study_cells
+from platform.plan.grid import Cell, searched_configs, study_cells
 from platform.plan.overrides import family_of, search_faults
 from platform.plan.settings import unread_search, unread_values
 from search_spaces import SearchConfig, Study
@@ -135,7 +135,7 @@ def _unread(study: Study) -> list[str]:
 
 
 def _configs(cell: Cell) -> tuple[TrialConfig, ...]:
-    return (cell.group.config, *cell.points)
+    return (*searched_configs(cell.group), *cell.points)
 
 
 def _settings(

@@ -115,6 +115,7 @@ class EventQueue:
                 self._on_trouble(error)
                 if self._is_final(error):
                     self._drop(event, lost=True)
+                    failures, wait_s = 0, _FIRST_WAIT_S
                     continue
                 self._fails()
                 failures += not self._is_away()

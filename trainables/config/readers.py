@@ -45,6 +45,12 @@ def _uses_ddim(config: TrialConfig) -> bool:
     return sampler == "ddim" or (sampler == "default" and config.model in DDIM_MODELS)
 
 
+def _has_retain_batch(config: TrialConfig) -> bool:
+    # without retain rows it is still to be a multiple of `accumulate`
+    held = retain_share(config.retain_source) is not None or config.unlearn.accumulate > 1
+    return config.unlearns and held
+
+
 def _caps_retain_rows(config: TrialConfig) -> bool:
     """Tells whether `opendata_to_forget_ratio` can leave out rows of the batches."""
     rows = config.batch_rows()
@@ -121,8 +127,8 @@ READERS: dict[str, Reader] = {
     **_fields("unlearn", "forget_batch eval_every precision accumulate", _UNLEARNING),
     **_fields("unlearn", "recompute compile save_every", _UNLEARNING),
     "unlearn.retain_batch": Reader(
-        lambda config: config.unlearns and retain_share(config.retain_source) is not None,
-        "by methods that unlearn, where retain_source is not none",
+        _has_retain_batch,
+        "by methods that unlearn, where retain_source is not none or unlearn.accumulate is above 1",
     ),
     "unlearn.retainset_ratio": Reader(
         lambda config: "retain" in config.batch_rows(), "where batches hold real retain images"

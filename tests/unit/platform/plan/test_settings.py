@@ -11,6 +11,7 @@ from tests.helpers.command import Captured, planned, refused, setting, sweep
 MAE = "model=mae_tiny"
 PINNED = ("forget_alpha=0.1", "unlearn.lr=1e-3")
 SEARCHED = "no field is searched: the study has none, or all are pinned or enumerated; leave it out"
+NO_TRIALS = "every search has 0 trials; leave it out"
 SOBOL = "all search trials are among the search.sobol_trials=10; leave it out"
 
 
@@ -62,7 +63,15 @@ SOBOL = "all search trials are among the search.sobol_trials=10; leave it out"
         ),
         (
             (MAE, "search.trials=0", "search.goal=front"),
-            f"search.goal=front changes nothing here: {SEARCHED}",
+            f"search.goal=front changes nothing here: {NO_TRIALS}",
+        ),
+        (
+            (MAE, *PINNED, "search.generation=2"),
+            f"search.generation=2 changes nothing here: {SEARCHED}",
+        ),
+        (
+            ("model=mage_tiny", "search.trials=6", "mage/search.trials=0"),
+            f"search.trials=6 changes nothing here: {NO_TRIALS}",
         ),
         (
             (MAE, "search.trials=10", "search.sampler=nsga2"),

@@ -144,6 +144,24 @@ def test_what_changes_nothing_in_a_study_is_refused(changes: dict[str, Any], tol
         {"models": {"mae_tiny": {}, "mage_tiny": {"unlearn.noise_bank": 64}}},
         {"families": {"palette": {"sampling.steps": 9}}},
         {"base": TrialConfig(sampling=SamplingConfig(steps=9)), "others": {"mage_tiny": {}}},
+        # only at some points of the search
+        {
+            "base": TrialConfig(unlearn=UnlearnConfig(steps=30, eval_every=30)),
+            "space": {"unlearn.steps": IntDistribution(30, 90)},
+            "search": SearchConfig(asha=True),
+        },
+        {
+            "variants": ({"method": "ours", "retain_source": "proxy"},),
+            "base": TrialConfig(unlearn=UnlearnConfig(retainset_ratio=0.5)),
+            "space": {"retain_source": CategoricalDistribution(("proxy", "1:1"))},
+        },
+        # it is to be a multiple of the parts of a batch
+        {
+            "variants": ({"method": "ours", "retain_source": "none"},),
+            "base": TrialConfig(
+                unlearn=UnlearnConfig(forget_batch=33, retain_batch=33, accumulate=3)
+            ),
+        },
         # whose folder the user names
         {"models": {"mae_tiny": {"data.source": "folder", "sampling.steps": 9}}},
     ],

@@ -138,6 +138,26 @@ def test_an_event_that_is_not_taken_is_set_aside_and_the_rest_goes_on(receiver: 
 
 
 @pytest.mark.usefixtures("soon")
+def test_an_event_behind_one_that_is_refused_in_the_end_has_all_its_attempts() -> None:
+    asked: list[int] = []
+
+    def take(event: Event) -> None:
+        asked.append(event["number"])
+        raise ValueError("refused") if len(asked) == 4 else OSError("not taken")
+
+    queue = EventQueue(
+        take,
+        is_final=lambda error: isinstance(error, ValueError),
+        is_away=lambda: False,
+        on_trouble=lambda error: None,
+    )
+    for number in range(2):
+        queue.put(event(number))
+    assert queue.close(10.0).total() == 2
+    assert asked == [0] * 4 + [1] * 5
+
+
+@pytest.mark.usefixtures("soon")
 def test_a_receiver_that_is_away_uses_up_no_attempts(receiver: Receiver) -> None:
     receiver.away = True
     queue = receiver.queue()
