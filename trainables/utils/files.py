@@ -133,9 +133,11 @@ def consistent_copy(database: Path) -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="unlearn-") as made:
         copy = Path(made) / database.name
+        # quoted: "?", "%" and "#" of a folder's name mean something else in an address
+        address = f"{database.absolute().as_uri()}?mode=ro"
         try:
             with (
-                contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as source,
+                contextlib.closing(sqlite3.connect(address, uri=True)) as source,
                 contextlib.closing(sqlite3.connect(copy)) as target,
             ):
                 # a backup alone waits for ever where another process holds the database
