@@ -127,7 +127,7 @@ def parse_sweep(arguments: Sequence[str]) -> tuple[Request, list[str]]:
 
 
 def _unread(request: Request) -> list[str]:
-    """Returns a line for each option that ends the call and is given with others it reads not."""
+    """Returns a line where an option that ends the call comes with others that it does not read."""
     usual = Request()
     given = [
         "STUDY" if name == "study" else "--" + name.replace("_", "-")

@@ -32,6 +32,7 @@ from platform.storage.address import PLAN
 from platform.storage.environment import write_environment
 from platform.storage.replica import Replica
 from platform.tracking.recorder import Recorder
+from trainables.config.names import RESULT
 from trainables.data import Dataset
 from trainables.utils.errors import FAILED, FINISHED, INTERRUPTED, UserError
 from trainables.utils.files import flush, make_folder
@@ -94,6 +95,7 @@ def sync(call: SweepCall, stream: TextIO) -> int:
 
     Raises:
         UserError: the sweep runs, its folder is damaged, or MLflow cannot be used.
+        OSError: the ledger is held by another process, or its disk fails.
     """
     plan = call.plan
     with _telling_of_full_disk(plan.storage), claimed(call) as (_, replica):
@@ -179,6 +181,8 @@ def _opened(call: SweepCall, replica: Replica, phases: Phases, stream: TextIO) -
     if request.retry_failed and queue.retry_failed():
         queue.recover()  # one may have left its result before its process was lost
     broken = queue.repair() if request.repair else find_lost(plan, queue.ledger.entries())
+    for trial, _ in broken if request.repair else ():
+        replica.remove_file(trial, RESULT)  # else the next session pulls it, and takes it in
     taken = reuse.TakenOver()
     if not request.no_reuse:
         taken = reuse.take_over(plan, queue, datasets, replica)

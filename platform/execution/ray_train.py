@@ -72,7 +72,7 @@ def _storage(files: TrialFiles) -> dict[str, Any]:
 
 
 def _report(metrics: Mapping[str, float]) -> None:
-    """Reports to the driver, once the other workers do: if one of them is stuck, that counts."""
+    """Reports to the driver; Ray waits for the other workers, and a stuck one is to be noticed."""
     with waiting(_REPORTED_WITHIN_S):
         ray.train.report(dict(metrics))
 

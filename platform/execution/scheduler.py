@@ -197,9 +197,11 @@ class Scheduler:
         """Takes in a report of the trial."""
         self._tell(lambda listener: listener.reported(self.running[key], metrics))
 
-    def halt(self, key: str) -> None:
-        """Takes in that the trial is being stopped early: once it ends, it counts as pruned."""
-        self._halted.add(key)
+    def halt(self, key: str) -> bool:
+        """Returns whether the trial may be stopped early: it then counts as pruned at its end."""
+        if not self._queue.ledger.was_finished(self.running[key]):  # else its figures would go
+            self._halted.add(key)
+        return key in self._halted
 
     def ended(
         self, key: str, failure: Failure | None, last: dict[str, float] | None = None
@@ -253,7 +255,7 @@ class Scheduler:
         self._queue.prune(trial, metrics)
         self._halted.discard(trial.key)
         (self.plan.trial_folder(trial) / SNAPSHOT).unlink(missing_ok=True)
-        self._replica.remove_snapshot(trial)
+        self._replica.remove_file(trial, SNAPSHOT)
         return lambda listener: listener.pruned(trial, metrics)
 
     def _fetch(self, folder: Path) -> dict[str, Any] | Failure:

@@ -198,8 +198,7 @@ def _early_stopping(scheduler: Scheduler) -> Any:
             # what has trained to its end is worth its pictures
             if verdict != FIFOScheduler.STOP or result["step"] >= unlearn.steps:
                 return str(FIFOScheduler.CONTINUE)
-            scheduler.halt(planned.key)
-            return verdict
+            return verdict if scheduler.halt(planned.key) else str(FIFOScheduler.CONTINUE)
 
         def __reduce__(self) -> tuple[Any, ...]:
             return FIFOScheduler, ()

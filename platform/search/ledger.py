@@ -69,6 +69,7 @@ class Ledger:
         self._groups = {group.name: group for group in plan.groups}
         self._trials: dict[str, PlannedTrial] = {}
         self._ended: dict[str, Entry] = {}
+        self._finished: set[str] = set()
         # the trials of a group that decide what is proposed next: all but replicates
         self._deciding: dict[str, list[PlannedTrial]] = {name: [] for name in self._groups}
         self._proposals = Proposals(plan, studies)
@@ -129,8 +130,8 @@ class Ledger:
             The trials that are proposed now that it has ended.
 
         Raises:
-            OSError: the ledger cannot be written; unless the trial is known as ended by now, it
-                is outstanding.
+            OSError: the ledger cannot be written. Where only the next proposals could not be, the
+                trial has ended all the same; else it is outstanding.
         """
         before = self._ended.get(entry.trial.key)
         if before is not None and before.state == "finished":
@@ -153,6 +154,10 @@ class Ledger:
         """
         for trial in trials:
             self._append(Entry(trial=trial, state="interrupted"))
+
+    def was_finished(self, trial: PlannedTrial) -> bool:
+        """Reports whether a trial has finished, even where it is to run once more."""
+        return trial.key in self._finished
 
     def open_trials(self) -> list[PlannedTrial]:
         """Returns the known trials that have not ended, in the order of `entries`."""
@@ -202,6 +207,8 @@ class Ledger:
             self._ended.pop(entry.trial.key, None)
         else:
             self._ended[entry.trial.key] = entry
+        if entry.state == "finished":
+            self._finished.add(entry.trial.key)
 
     def _add(self, trial: PlannedTrial) -> bool:
         """Takes in a trial; returns False where one of its key is known: they are one trial."""

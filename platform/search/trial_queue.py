@@ -106,15 +106,15 @@ class TrialQueue:
         """Queues the finished trials that have lost files; returns each with what it lost.
 
         Raises:
-            OSError: the ledger cannot be written.
+            OSError: a result cannot be removed, or the ledger cannot be written.
         """
         plan = self.ledger.plan
         broken = find_lost(plan, self.ledger.entries(), read=True)
         again = [trial for trial, _ in broken]
-        self.ledger.reopen(again)
         for trial in again:
-            # else `recover` takes it for finished if this session is lost
+            # before the ledger tells of it, else `recover` of a later session takes it for finished
             (plan.trial_folder(trial) / RESULT).unlink(missing_ok=True)
+        self.ledger.reopen(again)
         self._waiting.extend(again)
         return broken
 

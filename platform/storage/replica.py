@@ -114,9 +114,9 @@ class Replica:
         """Pushes what is known of one finished trial."""
         self._attempt(lambda mirror: mirror.push(path))
 
-    def remove_snapshot(self, trial: PlannedTrial) -> None:
-        """Removes the snapshot of a trial that will not go on, from the address alone."""
-        path = self._plan.trial_folder(trial) / SNAPSHOT
+    def remove_file(self, trial: PlannedTrial, name: str) -> None:
+        """Removes a file of a trial from the address alone, where it can be reached."""
+        path = self._plan.trial_folder(trial) / name
         self._attempt(lambda mirror: mirror.remove(path))
 
     def remove_trainers(self) -> None:

@@ -26,15 +26,18 @@ from platform.plan.validation import check_weights
 from platform.search.ledger import FILE, Ledger
 from platform.search.trial_queue import TrialQueue
 from platform.storage import manifest
+from platform.storage.address import open_storage
 from platform.storage.replica import Replica
 from platform.storage.sweep_folder import read_json
 from tests.helpers.command import Captured, refused, sweep
 from tests.helpers.ledgers import be_impatient, held, plan_in, result_of, take
 from tests.helpers.studies import ONE_FAMILY
 from trainables.models import build_model
+from trainables.utils import object_store
 from trainables.utils.errors import CheckpointError, ConfigError, DataError
 from trainables.utils.files import write_json
 from trainables.utils.hashing import seal
+from trainables.utils.inventory import take_inventory
 
 
 @pytest.mark.parametrize(
@@ -187,3 +190,29 @@ def test_a_trial_that_a_killed_session_left_is_entered_for_other_sweeps(
     assert {key: each["folder"] for key, each in entered.items()} == {
         trial.key: f"a/trials/{trial.name}" for trial in (recorded, left)
     }
+
+
+def test_a_repair_behind_an_address_outlasts_a_session_that_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "Recorder", Unrecorded)
+    monkeypatch.setattr(manifest, "load_all", lambda plan: {})
+    monkeypatch.setattr(manifest, "refuse_others", lambda plan, datasets: None)
+    monkeypatch.setattr(object_store.tempfile, "tempdir", str(tmp_path / "node"))
+    plan = plan_in(open_storage((tmp_path / "place").as_uri()))
+    queue = TrialQueue(Ledger.create(plan))
+    write_plan(plan)
+    trial = take(queue)
+    weights = plan.trial_folder(trial) / "weights"
+    weights.parent.mkdir(parents=True)
+    weights.write_text("weights")
+    result = result_of(trial) | {"files": take_inventory([weights])}
+    write_json(weights.with_name("result.json"), seal(result))
+    queue.finish(trial, result)
+    weights.write_text("Weights")
+    Replica(plan).begin()
+    assert Replica(plan).push() == ""
+    for repair in (True, False):  # as if the first session had been killed
+        call = SweepCall(plan=plan, request=Request(resume=True, repair=repair, no_reuse=True))
+        session = run._opened(call, Replica(plan), Phases("to start"), sys.stdout)
+        assert trial in session.queue.waiting()

@@ -225,6 +225,22 @@ def test_a_trial_that_was_stopped_early_is_pruned_and_keeps_no_snapshot(tmp_path
     assert not (driver.folder(stopped) / SNAPSHOT).exists()
 
 
+def test_a_trial_that_is_repaired_is_not_stopped_early(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    trial = driver.start()
+    driver.leave_result(trial)
+    driver.run.ended(trial.key, None)
+    driver.queue.ledger.reopen([trial])
+    driver.queue.put_back(trial)
+    other, again = driver.start(), driver.start()
+    assert again == trial
+    assert not driver.run.halt(trial.key)
+    assert driver.run.halt(other.key)
+    later = Ledger.open(driver.plan)
+    assert later.was_finished(trial)
+    assert not later.was_finished(other)
+
+
 @pytest.mark.parametrize("left", ["nothing", "a damaged result", "NaN"])
 def test_a_trial_without_a_usable_result_has_not_finished(tmp_path: Path, left: str) -> None:
     driver = Driver(tmp_path, max_failures=0)

@@ -11,6 +11,7 @@ from platform.plan.plan import Outstanding, Plan, PlannedTrial
 from platform.search.ledger import FILE, Ledger, LedgerError
 from platform.search.outstanding import find_lost, read_outstanding
 from platform.search.trial_queue import TrialQueue
+from platform.search.trial_record import Entry
 from tests.helpers.ledgers import be_impatient, held, plan_in, result_of, take
 from trainables.utils.files import write_json
 from trainables.utils.hashing import seal
@@ -158,3 +159,31 @@ def test_a_repair_makes_them_outstanding_also_for_a_later_session(plan: Plan) ->
     after = Ledger.open(plan)
     assert after.counts()["finished"] == 4
     assert find_lost(plan, after.entries(), read=True) == []
+
+
+def test_a_repair_that_is_broken_off_leaves_no_trial_that_passes_for_finished(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, second, _, last = finished(plan)
+    for each in (second, last):
+        (plan.trial_folder(each) / "weights").write_text("Weights")
+    queue = TrialQueue(Ledger.open(plan))
+    append = queue.ledger._append
+
+    def killed_at_the_last(entry: Entry) -> None:
+        append(entry)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(queue.ledger, "_append", killed_at_the_last)
+    with pytest.raises(KeyboardInterrupt):
+        queue.repair()
+    later = TrialQueue(Ledger.open(plan))
+    assert later.recover() == []
+    assert later.waiting() == (second,)
+    assert [trial for trial, _ in later.repair()] == [last]
+
+
+def test_a_ledger_in_a_folder_of_any_name_is_read(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path / "50%20?mode=memory#1")
+    Ledger.create(plan)
+    assert read_outstanding(plan) == plan.whole

@@ -365,7 +365,7 @@ def test_a_trial_is_taken_as_it_is_there(address: str) -> None:
     (folder / SNAPSHOT).write_text("of an attempt on this machine")
     Replica(plan).pull_trial(folder)
     assert [path.name for path in folder.iterdir()] == [RESULT]
-    Replica(plan).remove_snapshot(plan.trials[0])
+    Replica(plan).remove_file(plan.trials[0], SNAPSHOT)
     assert other.read(write / RESULT) == b"{}"
 
 
