@@ -89,10 +89,7 @@ class SweepRuns:
             case "tags":
                 do_all(partial(self._client.set_tag, run_id, *tag) for tag in event["tags"].items())
             case "status":
-                if self._status.get(trial.key) != event["status"]:
-                    self._client.set_terminated(run_id, event["status"], now)
-                self._status[trial.key] = event["status"]
-                self._ended[trial.key] = now
+                self._end(trial.key, run_id, event["status"], now)
         return run_id
 
     def apply_artifacts(self, event: Event) -> None:
@@ -171,6 +168,19 @@ class SweepRuns:
     def _start_again(self, key: str, run_id: str) -> None:
         self._client.update_run(run_id, status="RUNNING")
         self._status[key] = "RUNNING"
+        self._forget_end(run_id)
+
+    def _end(self, key: str, run_id: str, status: str, now: int) -> None:
+        before = self._status.get(key)
+        if before != status:
+            if before == "FAILED":  # it has a result without having been started again
+                self._forget_end(run_id)
+            self._client.set_terminated(run_id, status, now)
+        self._status[key] = status
+        self._ended[key] = now
+
+    def _forget_end(self, run_id: str) -> None:
+        """Removes what says how the trial of a run ended before, and that it is whole."""
         tags = self._client.get_run(run_id).data.tags
         for name in {"failure", "mlflow.note.content", RECORDED} & set(tags):
             self._client.delete_tag(run_id, name)

@@ -194,6 +194,23 @@ def test_a_failed_trial_says_why_and_a_retry_mends_it(plan):
     assert "failure" not in found.children[trial.key].data.tags
 
 
+def test_a_failed_trial_that_is_finished_without_being_run_is_failed_no_more(plan):
+    recorder = Recorder(plan)
+    trial = plan.trials[1]
+    recorder.started(trial)
+    recorder.failed(trial, "worker lost", "the process died")
+    recorder.close("failed")
+    # it had left its result, or another sweep had
+    result = leave_files(plan.folder / "trials" / trial.name, trial)
+    again = Recorder(plan)
+    again.finished(trial, result)
+    again.close("finished")
+    run = found_by(again).children[trial.key]
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["recorded"] == "whole"
+    assert not {"failure", "mlflow.note.content"} & set(run.data.tags)
+
+
 def test_a_resumed_sweep_goes_on_with_its_runs(plan):
     killed = Recorder(plan)
     done, under_way, outstanding = plan.trials[:3]
