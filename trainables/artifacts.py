@@ -26,7 +26,7 @@ from trainables.shared.prepare import Prepared
 from trainables.training.context import TrialSetup
 from trainables.utils.files import flush_all, write_json
 from trainables.utils.hashing import code_version, seal
-from trainables.utils.inventory import take_inventory
+from trainables.utils.local_files import take_inventory
 
 
 @dataclass

@@ -22,7 +22,7 @@ from trainables.config.names import RESULT
 from trainables.utils.addresses import StorageError
 from trainables.utils.files import make_folder, replacing, write_json
 from trainables.utils.hashing import read_sealed, seal
-from trainables.utils.inventory import lost
+from trainables.utils.local_files import lost
 
 if TYPE_CHECKING:
     from platform.plan.plan import Plan, PlannedTrial

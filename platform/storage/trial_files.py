@@ -8,7 +8,7 @@ from typing import Any
 
 from trainables.config.names import RESULT
 from trainables.utils.hashing import read_sealed
-from trainables.utils.inventory import Inventory, lost
+from trainables.utils.local_files import Inventory, lost
 from trainables.utils.text import first_few
 
 _MOST_TRIALS, _MOST_FILES = 4, 3

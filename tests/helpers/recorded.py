@@ -18,7 +18,7 @@ from trainables.config import TaskConfig, TrialConfig, UnlearnConfig, to_dict
 from trainables.evaluation.embeddings import tsne_points, write_embeddings
 from trainables.evaluation.figures import GROUPS, sample_grid, tsne_figure, write_samples
 from trainables.utils.hashing import seal
-from trainables.utils.inventory import take_inventory
+from trainables.utils.local_files import take_inventory
 
 EXTRACTORS = {
     "fid_extractor": "photos CNN",

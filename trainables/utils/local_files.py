@@ -1,19 +1,23 @@
-"""The files of a local folder that are copied to an address, and how a change of one is found."""
+"""Files of a local folder: which are copied to an address, and how one changed or gone is found."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainables.utils.files import SIDE_FILES
+from trainables.utils.hashing import hash_bytes
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo
 
 _STAYING = (".part", ".lock", *(f".db{ending}" for ending in SIDE_FILES))
+
+Inventory = Mapping[str, Mapping[str, Any]]
+"""Size and SHA-256 of each file, by its name."""
 
 Stamp = tuple[int, int]
 """When a file was written last, nanoseconds since 1970, and its size in bytes."""
@@ -51,3 +55,43 @@ def is_same(here: Stamp, there: FileInfo) -> bool:
     # a store tells of whole seconds where it is asked for one file
     written_ns, size = here
     return bool(size == there.size) and written_ns // 10**9 == there.mtime_ns // 10**9
+
+
+def take_inventory(files: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """Returns what is known of the files of a folder: `bytes` and `sha256`, by their names.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    return {
+        path.name: {"bytes": path.stat().st_size, "sha256": hash_bytes(path)}
+        for path in sorted(files)
+    }
+
+
+def lost(folder: Path, listed: Inventory, *, read: bool = False) -> list[str]:
+    """Returns what has become of the files that are no longer as they were, in words.
+
+    Args:
+        folder: held the files.
+        listed: what was known of them; of a file of which nothing is known, that it was there.
+        read: compares digests, for which every file is read; else sizes alone.
+    """
+    if not folder.is_dir():
+        return ["its folder is gone"]
+    faults = {name: _fault(folder / name, known, read=read) for name, known in listed.items()}
+    return [f"{name} {fault}" for name, fault in faults.items() if fault]
+
+
+def _fault(path: Path, known: Mapping[str, Any], *, read: bool) -> str:
+    try:
+        size = path.stat().st_size
+        wanted = known.get("bytes", size)
+        if size != wanted:
+            return f"has {size} bytes, not {wanted}"
+        altered = read and "sha256" in known and hash_bytes(path) != known["sha256"]
+        return "is altered" if altered else ""
+    except (FileNotFoundError, NotADirectoryError):
+        return "is gone"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"

@@ -36,7 +36,7 @@ from trainables.trial import run_trial, training_pools
 from trainables.utils.distributed import World
 from trainables.utils.errors import CheckpointError, ConfigError, NonFiniteError
 from trainables.utils.hashing import read_sealed
-from trainables.utils.inventory import lost
+from trainables.utils.local_files import lost
 
 LEFT = {
     "config.json",

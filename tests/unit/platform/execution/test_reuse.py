@@ -22,7 +22,7 @@ from platform.storage.sweep_folder import read_json
 from tests.helpers.studies import ONE_FAMILY
 from trainables.utils.files import write_json
 from trainables.utils.hashing import seal
-from trainables.utils.inventory import take_inventory
+from trainables.utils.local_files import take_inventory
 
 SETTINGS = ("method=ours", "retain_source=real", "search.trials=0", "pretrain.shipped=false")
 INGREDIENTS = (

@@ -9,8 +9,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from platform.plan.build import make_plan
-from platform.plan.study_faults import study_faults
-from platform.plan.study_loader import StudyError, find_study
+from platform.plan.study_loader import StudyError, find_study, study_faults
 from search_spaces import SearchConfig, Study
 from trainables.config import DataConfig, SamplingConfig, TrialConfig, UnlearnConfig
 

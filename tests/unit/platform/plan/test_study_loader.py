@@ -11,8 +11,7 @@ from optuna.distributions import FloatDistribution
 
 from platform.plan.build import make_plan
 from platform.plan.serialization import plan_digest
-from platform.plan.study_faults import study_faults
-from platform.plan.study_loader import StudyError, find_study
+from platform.plan.study_loader import StudyError, find_study, study_faults
 from search_spaces import STUDIES, Study
 from search_spaces.paper import ALPHAS, FULL, TINY
 from tests.helpers.command import Captured, called, planned, refused, setting

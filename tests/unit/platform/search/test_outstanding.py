@@ -15,7 +15,7 @@ from platform.search.trial_record import Entry
 from tests.helpers.ledgers import be_impatient, held, plan_in, result_of, take
 from trainables.utils.files import write_json
 from trainables.utils.hashing import seal
-from trainables.utils.inventory import take_inventory
+from trainables.utils.local_files import take_inventory
 
 PROPOSED_LATER = (
     "method=original,ours",
