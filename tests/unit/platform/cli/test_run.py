@@ -37,7 +37,7 @@ from trainables.utils import object_store
 from trainables.utils.errors import CheckpointError, ConfigError, DataError
 from trainables.utils.files import write_json
 from trainables.utils.hashing import seal
-from trainables.utils.inventory import take_inventory
+from trainables.utils.local_files import take_inventory
 
 
 @pytest.mark.parametrize(
