@@ -67,9 +67,13 @@ def enter_lacking(plan: Plan, entries: Iterable[Entry], replica: Replica) -> Non
         entries: how its trials stand.
         replica: the sweep's files behind the address of its storage, where that has one.
     """
-    for entry in entries:
-        if entry.state == "finished" and not _entry(plan, entry.trial.key).is_file():
-            enter(plan, entry.trial, replica)
+    finished = [entry.trial for entry in entries if entry.state == "finished"]
+    if all(_entry(plan, trial.key).is_file() for trial in finished):
+        return
+    replica.pull_entries()  # another machine may have made them; to make each anew takes longer
+    for trial in finished:
+        if not _entry(plan, trial.key).is_file():
+            enter(plan, trial, replica)
 
 
 def take_over(
@@ -84,7 +88,7 @@ def take_over(
         replica: the sweep's files behind the address of its storage, where that has one.
 
     Raises:
-        OSError: the ledger cannot be written.
+        OSError: the ledger cannot be written, or the storage's cache not be used.
     """
     taken = TakenOver()
     with contextlib.suppress(StorageError):  # whoever needs the address next tells of it
@@ -140,13 +144,14 @@ def _found(
     try:
         replica.pull_trial(folder)
         result = read_result(folder)
-        if result.get("identity") != _identity(plan, trial, dataset):
-            return None
-        faults = lost_files(folder, result, read=True)
     except ValueError as error:
         faults = [f"{RESULT} is altered ({error})"]
     except OSError as error:
         faults = lost(folder, {RESULT: {}}) or [f"{RESULT} cannot be read ({error.strerror})"]
+    else:
+        if result.get("identity") != _identity(plan, trial, dataset):
+            return None
+        faults = lost_files(folder, result, read=True)
     if faults and (folder.parents[1] / PLAN).is_file():  # else that sweep was removed
         taken.lost[name] = faults
     return None if faults else folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,13 @@ from platform.plan.plan import Plan, PlannedTrial
 from platform.plan.serialization import write_plan
 from platform.search.ledger import Ledger
 from platform.search.trial_queue import TrialQueue
+from platform.search.trial_record import Entry
 from platform.storage import manifest
+from platform.storage.address import open_storage
 from platform.storage.replica import Replica
 from platform.storage.sweep_folder import read_json
 from tests.helpers.studies import ONE_FAMILY
+from trainables.utils import object_store
 from trainables.utils.files import write_json
 from trainables.utils.hashing import seal
 from trainables.utils.local_files import take_inventory
@@ -167,3 +171,31 @@ def test_nothing_is_told_of_a_sweep_that_was_removed(tmp_path: Path) -> None:
     data: Any = {manifest.key_of(second.trials[0].config.data): Images()}
     taken = reuse.take_over(second, TrialQueue(Ledger.create(second)), data, Replica(second))
     assert taken == reuse.TakenOver()
+
+
+def test_a_fault_of_the_cache_is_not_told_as_one_of_the_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(plan_in(tmp_path, "first"))
+    second = plan_in(tmp_path, "second")
+
+    def out_of_reach(*given: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "weights")
+
+    monkeypatch.setattr(reuse, "_identity", out_of_reach)
+    with pytest.raises(PermissionError, match="weights"):
+        taken_by(second, TrialQueue(Ledger.create(second)))
+
+
+def test_what_another_machine_has_entered_is_not_entered_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_store.tempfile, "tempdir", str(tmp_path / "node"))
+    plan = plan_in(open_storage((tmp_path / "place").as_uri()), "first")
+    leave(plan)
+    (trial,) = plan.trials
+    (entry,) = (plan.cache / "trials").iterdir()
+    entry.unlink()  # this machine's copy
+    monkeypatch.setattr(reuse, "enter", None)
+    reuse.enter_lacking(plan, [Entry(trial=trial, state="finished")], Replica(plan))
+    assert entry.is_file()
