@@ -71,7 +71,10 @@ def _read(path: Path) -> Study:
         raise StudyError(f"{path} holds no STUDY = Study(...) of search_spaces.study")
     if not NAME.fullmatch(study.name):
         raise StudyError(f"{path}: name={study.name!r} is no name for a sweep: {NAMES}")
-    faults = study_faults(study)
+    try:
+        faults = study_faults(study)
+    except ConfigError as error:  # such as an unknown field in its space
+        faults = error.problems
     if faults:
         raise StudyError(f"{path}: {'; '.join(faults)}")
     return study

@@ -179,6 +179,21 @@ def test_a_step_that_misses_the_end_is_refused(tmp_path: Path) -> None:
         find_study(str(path))
 
 
+@pytest.mark.parametrize(
+    "part", ["space={'forget_alfa': FloatDistribution(0.1, 1.0)}", "points=({'forget_alfa': 0.1},)"]
+)
+def test_an_unknown_field_is_told_with_the_file_that_names_it(tmp_path: Path, part: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from optuna.distributions import FloatDistribution\n"
+        "from search_spaces import Study\n"
+        "STUDY = Study(name='mine', question='?', cost='none', command='none',\n"
+        f"    variants=({{'method': 'ours'}},), {part})\n"
+    )
+    with pytest.raises(StudyError, match=r"mine\.py: unknown field 'forget_alfa'"):
+        find_study(str(path))
+
+
 def test_the_seed_of_a_studys_base_is_its_trials_unless_the_call_has_another() -> None:
     mine = study(base=TrialConfig(seed=5, data=DataConfig(seed=1)))
 
