@@ -148,6 +148,9 @@ def _new(
     )
     plan = attempt(faults, make)
     faults += unread_settings(study, plan) if plan else []
+    own = study.base.seed
+    if plan and seed == 0 != own and any(trial.config.seed == own for trial in plan.trials):
+        faults.append(f"--seed 0 leaves the study's seed={own}: --set seed=0 changes it")
     return plan
 
 

@@ -146,6 +146,24 @@ def test_a_seed_that_nothing_takes_is_refused(capsys: Captured, tmp_path: Path) 
     planned(capsys, *asked, *setting("search.trials=0"))
 
 
+def test_a_seed_of_0_that_leaves_that_of_the_study_is_refused(
+    capsys: Captured, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from search_spaces import Study\n"
+        "from trainables.config import TrialConfig\n"
+        "STUDY = Study(name='mine', question='?', cost='none', command='none',\n"
+        "    base=TrialConfig(seed=5), variants=({'method': 'ours'},))\n"
+    )
+    asked = [path, "--dry-run", "--storage", tmp_path / "runs", "--seed", 0]
+    assert refused(capsys, *asked) == [
+        "--seed 0 leaves the study's seed=5: --set seed=0 changes it"
+    ]
+    planned(capsys, *asked[:-1], 3)
+    planned(capsys, *asked, *setting("seed=0"))
+
+
 def test_a_sweep_is_resumed_whatever_it_was_planned_with(capsys: Captured, tmp_path: Path) -> None:
     asked = (MAE, "sampling.sampler=ddim")
     sweep(tmp_path, settings=asked)
