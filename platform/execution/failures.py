@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from platform.execution.cluster import StartError
 from trainables.utils.addresses import StorageError
 from trainables.utils.errors import NonFiniteError, UserError
 from trainables.utils.text import one_line
@@ -119,7 +120,8 @@ def file_fault(error: BaseException) -> str:
     if is_disk_full(error):
         return "the disk is full: free some room"
     found: BaseException | None = error
-    while found is not None and not isinstance(found, UserError):
+    # these say themselves what has happened and what to do
+    while found is not None and not isinstance(found, UserError | StartError):
         if isinstance(found, OSError):
             return one_line(found, _MOST_CHARACTERS)
         found = found.__cause__ or found.__context__

@@ -16,6 +16,7 @@ from platform.cli.request import Request
 from platform.cli.requested_plan import SweepCall
 from platform.cli.session import Phases, Session, make_report
 from platform.execution import tune
+from platform.execution.cluster import StartError
 from platform.execution.scheduler import Outcome, SweepRun
 from platform.plan.build import make_plan
 from platform.plan.hardware import this_machine
@@ -146,11 +147,10 @@ def driven(
     return session.drive(), out.getvalue(), recorder
 
 
-def mistaken(inner: Exception) -> Exception:
-    """A mistake of the user that a fault of a file led to."""
-    mistake = DataError("photos/ cannot be read: mount it")
-    mistake.__cause__ = inner
-    return mistake
+def explained(error: Exception, inner: Exception) -> Exception:
+    """An error that says what another one means for the user."""
+    error.__cause__ = inner
+    return error
 
 
 def wrapped(inner: Exception) -> Exception:
@@ -192,7 +192,12 @@ def test_files_that_cannot_be_used_stop_a_sweep_with_its_table_and_the_command_t
 
 @pytest.mark.parametrize(
     "error",
-    [KeyError("bad"), wrapped(ZeroDivisionError("bad")), mistaken(OSError(5, "I/O error"))],
+    [
+        KeyError("bad"),
+        wrapped(ZeroDivisionError("bad")),
+        explained(DataError("photos/ cannot be read: mount it"), OSError(5, "I/O error")),
+        explained(StartError("Ray did not start; --resume goes on"), TimeoutError("30 s")),
+    ],
 )
 def test_a_fault_of_ours_or_of_the_user_is_no_fault_of_the_sweeps_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
