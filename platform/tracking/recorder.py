@@ -184,6 +184,8 @@ class Recorder:
         patience_s = 0.0 if self.missed and self._runs.is_away() else _PATIENCE_S
         left_s = most_s - (time.monotonic() - began)
         self.missed += self._artifacts.close(patience_s, left_s)
+        if not self.missed:
+            self._runs.mark_completed()
 
     def _emit(self, name: str, trial: PlannedTrial | None = None, **values: Any) -> None:
         """Queues an event; after the first one of a trial, what describes the trial."""

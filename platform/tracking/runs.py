@@ -5,6 +5,7 @@ Applying an event twice changes nothing, so that an event whose answer was lost 
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -112,6 +113,12 @@ class SweepRuns:
         """Takes in that an event of `apply` was not written: its run is not marked as whole."""
         if "trial" in event:
             self._incomplete.add(event["trial"].key)
+
+    def mark_completed(self) -> None:
+        """Marks the runs that lacked something for a while as whole, once nothing is missed."""
+        with contextlib.suppress(Exception):  # a later session records these once more
+            for key in self._incomplete & self._ended.keys():
+                self._client.set_tag(self._opened[key], RECORDED, "whole")
 
     def is_away(self) -> bool:
         """Reports whether MLflow takes nothing, not even a tag that the sweep's run has."""

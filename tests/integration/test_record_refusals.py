@@ -173,6 +173,28 @@ def test_artifacts_that_can_be_stored_again_by_the_end_are_not_missed(plan: Plan
     assert synced(plan) == 0
 
 
+def test_metrics_that_can_be_taken_again_by_the_end_are_not_missed(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(plan)
+    client = recorder._runs._client
+    log_batch = client.log_batch
+
+    def not_now(run_id: str, **entries: object) -> None:
+        if "metrics" in entries:
+            raise OSError("not now")
+        log_batch(run_id, **entries)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(client, "log_batch", not_now)
+        run_trials(recorder, plan)
+        assert not recorder.settle()
+    recorder.close("finished")
+    assert not recorder.missed
+    check_whole(Record(recorder.tracking_uri))
+    assert synced(plan) == 0
+
+
 def test_a_metric_that_is_refused_costs_no_other(plan: Plan) -> None:
     recorder = Recorder(plan)
     trial = plan.trials[0]
