@@ -276,17 +276,16 @@ class Scheduler:
     def _failed(self, trial: PlannedTrial, failure: Failure) -> Event:
         """Leaves the trial outstanding, or ends it, as the cause of its failure has it."""
         cause, message = failure.cause, failure.message
-        then = CAUSES[cause].then
+        then, most = CAUSES[cause].then, self.sweep.limits.max_failures
         if then == "stop":
             self._queue.put_back(trial)
             full = f"the disk is full ({message}): free some room"
             self.reason = full if cause is Cause.DISK else message
             return _put_back(trial, cause, message)
-        if then == "retry" and self._lost[trial.key] < self.sweep.limits.max_failures:
-            self._lost[trial.key] += 1
+        if then == "retry" and self._lost[trial.key] < most:
+            lost = self._lost[trial.key] = self._lost[trial.key] + 1
             self._queue.put_back(trial)
             self._begun.discard(trial.key)
-            lost, most = self._lost[trial.key], self.sweep.limits.max_failures
             return lambda listener: listener.retried(trial, cause, message, lost, most)
         self._queue.fail(trial, cause, message)
         return lambda listener: listener.failed(trial, cause, message)
