@@ -2,8 +2,11 @@
 
 from trainables.config.data import (
     COCO,
+    EMBEDDED,
+    LABELLED,
     PAPER_SIZES,
     PUBLISHED,
+    TORCHVISION,
     DataConfig,
     LoaderConfig,
     SourceName,
@@ -30,10 +33,13 @@ from trainables.config.trial import DEFAULT_ALPHA, TrialConfig, retain_share, to
 __all__ = [
     "COCO",
     "DEFAULT_ALPHA",
+    "EMBEDDED",
     "IMAGE_MULTIPLES",
+    "LABELLED",
     "PAPER_SIZES",
     "PUBLISHED",
     "REFERENCES",
+    "TORCHVISION",
     "DataConfig",
     "EvaluationConfig",
     "ExtractorConfig",

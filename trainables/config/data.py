@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from trainables.config.validation import Checked
 from trainables.utils.errors import ConfigError
+from trainables.utils.text import close_names
 
-SourceName = Literal["photos", "folder", "imagenet", "places365"]
+SourceName = Literal[
+    "photos", "fashion", "folder", "torchvision", "parquet", "imagenet", "places365"
+]
 ProxySource = Literal["classes", "coco"]
 StoreName = Literal["files", "parquet"]
 TaskKind = Literal[
@@ -18,6 +21,33 @@ TaskKind = Literal[
 COCO = "coco"  # its images are one class, of this name
 # data sets that are decoded as they are read, since their pixels fit into no one array
 PUBLISHED: tuple[SourceName, ...] = ("imagenet", "places365")
+# data sets that come with the product or with what it installs
+EMBEDDED: tuple[SourceName, ...] = ("photos", "fashion")
+# data sets that number their classes, and name them themselves
+LABELLED: tuple[SourceName, ...] = ("fashion", "torchvision", "parquet")
+
+
+def _parts(**splits: str) -> dict[str, dict[str, Any]]:
+    return {part: {"split": name} for part, name in splits.items()}
+
+
+# data sets of torchvision by name: the arguments that give their training, validation and test
+# images, as far as they have them apart
+TORCHVISION: dict[str, dict[str, dict[str, Any]]] = {
+    **{
+        name: {"train": {"train": True}, "test": {"train": False}}
+        for name in ("CIFAR10", "CIFAR100", "FashionMNIST", "KMNIST", "MNIST")
+    },
+    **dict.fromkeys(
+        ("DTD", "Flowers102", "RenderedSST2"), _parts(train="train", val="val", test="test")
+    ),
+    **dict.fromkeys(("Food101", "STL10", "StanfordCars"), _parts(train="train", test="test")),
+    **dict.fromkeys(("FGVCAircraft", "OxfordIIITPet"), _parts(train="trainval", test="test")),
+    "Country211": _parts(train="train", val="valid", test="test"),
+    "Imagenette": _parts(train="train", test="val"),
+    "EuroSAT": {"train": {}},
+    "SUN397": {"train": {}},
+}
 # fields of `DataConfig` as the paper has them; the validation images are ours, from its training
 # images
 PAPER_SIZES: dict[SourceName, dict[str, int]] = {
@@ -42,12 +72,17 @@ class DataConfig(Checked):
     """Which images, in which roles.
 
     Attributes:
-        source: `photos` (embedded in the installed packages), `folder` (a directory of class sub-
-            folders), `imagenet` (ImageNet-1k) or `places365`, in their published layouts.
-        root: the directory of any source but `photos`.
+        source: `photos` (embedded in the installed packages), `fashion` (a part of Fashion-MNIST
+            that comes with the product), `folder` (a directory of class sub-folders),
+            `torchvision` (a data set of it), `parquet` (labelled images in shards, as the Hugging
+            Face hub stores them), `imagenet` (ImageNet-1k) or `places365`, in their published
+            layouts.
+        root: the directory of any source but `photos` and `fashion`.
+        dataset: of `torchvision`, one of `TORCHVISION`.
+        download: let torchvision download what `root` lacks.
         split_file: optional CSV `class,role` in place of the three lists.
-        forget, retain, proxy: class names; empty for `photos` means the product's own split, for
-            `imagenet` and `places365` the paper's.
+        forget, retain, proxy: class names; empty for `photos` and `fashion` means the product's own
+            split, for `imagenet` and `places365` the paper's.
         proxy_source: proxy images are of other `classes` of the source, or of `coco`.
         proxy_root: the directory of COCO.
         image_size: side of the square images, pixels.
@@ -71,6 +106,8 @@ class DataConfig(Checked):
 
     source: SourceName = "photos"
     root: str = ""
+    dataset: str = ""
+    download: bool = False
     split_file: str = ""
     forget: tuple[str, ...] = ()
     retain: tuple[str, ...] = ()
@@ -88,6 +125,11 @@ class DataConfig(Checked):
     store_side: int = 0
     augment: bool = False
     views: int = 0
+
+    @property
+    def name(self) -> str:
+        """Returns what the data are called: the data set of torchvision, or else the source."""
+        return self.dataset or self.source
 
     def limit(self, role: str, split: str) -> str:
         """Returns the name of the field that caps a class of a role in a split."""
@@ -108,17 +150,19 @@ class DataConfig(Checked):
         coco = self.proxy_source == "coco"
         published = self.source in PUBLISHED
         only = f"needs data.source={' or '.join(PUBLISHED)}"
+        rooted = [name for name in get_args(SourceName) if name not in EMBEDDED]
         return [
             (
-                self.source != "photos" and not self.root,
+                self.source not in EMBEDDED and not self.root,
                 f"source={self.source} needs data.root, the folder of its images; one model's or "
                 "family's alone is --set MODEL/data.root=FOLDER",
             ),
             (
-                self.source == "photos" and bool(self.root),
-                f"root={self.root} is not read by data.source=photos: --set data.source=folder, "
-                f"{' or '.join(PUBLISHED)}",
+                self.source in EMBEDDED and bool(self.root),
+                f"root={self.root} is not read by data.source={self.source}: "
+                f"--set data.source={', '.join(rooted[:-1])} or {rooted[-1]}",
             ),
+            *self._torchvision_faults(),
             (coco and not published, f"proxy_source=coco {only}"),
             (coco and not self.proxy_root, "proxy_source=coco needs data.proxy_root"),
             (coco and bool(self.proxy), "proxy_source=coco takes the place of data.proxy"),
@@ -128,6 +172,18 @@ class DataConfig(Checked):
             *((True, f"{a} and data.{b} both name class {name!r}") for name, a, b in both),
             *self._below(1, "train_per_class", "val_per_class", "test_per_class"),
             *self._below(0, "proxy_per_class", "store_side", "views"),
+        ]
+
+    def _torchvision_faults(self) -> list[tuple[bool, str]]:
+        needed, known = self.source == "torchvision", sorted(TORCHVISION)
+        hint = close_names(self.dataset, known) or f" (there are: {', '.join(known)})"
+        return [
+            (
+                needed and self.dataset not in TORCHVISION,
+                f"dataset={self.dataset!r} is no data set of torchvision that is read here{hint}",
+            ),
+            (bool(self.dataset) and not needed, "dataset needs data.source=torchvision"),
+            (self.download and not needed, "download=true needs data.source=torchvision"),
         ]
 
 

@@ -40,6 +40,8 @@ DEFAULT_ALPHA = 0.25
 # what originals learn to complete, unless told otherwise, and the families that learn otherwise
 _USUAL_PRETRAINING = ("random:0.5", "centre:0.5")
 _PRETRAINING_TASKS: dict[str, tuple[str, ...]] = {"palette": ("hybrid:0.3", "centre:0.5")}
+# fields of `data` that came later: unset, they leave the keys of earlier trials as they were
+_LATER_DATA = ("dataset", "download")
 
 
 def retain_share(source: str) -> float | None:
@@ -182,13 +184,16 @@ class TrialConfig(Checked):
 
     def canonical(self) -> TrialConfig:
         """Returns this trial with the fields that cannot change its result at their defaults."""
+        data = dataclasses.replace(self.data, download=False)
         unlearn = dataclasses.replace(self.unlearn, save_every=0)
         if not self.model.startswith("mage_"):
             unlearn = dataclasses.replace(unlearn, token_cache=False)
         if not self.draws_noise_tokens():
             unlearn = dataclasses.replace(unlearn, noise_bank=0)
         tests = tuple(sorted(f"{task.kind}:{task.ratio}" for task in self.further_tests()))
-        trial = dataclasses.replace(self, loader=LoaderConfig(), unlearn=unlearn, more_tests=tests)
+        trial = dataclasses.replace(
+            self, data=data, loader=LoaderConfig(), unlearn=unlearn, more_tests=tests
+        )
         if self.model.startswith("mae_"):
             trial = dataclasses.replace(trial, sampling=SamplingConfig())
         elif self.model.startswith("mage_"):
@@ -219,7 +224,11 @@ class TrialConfig(Checked):
 
     def key(self) -> str:
         """Returns twelve hexadecimal digits: equal configurations, equal keys, on every machine."""
-        return content_key(to_dict(self.canonical()))
+        values = to_dict(self.canonical())
+        for name in _LATER_DATA:
+            if not values["data"][name]:
+                del values["data"][name]
+        return content_key(values)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

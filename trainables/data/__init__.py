@@ -12,7 +12,10 @@ from trainables.data.dataset import Dataset
 # planning imports this package and must not wait for torch
 SOURCES: dict[SourceName, str] = {
     "photos": "photos",
+    "fashion": "labelled",
     "folder": "folder",
+    "torchvision": "labelled",
+    "parquet": "labelled",
     "imagenet": "published",
     "places365": "published",
 }

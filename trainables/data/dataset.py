@@ -30,6 +30,7 @@ SCHEMA = pa.schema([(name, pa.string()) for name in ("path", "class", "role", "s
     pa.field("content_hash", pa.string())
 )
 _NAMED = 5  # unusable files in a message
+_AT_ONCE = 1024  # images
 _log = logging.getLogger(__name__)
 
 
@@ -52,6 +53,8 @@ class Dataset:
             data, equal fingerprint.
         classes: names in the order of the labels.
         refused: files left out, for every method alike.
+        grey: mean of the training images, in [0, 1], where the channels of every image are equal;
+            None where there is colour, and where files are decoded as they are read.
     """
 
     manifest: pa.Table
@@ -59,6 +62,7 @@ class Dataset:
     fingerprint: str
     classes: tuple[str, ...]
     refused: tuple[Refused, ...] = ()
+    grey: float | None = None
 
     def rows(self, role: str, split: str) -> NDArray[np.int64]:
         """Returns the manifest rows of a role (`all` for every role) and a split, sorted."""
@@ -219,7 +223,18 @@ def save_dataset(
     if pixels is not None:
         np.save(folder / "pixels.npy", pixels)
     listed = [[each.path, each.reason] for each in refused]
-    write_json(folder / "dataset.json", {"classes": list(classes), "refused": listed})
+    grey = None if pixels is None else _grey([row["split"] == "train" for row in rows], pixels)
+    described = {"classes": list(classes), "refused": listed, "grey": grey}
+    write_json(folder / "dataset.json", described)
+
+
+def _grey(training: Sequence[bool], pixels: NDArray[np.uint8]) -> float | None:
+    """Returns the mean of the training images, in [0, 1], if no image has any colour."""
+    for start in range(0, len(pixels), _AT_ONCE):
+        part = pixels[start : start + _AT_ONCE]
+        if not (part == part[..., :1]).all():
+            return None
+    return float(pixels[np.array(training), ..., 0].mean()) / 255.0
 
 
 def read_dataset(folder: Path, pixels: StoredImages | None = None) -> Dataset:
@@ -239,4 +254,5 @@ def read_dataset(folder: Path, pixels: StoredImages | None = None) -> Dataset:
         fingerprint(manifest),
         tuple(described["classes"]),
         tuple(Refused(path, reason) for path, reason in described["refused"]),
+        described["grey"],
     )

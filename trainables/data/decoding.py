@@ -7,7 +7,7 @@ import io
 import math
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -84,13 +84,35 @@ def decode(encoded: Path | bytes, *, smallest: int = 1) -> Image.Image:
             raise UnusableError("empty file")
         file = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
         with Image.open(file, formats=tuple(FORMATS)) as opened:
-            if min(opened.size) < smallest:
-                raise UnusableError(f"{opened.width}x{opened.height} is too small")
+            _refuse_small(opened, smallest)
             return _to_rgb(_upright(opened))
 
 
+def convert(read: Callable[[], Image.Image], name: str, *, smallest: int = 1) -> Image.Image:
+    """Returns an image that a library opens, as RGB; called inside `pillow_warnings`.
+
+    Args:
+        read: opens the image.
+        name: of the image, in a message.
+        smallest: least short side that is taken, pixels.
+
+    Raises:
+        UnusableError: corrupt, truncated, too large or too small.
+        DataError: the system does not let us read it.
+    """
+    with _refusing(name):
+        opened = read()
+        _refuse_small(opened, smallest)
+        return _to_rgb(opened)
+
+
+def _refuse_small(image: Image.Image, smallest: int) -> None:
+    if min(image.size) < smallest:
+        raise UnusableError(f"{image.width}x{image.height} is too small")
+
+
 @contextlib.contextmanager
-def _refusing(encoded: Path | bytes) -> Iterator[None]:
+def _refusing(encoded: Path | bytes | str) -> Iterator[None]:
     try:
         yield
     except UnidentifiedImageError:

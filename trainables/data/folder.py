@@ -7,8 +7,8 @@ stops the build under `data.strict`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from trainables.config import DataConfig, to_dict
 from trainables.data import dataset
 from trainables.data.decoding import IMAGE_SUFFIXES, UnusableError, open_image
-from trainables.data.splits import SPLITS, class_roles, split_of
+from trainables.data.labelled import build_listed
+from trainables.data.splits import class_roles, split_of
 from trainables.utils.cache import build_once
 from trainables.utils.hashing import code_version
 
-_REMEDY = "; add images, take another data.seed, or leave the class out"
 # what changes neither which images there are nor their pixels
 _ELSEWHERE = ("root", "strict", "split_file")
 
@@ -69,29 +69,15 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _build(
     config: DataConfig, roles: dict[str, str], files: dict[str, list[str]], folder: Path
 ) -> None:
-    rows: list[dict[str, Any]] = []
-    images: list[NDArray[np.uint8]] = []
-    refused: list[dataset.Refused] = []
-    for name, role in roles.items():
-        taken = dict.fromkeys(SPLITS, 0)
-        before = len(refused)
-        for _, split, path in sorted(_ordered(files[name], config)):
-            if taken[split] >= config.most(role, split):
-                continue
+    def read(paths: Sequence[str]) -> Iterator[tuple[str, NDArray[np.uint8] | str]]:
+        for path in paths:
             try:
-                pixels = _open_inside(Path(config.root), path, config.image_size)
+                yield path, _open_inside(Path(config.root), path, config.image_size)
             except UnusableError as error:
-                refused.append(dataset.Refused(path, str(error)))
-                continue
-            taken[split] += 1
-            images.append(pixels)
-            rows.append(dataset.manifest_row(path, name, role, split, dataset.hash_pixels(pixels)))
-        # proxy images are trained on and never measured
-        needed = {"train": taken["train"]} if role == "proxy" else taken
-        listed = len(files[name])
-        dataset.require_images(name, config.root, needed, listed, refused[before:], _REMEDY)
-    refused.sort(key=lambda each: each.path)
-    dataset.save_dataset(folder, rows, np.stack(images), roles, refused)
+                yield path, str(error)
+
+    listed = {name: _ordered(paths, config) for name, paths in files.items()}
+    build_listed(folder, config, roles, listed, read)
 
 
 def _ordered(paths: list[str], config: DataConfig) -> list[tuple[str, str, str]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from trainables.config import COCO, PUBLISHED, DataConfig
+from trainables.config import COCO, LABELLED, PUBLISHED, DataConfig, SourceName
 from trainables.data import layouts
 from trainables.utils.errors import DataError
 from trainables.utils.text import close_names
@@ -23,16 +23,24 @@ PHOTOGRAPHS: dict[str, str] = {
     **dict.fromkeys(("flower", "rocket", "hubble", "motorcycle", "coins", "grass"), "retain"),
     **dict.fromkeys(("brick", "gravel", "camera", "moon", "page", "cell"), "proxy"),
 }
+# the classes of Fashion-MNIST: each to retain but one has its like among the proxies
+FASHION: dict[str, str] = {
+    **dict.fromkeys(("trouser", "bag", "sandal"), "forget"),
+    **dict.fromkeys(("t-shirt", "coat", "sneaker", "dress"), "retain"),
+    **dict.fromkeys(("shirt", "pullover", "ankle-boot"), "proxy"),
+}
+# the roles in data that come with the product, unless the user says otherwise
+_USUAL: dict[SourceName, dict[str, str]] = {"photos": PHOTOGRAPHS, "fashion": FASHION}
 
 
 def data_faults(config: DataConfig) -> list[str]:
     """Returns what is wrong with a data configuration, a line each; decodes no image."""
     try:
-        if config.source == "photos":
-            return _role_problems(_named(config), PHOTOGRAPHS) if _chosen(config) else []
-        if config.source == "folder":
-            return _folder_problems(config)
-        return _published_problems(config)
+        if config.source in PUBLISHED:
+            return _published_problems(config)
+        if _chosen(config):
+            return _role_problems(_named(config), _there(config))
+        return [] if config.source in _USUAL else [_no_roles(config)]
     except DataError as error:
         return [str(error)]
 
@@ -45,11 +53,10 @@ def class_roles(config: DataConfig) -> dict[str, str]:
     """
     if config.source in PUBLISHED:
         return published_roles(config, layouts.open_tree(config.source, Path(config.root)))
-    if config.source == "photos" and not _chosen(config):
-        return dict(PHOTOGRAPHS)
+    if config.source in _USUAL and not _chosen(config):
+        return dict(_USUAL[config.source])
     named = _named(config)
-    photos = config.source == "photos"
-    wrong = _role_problems(named, PHOTOGRAPHS if photos else class_folders(Path(config.root)))
+    wrong = _role_problems(named, _there(config))
     if wrong:
         raise DataError("; ".join(wrong))
     return dict(named)
@@ -62,8 +69,9 @@ def measured_classes(config: DataConfig) -> int:
         DataError: a faulty split file.
     """
     if _chosen(config):
-        return sum(role != "proxy" for _, role in _named(config))
-    usual = layouts.paper_split(config.source) if config.source in PUBLISHED else PHOTOGRAPHS
+        return sum(role != "proxy" for _, role in _given(config))
+    paper = config.source in PUBLISHED
+    usual = layouts.paper_split(config.source) if paper else _USUAL.get(config.source, {})
     return sum(role != "proxy" for role in usual.values())
 
 
@@ -81,6 +89,23 @@ def published_roles(config: DataConfig, tree: layouts.Tree) -> dict[str, str]:
     if wrong:
         raise DataError("; ".join(wrong))
     return roles | ({COCO: "proxy"} if config.proxy_source == "coco" else {})
+
+
+def _there(config: DataConfig) -> list[str]:
+    """Returns the names of the classes that a data set has, published ones apart."""
+    if config.source == "photos":
+        return list(PHOTOGRAPHS)
+    if config.source == "folder":
+        return class_folders(Path(config.root))
+    return list(_own_names(config))
+
+
+def _own_names(config: DataConfig) -> Mapping[str, str]:
+    """Returns what a labelled data set itself calls its classes, by their names here."""
+    # reads the data set, for which planning else imports nothing
+    from trainables.data import labelled
+
+    return labelled.class_names(config)
 
 
 def class_folders(root: Path) -> list[str]:
@@ -113,14 +138,22 @@ def _chosen(config: DataConfig) -> bool:
     return bool(config.split_file or config.forget or config.retain or config.proxy)
 
 
-def _named(config: DataConfig) -> list[tuple[str, str]]:
+def _given(config: DataConfig) -> list[tuple[str, str]]:
     """Returns pairs (class, role) as the user gave them."""
     if config.split_file:
-        pairs = _read_split_file(Path(config.split_file))
-    else:
-        pairs = [(name, role) for role in ROLES for name in getattr(config, role)]
-    places = config.source == "places365"
-    return [(layouts.place_name(name) if places else name, role) for name, role in pairs]
+        return _read_split_file(Path(config.split_file))
+    return [(name, role) for role in ROLES for name in getattr(config, role)]
+
+
+def _named(config: DataConfig) -> list[tuple[str, str]]:
+    """Returns pairs (class, role), each class by its name here."""
+    pairs = _given(config)
+    if config.source == "places365":
+        return [(layouts.place_name(name), role) for name, role in pairs]
+    if config.source in LABELLED:
+        slugs = {own: slug for slug, own in _own_names(config).items()}
+        return [(slugs.get(name, name), role) for name, role in pairs]
+    return pairs
 
 
 def _role_problems(named: list[tuple[str, str]], known: Iterable[str]) -> list[str]:
@@ -138,14 +171,11 @@ def _role_problems(named: list[tuple[str, str]], known: Iterable[str]) -> list[s
     return wrong
 
 
-def _folder_problems(config: DataConfig) -> list[str]:
-    folders = class_folders(Path(config.root))
-    if not _chosen(config):
-        return [
-            "data.source=folder needs data.forget and data.retain (and data.proxy), or "
-            f"data.split_file; classes there: {', '.join(folders[:8])}"
-        ]
-    return _role_problems(_named(config), folders)
+def _no_roles(config: DataConfig) -> str:
+    return (
+        f"data.source={config.source} needs data.forget and data.retain (and data.proxy), or "
+        f"data.split_file; classes there: {', '.join(_there(config)[:8])}"
+    )
 
 
 def _published_problems(config: DataConfig) -> list[str]:
