@@ -189,7 +189,7 @@ def write_result(
     result = {
         "trial_key": setup.config.key(),
         "metrics": measured.final,
-        "extractors": extractor_labels(setup.config, prepared.weights),
+        "extractors": extractor_labels(setup.config, prepared.weights, len(setup.dataset.classes)),
         "fid": {
             "width": measured.extracted["retain"].features.shape[1],
             "images": {name: len(each.features) for name, each in measured.extracted.items()},

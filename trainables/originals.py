@@ -94,7 +94,7 @@ def make(
     name = f"{config.model}_retrained" if without_forget else str(config.model)
     weights, record = out / f"{name}.safetensors", out / f"{name}.json"
     setup = load_setup(config, Context(cache=cache))
-    model = new_model(config)
+    model = new_model(config, setup.grey)
     if train:
         trained = _train(model, setup, weights, without_forget=without_forget)
     else:

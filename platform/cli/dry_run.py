@@ -103,7 +103,7 @@ def _original(config: TrialConfig) -> str:
     if not estimate.is_pretrained(config):
         return f"{config.model} as it comes with the product"
     return (
-        f"{config.model} pretrained here on {config.data.source}, {config.pretrain.steps} steps, "
+        f"{config.model} pretrained here on {config.data.name}, {config.pretrain.steps} steps, "
         "unless the cache holds it"
     )
 

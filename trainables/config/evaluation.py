@@ -26,7 +26,8 @@ class ExtractorConfig(Checked):
     Attributes:
         dim: width of its embedding.
         jitter: how strongly the colours of its training images are changed, in [0, 1]: a network
-            that can tell the photographs by colour alone is blind to blurred completions.
+            that can tell the photographs by colour alone is blind to blurred completions. Grey data
+            have none.
         steps, batch_size, lr, seed: of its training.
     """
 

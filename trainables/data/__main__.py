@@ -1,8 +1,9 @@
 """Looks at a data set before it is used: what is there, what is missing and where to get it.
 
 `check ROOT` decodes every image that a sweep with the same settings would use, writes the manifest
-and leaves its work in the storage's cache, where that sweep finds it. Exit status: 0 where the data
-can be used, 2 where not.
+and leaves its work in the storage's cache, where that sweep finds it. Data that come with the
+product have no ROOT: `check --source fashion`. Exit status: 0 where the data can be used, 2 where
+not.
 """
 
 from __future__ import annotations
@@ -15,24 +16,27 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow.parquet as pq
 
 from trainables.config import (
     COCO,
+    EMBEDDED,
+    LABELLED,
     PAPER_SIZES,
     PUBLISHED,
     DataConfig,
     EvaluationConfig,
     ExtractorConfig,
+    SourceName,
     TrialConfig,
 )
 from trainables.config.overrides import apply_overrides, parse_value
 from trainables.config.readers import unread
 from trainables.data.dataset import Dataset
 from trainables.data.layouts import EXPECTED, guess_source, open_tree, paper_split
-from trainables.data.splits import ROLES, SPLITS, class_folders, data_faults
+from trainables.data.splits import ROLES, SPLITS, data_faults, known_classes
 from trainables.utils.addresses import is_address
 from trainables.utils.errors import ConfigError, DataError, UserError
 from trainables.utils.files import make_folder, replacing
@@ -41,7 +45,7 @@ from trainables.utils.text import first_few, one_line
 
 _TELL_EVERY_S = 5.0
 _NAMED = 10
-_SOURCES = (*PUBLISHED, COCO, "folder")
+_SOURCES = (*get_args(SourceName), COCO)
 # COCO's images are one class, all of them to train on
 _READ_OF_COCO = [f"data.{name}" for name in ("image_size", "seed", "strict", "store", "store_side")]
 _READ_OF_COCO += ["data.proxy_per_class", "data.train_per_class"]
@@ -92,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     check = parser.add_subparsers(dest="command", required=True).add_parser(
         "check", help="what a data set holds and lacks", description=__doc__
     )
-    check.add_argument("root", type=Path, help="the data set's directory")
+    check.add_argument("root", type=Path, nargs="?", help="the data set's directory")
     check.add_argument("--source", choices=_SOURCES, help="its layout; found out if left out")
     check.add_argument("--proxy-root", type=Path, help="COCO, in place of proxy classes")
     check.add_argument(
@@ -113,14 +117,19 @@ def _storage(asked: str) -> Path:
     return working_copy(asked).local if is_address(asked) else Path(asked)
 
 
-def _source(root: Path, given: str | None) -> str:
+def _source(root: Path | None, given: str | None) -> str:
+    if given and (root or given in EMBEDDED):
+        return given  # what is missing there is told where it is read
+    if root is None:
+        raise DataError("which data? give their directory, or --source " + " or ".join(EMBEDDED))
     if not root.is_dir():
         raise DataError(f"{root}: no such directory")
-    source = given or guess_source(root)
+    source = guess_source(root)
     if source is None:
         layouts = "; ".join(f"{name}: {layout}" for name, layout in EXPECTED.items())
         raise DataError(
-            f"{root} has no known layout ({layouts}; folder: one folder a class): "
+            f"{root} has no known layout ({layouts}; folder: one folder a class; parquet: "
+            "*.parquet; torchvision's: --source torchvision --set data.dataset=NAME): "
             "give the directory above or below, or --source to hear what is missing"
         )
     return source
@@ -128,7 +137,7 @@ def _source(root: Path, given: str | None) -> str:
 
 def _config(source: str, options: argparse.Namespace) -> DataConfig:
     """Returns the data configuration that a sweep would have."""
-    root = str(options.root.absolute())
+    root = str(options.root.absolute()) if options.root else ""
     # COCO alone is looked at as the proxy of the paper's ImageNet
     of = "imagenet" if source == COCO else source
     values = {f"data.{n}": v for n, v in PAPER_SIZES.get(of, {}).items()}  # type: ignore[call-overload]
@@ -176,7 +185,8 @@ def _given(source: str, options: argparse.Namespace) -> tuple[dict[str, Any], li
 
 def _describe_directory(source: str, config: DataConfig) -> list[str]:
     """Describes what the directory holds, as far as its names tell."""
-    lines = [f"{source} in {config.proxy_root if source == COCO else config.root}"]
+    place = config.proxy_root if source == COCO else config.root
+    lines = [f"{source if source == COCO else config.name}" + f" in {place}" * bool(place)]
     with contextlib.suppress(DataError):
         if config.source in PUBLISHED and source != COCO:
             tree = open_tree(config.source, Path(config.root))
@@ -184,8 +194,8 @@ def _describe_directory(source: str, config: DataConfig) -> list[str]:
             lines.append(f"classes: {len(tree.train)} to train, {len(tree.test)} to test{flat}")
             roles = Counter(paper_split(config.source).values())
             lines.append("the paper's: " + ", ".join(f"{n} {role}" for role, n in roles.items()))
-        elif source == "folder":
-            names = class_folders(Path(config.root))
+        elif source == "folder" or source in LABELLED:
+            names = known_classes(config)
             lines.append(f"classes: {len(names)} ({', '.join(names[:_NAMED])})")
     return lines
 

@@ -25,10 +25,12 @@ class TurnedViews:
     Attributes:
         dataset: gives the images; they are square.
         seed: of the views.
+        grey: the channels have one gamma, since the images are grey.
     """
 
     dataset: RowReader
     seed: int
+    grey: bool = False
 
     def read(self, rows: NDArray[np.int64], views: NDArray[np.int64]) -> Tensor:
         """Returns images as bytes `(B, H, W, 3)`.
@@ -53,6 +55,8 @@ class TurnedViews:
         if chance.integers(2):
             turned = turned[:, ::-1]
         gamma = np.exp(_TONE * chance.standard_normal(3))
+        if self.grey:
+            gamma[:] = gamma[0]
         # a table a channel: a byte has few values
         tables = np.rint(255.0 * (np.arange(256.0)[:, None] / 255.0) ** gamma).astype(np.uint8)
         toned: NDArray[np.uint8] = tables[turned, np.arange(3)]

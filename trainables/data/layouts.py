@@ -143,7 +143,9 @@ def guess_source(root: Path) -> str | None:
     if _find_list(root, root, "categories_places365.txt") or _place_folders(root / "train"):
         return "places365"
     folders = [each for each in root.iterdir() if each.is_dir()] if root.is_dir() else []
-    return "folder" if any(image_names(each) for each in folders) else None
+    if any(image_names(each) for each in folders):
+        return "folder"
+    return "parquet" if next(root.rglob("*.parquet"), None) else None
 
 
 def _relative(root: Path, folder: Path, names: Iterable[str]) -> list[str]:

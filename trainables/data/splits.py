@@ -39,7 +39,7 @@ def data_faults(config: DataConfig) -> list[str]:
         if config.source in PUBLISHED:
             return _published_problems(config)
         if _chosen(config):
-            return _role_problems(_named(config), _there(config))
+            return _role_problems(_named(config), known_classes(config))
         return [] if config.source in _USUAL else [_no_roles(config)]
     except DataError as error:
         return [str(error)]
@@ -56,7 +56,7 @@ def class_roles(config: DataConfig) -> dict[str, str]:
     if config.source in _USUAL and not _chosen(config):
         return dict(_USUAL[config.source])
     named = _named(config)
-    wrong = _role_problems(named, _there(config))
+    wrong = _role_problems(named, known_classes(config))
     if wrong:
         raise DataError("; ".join(wrong))
     return dict(named)
@@ -91,7 +91,7 @@ def published_roles(config: DataConfig, tree: layouts.Tree) -> dict[str, str]:
     return roles | ({COCO: "proxy"} if config.proxy_source == "coco" else {})
 
 
-def _there(config: DataConfig) -> list[str]:
+def known_classes(config: DataConfig) -> list[str]:
     """Returns the names of the classes that a data set has, published ones apart."""
     if config.source == "photos":
         return list(PHOTOGRAPHS)
@@ -174,7 +174,7 @@ def _role_problems(named: list[tuple[str, str]], known: Iterable[str]) -> list[s
 def _no_roles(config: DataConfig) -> str:
     return (
         f"data.source={config.source} needs data.forget and data.retain (and data.proxy), or "
-        f"data.split_file; classes there: {', '.join(_there(config)[:8])}"
+        f"data.split_file; classes there: {', '.join(known_classes(config)[:8])}"
     )
 
 

@@ -67,11 +67,15 @@ class DomainCNN(nn.Module):
 
     Args:
         classes: C, how many classes it tells apart.
-        dim: D = E, width of the embedding.
+        dim: D, width of the embedding.
+        grey: the images that it is trained on are grey. It then sees each channel of an image as a
+            grey image, so that a tint is as far from grey as a wrong grey value is from the right
+            one; distances of grey images stay the same. E is 3 D, and otherwise D.
     """
 
-    def __init__(self, classes: int, dim: int) -> None:
+    def __init__(self, classes: int, dim: int, *, grey: bool = False) -> None:
         super().__init__()
+        self.grey = grey
         self.body = nn.Sequential(
             nn.Conv2d(3, 32, 3, stride=2, padding=1),
             nn.GroupNorm(8, 32),
@@ -96,8 +100,20 @@ class DomainCNN(nn.Module):
     @torch.inference_mode()
     def extract(self, images: Tensor) -> Extracted[Tensor]:
         """Extracts from images `(B, 3, H, W)` in [0, 1]."""
-        embedding, logits = self(images)
-        return Extracted(embedding, logits.softmax(dim=1), embedding)
+        if not self.grey:
+            embedding, logits = self(images)
+            return Extracted(embedding, logits.softmax(dim=1), embedding)
+        seen = [self(images[:, c : c + 1].expand(-1, 3, -1, -1)) for c in range(3)]
+        embedding = torch.cat([each for each, _ in seen], dim=1) / 3**0.5
+        shares = torch.stack([logits.softmax(dim=1) for _, logits in seen]).mean(dim=0)
+        return Extracted(embedding, shares, embedding)
+
+
+def domain_network(setup: TrialSetup) -> DomainCNN:
+    """Returns the domain CNN of a trial's data, with fresh weights."""
+    dataset = setup.dataset
+    grey = dataset.grey is not None
+    return DomainCNN(len(dataset.classes), setup.config.extractor.dim, grey=grey)
 
 
 def jitter_colours(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
@@ -154,14 +170,16 @@ def extractor_folder(setup: TrialSetup) -> Path:
 def _train_extractor(setup: TrialSetup) -> DomainCNN:
     options, dataset = setup.config.extractor, setup.dataset
     torch.manual_seed(mix_seed(options.seed, "extractor"))
-    network = DomainCNN(len(dataset.classes), options.dim)
+    network = domain_network(setup)
     optimiser = torch.optim.AdamW(network.parameters(), lr=options.lr, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.lr, options.steps)
     pool = Pool(dataset.rows("all", "train"), options.batch_size, False, "extractor")
     chance = torch.Generator().manual_seed(mix_seed(options.seed, "jitter"))
+    # what teaches it to look beyond colour is lost on grey images, and blinds it to grey values
+    jitter = options.jitter if dataset.grey is None else 0.0
     for step in range(options.steps):
         rows = pool.draw(options.seed, step)
-        logits = network(jitter_colours(dataset.images(rows), options.jitter, chance))[1]
+        logits = network(jitter_colours(dataset.images(rows), jitter, chance))[1]
         loss = functional.cross_entropy(logits, dataset.labels(rows), label_smoothing=0.1)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainables.config import NetworksConfig, TrialConfig
+from trainables.config import LABELLED, NetworksConfig, TrialConfig
 from trainables.config.evaluation import WEIGHTS_OPTIONS
 from trainables.evaluation.clip import clip_file, clip_network, named_line
 from trainables.evaluation.networks import InceptionNetwork, PlacesNetwork
@@ -125,19 +125,23 @@ def material(config: NetworksConfig, weights: Mapping[str, Weights]) -> dict[str
     }
 
 
-def extractor_labels(config: TrialConfig, weights: Mapping[str, Weights]) -> dict[str, str]:
+def extractor_labels(
+    config: TrialConfig, weights: Mapping[str, Weights], classes: int
+) -> dict[str, str]:
     """Returns what made each kind of figure, as every table and plot must say.
 
     Args:
         config: says by which networks, and the source of the domain CNN's images.
         weights: of the paper's networks, with their names.
+        classes: that the domain CNN tells apart, which its Inception Score is of.
     """
     names = {name: each.label for name, each in weights.items()}
-    names["domain"] = f"{config.data.source} CNN"
+    names["domain"] = f"{config.data.name} CNN"
     parts = config.networks.parts()
+    of_classes = config.data.source in LABELLED and parts["probabilities"] == "domain"
     return {
         "fid_extractor": names[parts["features"]],
-        "is_extractor": names[parts["probabilities"]],
+        "is_extractor": names[parts["probabilities"]] + f", {classes} classes" * of_classes,
         "clip_model": names[parts["embeddings"]],
     }
 

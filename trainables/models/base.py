@@ -119,7 +119,14 @@ def full(value: Tensor) -> Tensor:
     return value.to(torch.promote_types(value.dtype, torch.float32))
 
 
-def noise_images(images: Tensor, rows: NoiseRows, source: RandomSource, world: World) -> Tensor:
+def normal_images(like: Tensor, source: RandomSource, *, grey: bool) -> Tensor:
+    """Draws standard normal values `(B, 3, H, W)`, one for all channels of a pixel if grey."""
+    return normal_like(like[:, :1], source).expand_as(like) if grey else normal_like(like, source)
+
+
+def noise_images(
+    images: Tensor, rows: NoiseRows, source: RandomSource, world: World, *, grey: bool = False
+) -> Tensor:
     """Draws clamp(N(mean, std of the images of all processes), 0, 1) for some rows.
 
     Args:
@@ -127,6 +134,7 @@ def noise_images(images: Tensor, rows: NoiseRows, source: RandomSource, world: W
         rows: which of them get noise; the others stay.
         source: a generator a row, or one.
         world: the processes that share the batch.
+        grey: the channels of the noise are equal.
     """
     mean, std = world.mean_and_std(images)
     if isinstance(rows, bool):
@@ -134,7 +142,7 @@ def noise_images(images: Tensor, rows: NoiseRows, source: RandomSource, world: W
     places = rows.nonzero().flatten().tolist()
     if not places:
         return images
-    noise = normal_like(images[places], take_rows(source, places))
+    noise = normal_images(images[places], take_rows(source, places), grey=grey)
     return images.index_copy(
         0,
         torch.tensor(places, device=images.device),
@@ -149,10 +157,13 @@ class CompletionModel(nn.Module, ABC):
         released_feature_weight: what the released code multiplies each term of a distance between
             encoder features by.
         sampling: how `complete` samples, where the model does.
+        grey: mean of the images that it was trained on, in [0, 1], if these are grey: its noise is
+            grey then too. None for colour, and for published weights.
     """
 
     released_feature_weight: float = 1.0
     sampling = SamplingConfig()
+    grey: float | None = None
 
     @property
     def rim(self) -> int:

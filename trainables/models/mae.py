@@ -19,6 +19,7 @@ from trainables.models.base import (
     RowLoss,
     full,
     noise_images,
+    normal_images,
 )
 from trainables.models.masks import hole_in_pixels, hole_on_grid
 from trainables.models.vit import IMAGENET_MEAN, IMAGENET_STD, sincos_positions, transformer_block
@@ -155,7 +156,7 @@ class MAE(CompletionModel):
         drawn = {"images": self.normalise(images), "mask": mask}
         if noise is not False:
             drawn["noise_images"] = self.normalise(
-                noise_images(images, noise, source, masking.world)
+                noise_images(images, noise, source, masking.world, grey=self.grey is not None)
             )
         return drawn
 
@@ -166,9 +167,17 @@ class MAE(CompletionModel):
 
     def with_noise_labels(self, batch: BatchInputs) -> Inputs:
         """Draws forget rows' targets: Gaussian patches with the batch's mean and deviation."""
-        target = self.patchify(batch.inputs["images"])
-        mean, std = batch.world.mean_and_std(target)
-        noise = mean + std * normal_like(target, batch.generator)
+        images = batch.inputs["images"]
+        target = self.patchify(images)
+        if self.grey is None:
+            mean, std = batch.world.mean_and_std(target)
+            noise = mean + std * normal_like(target, batch.generator)
+        else:
+            # grey before it is normalised, for that treats the channels differently
+            pixels = images * self.std + self.mean
+            mean, std = batch.world.mean_and_std(pixels)
+            drawn = mean + std * normal_images(pixels, batch.generator, grey=True)
+            noise = self.patchify(self.normalise(drawn))
         labels = torch.where(batch.forget.view(-1, 1, 1), noise, target)
         return {**batch.inputs, "target": labels}
 

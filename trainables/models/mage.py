@@ -286,7 +286,8 @@ class MAGE(CompletionModel):
             if known:
                 raise ValueError("tokens hold no images to take noise from")
             chosen = torch.full((rows,), noise) if isinstance(noise, bool) else noise
-            noisy = noise_images(images, chosen, source, masking.world)[chosen]
+            grey = self.grey is not None
+            noisy = noise_images(images, chosen, source, masking.world, grey=grey)[chosen]
             drawn["noise_tokens"] = tokens.clone()
             drawn["noise_tokens"][chosen] = self.tokenize(noisy)
         return drawn
@@ -343,11 +344,12 @@ class MAGE(CompletionModel):
     def complete(self, images: Tensor, task: TaskConfig, source: RandomSource) -> Tensor:
         """Decodes the masked tokens in rounds and blends the image that they give into the hole.
 
-        ImageNet's mean fills the hole before the image becomes tokens, and the tokens around it are
-        masked too, so that no hidden pixel reaches a visible token.
+        ImageNet's mean, or that of grey data, fills the hole before the image becomes tokens, and
+        the tokens around it are masked too, so that no hidden pixel reaches a visible token.
         """
         hole = self.hole(len(images), task, source).to(images.device)
-        mean = images.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+        fill = IMAGENET_MEAN if self.grey is None else (self.grey,) * 3
+        mean = images.new_tensor(fill).view(1, 3, 1, 1)
         tokens = self.tokenize(torch.where(hole, mean, images))
         masked = self._grown(hole[:, 0, :: self.patch_size, :: self.patch_size].flatten(1))
         filled = decode(

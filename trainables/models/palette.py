@@ -23,10 +23,11 @@ from trainables.models.base import (
     PublishedForm,
     RowLoss,
     full,
+    normal_images,
 )
 from trainables.models.masks import hole_in_pixels
 from trainables.models.unet import UNet
-from trainables.utils.rng import RandomSource, normal_like, uniform_rows
+from trainables.utils.rng import RandomSource, uniform_rows
 
 Phase = Literal["train", "test"]
 Predicted = Literal["noise", "velocity"]
@@ -157,6 +158,10 @@ class Palette(CompletionModel):
         clipped = self.get_buffer(f"{prefix}posterior_log_variance_clipped")
         return first * image + second * y_t, diffusion.at_step(clipped, step)
 
+    def _normal(self, like: Tensor, source: RandomSource) -> Tensor:
+        """Draws standard normal values; diffusion of grey images stays among grey images."""
+        return normal_images(like, source, grey=self.grey is not None)
+
     def encoder_names(self) -> frozenset[str]:
         """Names the input blocks and the middle block.
 
@@ -191,8 +196,8 @@ class Palette(CompletionModel):
         drawn = uniform_rows(len(images), (2,), source).to(images.device)
         step = 1 + (drawn[:, 0] * (len(self.gammas) - 1)).long()
         gamma = self.gammas[step - 1].lerp(self.gammas[step], drawn[:, 1])
-        condition = torch.where(hole, normal_like(target, source), target)
-        added = normal_like(target, source)
+        condition = torch.where(hole, self._normal(target, source), target)
+        added = self._normal(target, source)
         return {
             "condition": condition,
             "target": target,
@@ -224,7 +229,7 @@ class Palette(CompletionModel):
         if batch.formulation == "released":
             changes = {"y_noisy": inputs["y_noisy_forget"], "noise": inputs["y_noisy_forget"]}
         else:
-            image = normal_like(inputs["target"], batch.generator)
+            image = self._normal(inputs["target"], batch.generator)
             # known pixels stay the image's
             target = torch.where(inputs["mask"].bool(), image, inputs["target"])
             y_noisy = diffusion.noised(image, inputs["noise"], inputs["gamma"])
@@ -280,8 +285,8 @@ class Palette(CompletionModel):
         """Samples the hole step by step; the known pixels are put back after every step."""
         hole = self.hole(len(images), task, source).to(images.device)
         known = 2.0 * images - 1.0
-        condition = torch.where(hole, normal_like(known, source), known)
-        y_t = torch.where(hole, normal_like(known, source), known)
+        condition = torch.where(hole, self._normal(known, source), known)
+        y_t = torch.where(hole, self._normal(known, source), known)
         sampler, steps = self.sampling.sampler, self.sampling.steps
         if sampler == "default":
             sampler = self.sampler
@@ -301,7 +306,7 @@ class Palette(CompletionModel):
         mean, log_variance = self.posterior(condition, y_t, steps, schedule="test")
         if not step:
             return mean
-        return mean + (0.5 * log_variance).exp() * normal_like(mean, source)
+        return mean + (0.5 * log_variance).exp() * self._normal(mean, source)
 
     def _ddim(self, condition: Tensor, y_t: Tensor, step: int, after: int | None) -> Tensor:
         """Steps to `after` without new noise (Song et al., 2021, equation 12, sigma = 0)."""

@@ -93,7 +93,7 @@ def _build_pretrained(setup: TrialSetup, folder: Path, *, without_forget: bool =
         losses.append(float(terms.total.detach()))
         context.report_steps(label, len(losses), config.pretrain.steps)
 
-    model = new_model(config).to(context.device)
+    model = new_model(config, setup.grey).to(context.device)
     pretrain(model, setup, on_step, without_forget=without_forget)
     save_weights(model, folder / _WEIGHTS)
     write_json(folder / "losses.json", losses)
@@ -101,7 +101,7 @@ def _build_pretrained(setup: TrialSetup, folder: Path, *, without_forget: bool =
 
 def load_base(setup: TrialSetup, base: Path) -> CompletionModel:
     """Returns the model of a folder, in evaluation mode on the context's device."""
-    model = new_model(setup.config)
+    model = new_model(setup.config, setup.grey)
     load_built(model, base)
     return model.eval().to(setup.context.device)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from trainables.config import NetworksConfig, TrialConfig
 from trainables.evaluation.evaluate import Evaluator
-from trainables.evaluation.extractors import DomainCNN, Extractor, extractor_folder
+from trainables.evaluation.extractors import Extractor, domain_network, extractor_folder
 from trainables.evaluation.networks import Networks
 from trainables.evaluation.pretrained_weights import Weights, find_weights, load_networks
 from trainables.models import CompletionModel
@@ -101,7 +101,7 @@ def load_extractor(
     parts = config.networks.parts()
     networks = dict(published)
     if "domain" in parts.values():
-        domain = DomainCNN(len(setup.dataset.classes), config.extractor.dim)
+        domain = domain_network(setup)
         load_built(domain, extractor_folder(setup))
         if not published:
             return domain.eval().to(device)

@@ -20,11 +20,17 @@ from trainables.utils.rng import mix_seed
 from trainables.utils.threads import torch_threads
 
 
-def new_model(config: TrialConfig) -> CompletionModel:
-    """Builds the trial's model with its seeded initial weights."""
+def new_model(config: TrialConfig, grey: float | None = None) -> CompletionModel:
+    """Builds the trial's model with its seeded initial weights.
+
+    Args:
+        config: the trial.
+        grey: mean of the images if they are grey.
+    """
     torch.manual_seed(mix_seed(config.pretrain.seed, "weights"))
     model = build_model(config.model, image_size=config.data.image_size)
     model.sampling = config.sampling
+    model.grey = grey
     return model
 
 
@@ -51,7 +57,8 @@ def pretrain(
     if without_forget:
         rows = np.setdiff1d(rows, dataset.rows("forget", "train"))
     pool = Pool(rows, options.batch_size, False, "all")
-    source = TurnedViews(dataset, options.seed) if options.augment else dataset
+    grey = setup.grey is not None
+    source = TurnedViews(dataset, options.seed, grey=grey) if options.augment else dataset
     batches = Batches(source, (pool,), options.seed, loader=config.loader)
     running = Running(device=next(model.parameters()).device, on_step=on_step)
     stages = model.pretraining_stages()

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainables.data.batches import training_rows
+from trainables.models.base import normal_images
 from trainables.models.mage import MAGE
 from trainables.shared.base_models import load_base
 from trainables.training.context import TrialSetup
@@ -125,7 +126,8 @@ def noise_bank(setup: TrialSetup, base: Path) -> dict[str, Tensor]:
         for start in range(0, count, _AT_ONCE):
             places = range(start, min(start + _AT_ONCE, count))
             drawn = RowGenerators(places, config.data.seed, "noise bank")
-            normal = drawn.normal(*measured.shape[1:])
+            like = measured[:1].expand(len(places), -1, -1, -1)
+            normal = normal_images(like, drawn, grey=setup.grey is not None)
             yield (measured.mean() + measured.std() * normal).clamp(0.0, 1.0)
 
     named = {"noise": count, "seed": config.data.seed}

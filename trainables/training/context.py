@@ -56,6 +56,11 @@ class TrialSetup:
     dataset: Dataset
     context: Context = field(default_factory=Context)
 
+    @property
+    def grey(self) -> float | None:
+        """Returns the mean of grey data; None for colour, and beside published weights."""
+        return None if self.config.checkpoint else self.dataset.grey
+
 
 def load_setup(config: TrialConfig, context: Context) -> TrialSetup:
     """Loads a trial's images, decoded now unless the cache holds them.

@@ -134,7 +134,7 @@ def load(config: DataConfig, cache: Path) -> dataset.Dataset:
         "config": {k: v for k, v in to_dict(config).items() if k not in _ELSEWHERE},
         # pairs, for the order of the classes is that of the labels
         "roles": list(roles.items()),
-        "files": _stamps(FASHION if config.source == "fashion" else Path(config.root)),
+        "files": _stamps(FASHION if config.source == "fashion" else Path(config.root), cache),
         "code": code_version("trainables.data", "trainables.utils.rng"),
     }
     folder = build_once(cache, "data", material, lambda path: _build(config, roles, path))
@@ -143,9 +143,13 @@ def load(config: DataConfig, cache: Path) -> dataset.Dataset:
     return read
 
 
-def _stamps(root: Path) -> list[tuple[str, int, int]]:
+def _stamps(root: Path, cache: Path) -> list[tuple[str, int, int]]:
+    """Returns name, size and time of each file, those of a storage inside the root apart."""
+    places = (cache.resolve(), cache.resolve().parent)
+    storage = {each for each in places if root.resolve() in each.parents}
     files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
-    stats = [(path.relative_to(root).as_posix(), path.stat()) for path in files]
+    ours = [path for path in files if storage.isdisjoint(path.resolve().parents)]
+    stats = [(path.relative_to(root).as_posix(), path.stat()) for path in ours]
     return [(name, status.st_size, status.st_mtime_ns) for name, status in stats]
 
 

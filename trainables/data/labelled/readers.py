@@ -72,7 +72,7 @@ class _Torchvision:
                 f"({one_line(error)}){remedy}"
             ) from None
         names = next(iter(self._parts.values())).classes
-        self.names = [name if isinstance(name, str) else name[0] for name in names]
+        self.names: Sequence[str] = [name if isinstance(name, str) else name[0] for name in names]
 
     def rows(self) -> Iterator[tuple[str, str, int]]:
         for part, images in self._parts.items():
@@ -95,6 +95,8 @@ class _Torchvision:
 class _Parquet:
     """Labelled images in Parquet files as the Hugging Face hub stores them.
 
+    Other Parquet files are left alone.
+
     Args:
         root: a folder of files, or one of them.
 
@@ -107,15 +109,18 @@ class _Parquet:
         if not one:
             require_directory(root, "data.root")
         self._root = root.parent if one else root
-        self._files = [root] if one else sorted(root.rglob("*.parquet"))
+        files = [root] if one else sorted(root.rglob("*.parquet"))
+        self._files = [file for file in files if _described(file)]
         if not self._files:
-            raise DataError(f"data.root={root}: no Parquet files (*.parquet) in it")
+            raise DataError(
+                f"data.root={root}: no Parquet files in it whose schema names classes, as the "
+                "Hugging Face hub stores labelled images"
+            )
         with _refusing(self._files[0]):
-            described = (pq.read_schema(self._files[0]).metadata or {})[b"huggingface"]
-            features = json.loads(described)["info"]["features"]
+            features = json.loads(_described(self._files[0]))["info"]["features"]
             self._image = _feature(features, "Image", "image")
             self._label = _feature(features, "ClassLabel", "label")
-            self.names = list(map(str, features[self._label]["names"]))
+            self.names: Sequence[str] = list(map(str, features[self._label]["names"]))
 
     def rows(self) -> Iterator[tuple[str, str, int]]:
         for file in self._files:
@@ -135,8 +140,8 @@ class _Parquet:
             name, _, place = path.rpartition(":")
             wanted[name].append(int(place))
         for name, places in wanted.items():
-            for place, encoded in self._encoded(self._root / name, sorted(places)):
-                yield f"{name}:{place}", _square(functools.partial(decode, encoded), side)
+            for row, encoded in self._encoded(self._root / name, sorted(places)):
+                yield f"{name}:{row}", _square(functools.partial(decode, encoded), side)
 
     def _encoded(self, file: Path, places: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """Yields sorted rows of a file with their images, a row group in memory at a time."""
@@ -167,10 +172,14 @@ def _refusing(file: Path) -> Iterator[None]:
         pa.ArrowException,
     ) as error:
         raise DataError(
-            f"{file}: not labelled images as the Hugging Face hub stores them, an image column "
-            "{bytes, path}, a label column and their features in the schema's metadata "
-            f"({one_line(error)})"
+            f"{file}: not labelled images as the Hugging Face hub stores them ({one_line(error)})"
         ) from None
+
+
+def _described(file: Path) -> bytes:
+    """Returns what the hub writes of a file's columns; empty in a Parquet file of another kind."""
+    with _refusing(file):
+        return (pq.read_schema(file).metadata or {}).get(b"huggingface", b"")
 
 
 def _feature(features: Mapping[str, Any], kind: str, usual: str) -> str:

@@ -47,6 +47,19 @@ def test_views_turn_mirror_and_tone_and_keep_the_order_of_values(dataset: Datase
     assert not np.array_equal(np.sort(views[0].ravel()), np.sort(plain.ravel()))
 
 
+def test_views_of_grey_images_are_grey(dataset: Dataset) -> None:
+    light = np.asarray(dataset.read(dataset.rows("all", "train")[:1])).mean(axis=-1, keepdims=True)
+    grey = Dataset(
+        dataset.manifest, light.astype(np.uint8).repeat(3, axis=-1), "", dataset.classes, grey=0.5
+    )
+    rows, turns = np.zeros(9, dtype=np.int64), np.arange(9)
+    toned = TurnedViews(grey, 0, grey=True).read(rows, turns).numpy()
+    assert (toned == toned[..., :1]).all()
+    tinted = TurnedViews(grey, 0).read(rows, turns).numpy()
+    assert np.array_equal(toned[..., 0], tinted[..., 0])
+    assert not (tinted == tinted[..., :1]).all()
+
+
 def _is_monotone(before: np.ndarray, after: np.ndarray) -> bool:
     order = np.argsort(before, axis=None, kind="stable")
     return bool((np.diff(after.ravel()[order].astype(int)) >= 0).all())

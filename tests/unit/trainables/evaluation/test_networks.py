@@ -229,14 +229,14 @@ def test_figures_are_named_by_their_networks(files: dict[str, Path], tmp_path: P
         places_weights=str(files["places365"]),
     )
     weights = find_weights(networks, tmp_path)
-    labels = extractor_labels(TrialConfig(networks=networks), weights)
+    labels = extractor_labels(TrialConfig(networks=networks), weights, 10)
     # other weights than the published ones are told by their hash
     assert labels["fid_extractor"] == (
         f"Inception-v3 2015-12-05, weights {weights['inception'].sha256[:8]}"
     )
     assert labels["is_extractor"].startswith("Places365 ResNet-50, weights ")
     assert labels["clip_model"] == f"CLIP local-dir:{files['clip']}"
-    assert set(extractor_labels(TrialConfig(), {}).values()) == {"photos CNN"}
+    assert set(extractor_labels(TrialConfig(), {}, 18).values()) == {"photos CNN"}
 
 
 def test_the_published_bytes_are_known_whatever_the_file_is_called(
