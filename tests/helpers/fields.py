@@ -23,15 +23,8 @@ def problems(overrides: Mapping[str, Any]) -> list[str]:
 
 # refused beside the other defaults: of the published sets, or of a noise bank
 _NOT_ALONE = (
-    *(
-        "data.root",
-        "data.dataset",
-        "data.download",
-        "data.proxy_source",
-        "data.store",
-        "data.augment",
-        "unlearn.token_cache",
-    ),
+    *("data.root", "data.dataset", "data.download", "data.proxy_source", "data.store"),
+    *("data.augment", "unlearn.token_cache"),
 )
 
 

@@ -179,7 +179,8 @@ def _refusing(file: Path) -> Iterator[None]:
 def _described(file: Path) -> bytes:
     """Returns what the hub writes of a file's columns; empty in a Parquet file of another kind."""
     with _refusing(file):
-        return (pq.read_schema(file).metadata or {}).get(b"huggingface", b"")
+        described: bytes = (pq.read_schema(file).metadata or {}).get(b"huggingface", b"")
+        return described
 
 
 def _feature(features: Mapping[str, Any], kind: str, usual: str) -> str:
