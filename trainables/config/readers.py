@@ -94,7 +94,8 @@ READERS: dict[str, Reader] = {
     **dict.fromkeys(("model", "method", "checkpoint", "more_tests"), _ALWAYS),
     **dict.fromkeys(("formulation", "retain_source", "forget_alpha", "seed"), _UNLEARNING),
     # photographs are never unusable, so that what `strict` asks for holds of them too
-    **_fields("data", "source root split_file proxy_source image_size seed strict", _ALWAYS),
+    **_fields("data", "source root dataset download split_file proxy_source", _ALWAYS),
+    **_fields("data", "image_size seed strict", _ALWAYS),
     **_fields("data", "train_per_class val_per_class test_per_class store", _ALWAYS),
     **_fields("data", "forget retain proxy", _NAMED_CLASSES),
     "data.proxy_root": Reader(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -275,3 +276,9 @@ def test_images_smaller_than_half_the_size_are_refused(
     assert Image.fromarray(picture(0)).size == (32, 32)
     with pytest.raises(DataError, match="32x32 is too small"):
         load(of_torchvision(tmp_path, "CIFAR10", image_size=128), tmp_path / "cache")
+
+
+def test_the_page_lists_every_data_set() -> None:
+    page = (Path(__file__).parents[5] / "docs" / "own-data.md").read_text()
+    listed = page.partition("stores it there: ")[2].partition(". With")[0]
+    assert re.split(r",\s+", listed) == sorted(TORCHVISION)
