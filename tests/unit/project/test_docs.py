@@ -104,7 +104,20 @@ def test_commands_can_be_called(page: str) -> None:
 
 # programs that the pages call and the project does not hold; their arguments are not looked at
 OTHERS = {
-    *("source", "export", "ssh", "scp", "pip", "curl", "openssl", "uv", "git", "tail", "cd"),
+    *(
+        "apt-get",
+        "source",
+        "export",
+        "ssh",
+        "scp",
+        "pip",
+        "curl",
+        "openssl",
+        "uv",
+        "git",
+        "tail",
+        "cd",
+    ),
     *("ray", "mlflow", "docker", "kubectl", "helm", "sbatch", "scancel", "squeue", "scontrol"),
 }
 
@@ -134,7 +147,8 @@ def takes_sweep(arguments: list[str]) -> None:
 
 def takes_check(arguments: list[str]) -> None:
     options = _parser().parse_args(arguments)
-    assert _config("folder", options).source == "folder"
+    source = options.source or "folder"
+    assert _config(source, options).source == source
 
 
 def takes_tests(arguments: list[str]) -> None:
