@@ -17,9 +17,13 @@ from torchvision import datasets
 
 from tests.helpers import labelled as formats
 from tests.helpers.labelled import TEST, TRAIN, WRITERS, hub, of_torchvision, picture, shard
+from tests.helpers.tiny import tiny
 from trainables.config import TORCHVISION, DataConfig
+from trainables.config.overrides import apply_overrides
 from trainables.data import Dataset, labelled, load, splits
 from trainables.data.__main__ import main
+from trainables.training.context import Context
+from trainables.trial import run_trial
 from trainables.utils.errors import DataError
 
 
@@ -282,3 +286,26 @@ def test_the_page_lists_every_data_set() -> None:
     page = (Path(__file__).parents[5] / "docs" / "own-data.md").read_text()
     listed = page.partition("stores it there: ")[2].partition(". With")[0]
     assert re.split(r",\s+", listed) == sorted(TORCHVISION)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["CIFAR10", "hub", "fashion"])
+def test_a_trial_runs_on_labelled_images_from_data_to_figures(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields: dict[str, Any] = {"data.source": "fashion"}
+    if kind == "CIFAR10":
+        formats.cifar10(tmp_path / "data", monkeypatch)
+        fields = {"data.source": "torchvision", "data.dataset": kind}
+        fields |= {"data.forget": ["cat"], "data.retain": ["bird"]}
+    elif kind == "hub":
+        hub(tmp_path / "data")
+        fields = {"data.source": "parquet", "data.forget": ["crane-1"], "data.retain": ["crane-2"]}
+    if kind != "fashion":
+        fields["data.root"] = str(tmp_path / "data")
+    few = {"evaluation.is_splits": 2, "data.test_per_class": 4, "data.val_per_class": 4}
+    config = apply_overrides(tiny(method="noisy_label"), {**fields, **few})
+    result = run_trial(config, Context(folder=tmp_path / "trial", cache=tmp_path / "cache"))
+    assert np.isfinite([result["metrics"]["retain/fid"], result["metrics"]["forget/fid"]]).all()
+    name = {"hub": "parquet"}.get(kind, kind)
+    assert result["extractors"]["fid_extractor"] == f"{name} CNN"
