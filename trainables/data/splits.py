@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -152,7 +153,9 @@ def _named(config: DataConfig) -> list[tuple[str, str]]:
     if config.source == "places365":
         return [(layouts.place_name(name), role) for name, role in pairs]
     if config.source in LABELLED:
-        slugs = {own: slug for slug, own in _own_names(config).items()}
+        names = _own_names(config)
+        used = Counter(names.values())
+        slugs = {own: slug for slug, own in names.items() if used[own] == 1}
         return [(slugs.get(name, name), role) for name, role in pairs]
     return pairs
 

@@ -147,6 +147,10 @@ def test_shards_of_the_hub_give_their_images_and_classes(tmp_path: Path) -> None
         # without labels of its own, the test part is that for validation
         assert (row["split"] == "test") == (seed == 5000)
     assert counted(dataset)["crane-1", "test"] == TEST
+    # a name that two classes share is neither's
+    assert splits.data_faults(of_hub(tmp_path / "hub", retain=("crane",), proxy=())) == [
+        "data.retain: unknown class 'crane' (close: crane-2, crane-1)"
+    ]
     by_own_name = of_hub(tmp_path / "hub", forget=("tench, Tinca tinca",))
     assert load(by_own_name, tmp_path / "cache").fingerprint == dataset.fingerprint
 
