@@ -14,12 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from trainables.data.layouts import FORMATS
 from trainables.utils.errors import DataError
 from trainables.utils.text import one_line
 
-# the image formats that are read, by Pillow's names, and the suffixes by which files are found
-FORMATS = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",)}
-IMAGE_SUFFIXES = tuple(suffix for each in FORMATS.values() for suffix in each)
 # what Pillow's decoders raise at broken files; an OSError with a number is the system's instead,
 # such as a network drive's, and no property of the file
 _DECODING = (

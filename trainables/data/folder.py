@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from trainables.config import DataConfig, to_dict
 from trainables.data import dataset
-from trainables.data.decoding import IMAGE_SUFFIXES, UnusableError, open_image
+from trainables.data.decoding import UnusableError, open_image
 from trainables.data.labelled import build_listed
+from trainables.data.layouts import IMAGE_SUFFIXES
 from trainables.data.splits import class_roles, split_of
 from trainables.utils.cache import build_once
 from trainables.utils.hashing import code_version

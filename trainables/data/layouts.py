@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainables.config import SourceName
-from trainables.data.decoding import IMAGE_SUFFIXES
 from trainables.utils.errors import DataError
 from trainables.utils.text import first_few
 
+# the image formats that are read, by Pillow's names, and the suffixes by which files are found
+FORMATS = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",)}
+IMAGE_SUFFIXES = tuple(suffix for each in FORMATS.values() for suffix in each)
 WHERE: dict[str, str] = {
     "imagenet": "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar of "
     "https://image-net.org/download-images, which torchvision.datasets.ImageNet unpacks and sorts",
