@@ -89,13 +89,17 @@ def _left(plan: Plan, request: Request) -> Outstanding | None:
 
 def _settled(request: Request, faults: list[str]) -> Request:
     """Returns the options with a folder as the storage, and with what other options imply."""
+    known = len(faults)
     storage, name = sweep_names.find_storage(request.storage, faults), request.name
+    runs_again = request.retry_failed or request.repair
+    resume = request.resume or runs_again or request.sync is not None
+    if resume and len(faults) > known:
+        # without its storage nothing of a recorded sweep can be checked
+        raise ConfigError(list(dict.fromkeys(faults)))
     if request.sync is not None:
         if name not in (None, request.sync):
             faults.append(f"--sync {request.sync} and --name {name} name two sweeps")
         name = request.sync
-    runs_again = request.retry_failed or request.repair
-    resume = request.resume or runs_again or request.sync is not None
     return dataclasses.replace(request, storage=storage, name=name, resume=resume)
 
 

@@ -263,7 +263,7 @@ def _sweep(figures: Figures, chaos: _Chaos, name: str, search: int) -> bool:
     options = ["--name", name, "--no-reuse", "--tracking-uri", place.server.uri]
     settings = (*SETTINGS, f"search.trials={search}", f"search.sobol_trials={search}")
     begin = sweep(place.address, *settings, options=options)
-    goes_on = resumed(place.address, name)
+    goes_on = resumed(place.address, name, "--tracking-uri", place.server.uri)
     command, again, sessions, left = begin, 0, Counter[int](), 0
     before: dict[str, str] = {}
     calm_until = chaos.until + _CALM_S
@@ -275,7 +275,7 @@ def _sweep(figures: Figures, chaos: _Chaos, name: str, search: int) -> bool:
                 time.sleep(0.05)
             status = running.end(60) if running.over else -1
             chaos.ends.pop("driver stopped for a while", None)
-            left += len(running.processes_left(_GONE_WITHIN_S))
+            left += _left(figures, running)
         sessions[status] += 1
         # a start that meets a server, a store or a disk that is away refuses
         _judge(figures, running.out, status, refuses=struck != (chaos.count.total(), 0))
@@ -290,12 +290,23 @@ def _sweep(figures: Figures, chaos: _Chaos, name: str, search: int) -> bool:
             command = [*goes_on, "--retry-failed"]
     chaos.calm()
     # the server may have been away as the last session ended
-    figures.hold("exit status of --sync", run(synced(place.address, name)).status, 0)
+    sync = [*synced(place.address, name), "--tracking-uri", place.server.uri]
+    figures.hold("exit status of --sync", run(sync).status, 0)
     figures.tell(f"{name}: sessions by exit status {dict(sessions)}, {len(before)} trials")
     figures.hold("exit status of the last session", status, 0)
     figures.hold("finished trials run again", again, 0)
     figures.hold("processes left a minute after a session", left, 0)
     return _whole(figures, place, name)
+
+
+def _left(figures: Figures, running: Running) -> int:
+    """Counts the processes that outlive a session by a minute, and tells which they are."""
+    left = running.processes_left(_GONE_WITHIN_S)
+    for pid in left:
+        with contextlib.suppress(OSError):  # it has just ended
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            figures.tell(f"left: {pid} {command[:200]}")
+    return len(left)
 
 
 def _results(disk: Path, name: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from platform.cli import sweep_names
 from platform.cli.request import Request
 from platform.cli.requested_plan import _relative_paths, plan_request
 from platform.plan import estimate
@@ -20,6 +21,7 @@ from search_spaces import STUDIES
 from tests.helpers.command import SETTINGS, Captured, planned, refused, setting, sweep
 from tests.helpers.earlier import plan_as_recorded_before
 from tests.helpers.ledgers import result_of, take
+from trainables.utils.addresses import StorageError
 
 STEPS = STUDIES["quickstart"].base.unlearn.steps
 
@@ -212,3 +214,15 @@ def test_retrying_and_syncing_go_on_with_a_sweep_that_is_there(
     ):
         call = plan_request(Request(storage=str(tmp_path), **options), [])
         assert (call.request.resume, call.plan.name) == (True, "first")
+
+
+@pytest.mark.parametrize("option", [("--resume", "--name", "first"), ("--sync", "first")])
+def test_a_storage_that_cannot_be_opened_is_the_one_fault_that_is_told(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch, option: tuple[str, ...]
+) -> None:
+    def away(address: str) -> Path:
+        raise StorageError(f"--storage {address} cannot be used (it does not answer)")
+
+    monkeypatch.setattr(sweep_names, "open_storage", away)
+    (line,) = refused(capsys, *option, "--storage", "s3://bucket/runs")
+    assert line == "--storage s3://bucket/runs cannot be used (it does not answer)"
