@@ -317,10 +317,18 @@ def _results(disk: Path, name: str) -> dict[str, str]:
 
 def _judge(figures: Figures, out: str, status: int, *, refuses: bool) -> None:
     """Counts a session that ended otherwise than it should: told with all that it printed."""
-    # SIGTERM before or after the block that answers it ends a program; as Ray starts, it aborts it
+    # a signal before or after the block that answers it ends any program; Ray aborts as it starts
     if status == -signal.SIGABRT and "*** SIGTERM received" in out:
         status = -signal.SIGTERM
-    usual = (0, 1, _STOPPED, -signal.SIGKILL, -signal.SIGTERM, *([2] if refuses else []))
+    usual = (
+        0,
+        1,
+        _STOPPED,
+        -signal.SIGKILL,
+        -signal.SIGTERM,
+        -signal.SIGINT,
+        *([2] if refuses else []),
+    )
     last = out.strip().splitlines()[-1:]
     figures.tell(f"status {status}: {last[0][:110] if last else ''}")
     if status not in usual or "Traceback" in out:
