@@ -220,6 +220,9 @@ def _asha(unlearn: UnlearnConfig) -> AsyncHyperBandScheduler:
     )
 
 
+_DIED = Failure(cause=Cause.WORKER_LOST, message="a process of the trial died")
+
+
 def _callback(scheduler: Scheduler) -> Any:
     """Returns a Tune callback that tells the scheduler what happens to each trial."""
     from ray import tune
@@ -239,8 +242,7 @@ def _callback(scheduler: Scheduler) -> Any:
         ) -> None:
             key = _key(trial)
             if "failure" in result:
-                cause = Cause(result["failure"])
-                self._failures[key] = Failure(cause=cause, message=result["message"])
+                self._failures[key] = _failure(result)
             elif "work" in result:
                 scheduler.sweep.tell_shared_work(*result["work"])
             elif "step" in result:
@@ -257,13 +259,16 @@ def _callback(scheduler: Scheduler) -> Any:
             self._failures.pop(key, None)
             self._last.pop(key, None)
             error = ray_internals.error_of(trial)
-            lost = Failure(cause=Cause.WORKER_LOST, message="a process of the trial died")
-            scheduler.ended(key, lost if error is None else diagnose(error))
+            scheduler.ended(key, _DIED if error is None else diagnose(error))
 
         def __reduce__(self) -> tuple[Any, ...]:
             return tune.Callback, ()
 
     return SchedulerCallback()
+
+
+def _failure(result: dict[str, Any]) -> Failure:
+    return Failure(cause=Cause(result["failure"]), message=result["message"])
 
 
 def _trial(config: dict[str, Any]) -> None:
