@@ -272,10 +272,7 @@ def _failure(result: dict[str, Any]) -> Failure:
 
 
 def _trial(config: dict[str, Any]) -> None:
-    """Runs one trial on a worker, or builds its shared work.
-
-    A failure is a result, so that the process serves the next.
-    """
+    """Runs one trial on a worker, or builds its shared work; reports a failure, serves the next."""
     order = TrialOrder(**config["order"])
     if order.ahead:
         from platform.execution import shared_work
