@@ -238,7 +238,7 @@ def _place(folder: Path, size_mb: int) -> Iterator[_Place]:
         (folder / "server").mkdir()
         server, store = Server(folder / "server"), ObjectStore(folder)
         stack.callback(store.stop)
-        stack.callback(server.stop)
+        stack.callback(server.stop, signal.SIGKILL)
         server.start()
         relay = Relay(store.port)
         stack.callback(relay.stop)
