@@ -225,7 +225,7 @@ def measure(options: argparse.Namespace) -> int:
         chaos = _Chaos(place, chance, time.monotonic() + 60 * options.minutes)
         number = ended = 0
         while time.monotonic() < chaos.until:
-            ended += _sweep(figures, chaos, f"sweep{number}", options.search)
+            ended += _sweep(figures, chaos, number, options.search)
             number += 1
         figures.tell(f"strikes: {dict(sorted(chaos.count.items()))}")
         figures.hold("sweeps that ended whole", ended, number)
@@ -257,11 +257,17 @@ def _restore(before: str | None) -> None:
         os.environ["TMPDIR"] = before
 
 
-def _sweep(figures: Figures, chaos: _Chaos, name: str, search: int) -> bool:
+def _sweep(figures: Figures, chaos: _Chaos, number: int, search: int) -> bool:
     """Runs a sweep to its end over all strikes; tells whether it is whole."""
-    place = chaos.place
+    place, name = chaos.place, f"sweep{number}"
     options = ["--name", name, "--no-reuse", "--tracking-uri", place.server.uri]
-    settings = (*SETTINGS, f"search.trials={search}", f"search.sobol_trials={search}")
+    # a seed of its own: none of its trials is another sweep's, which a resumed one would take over
+    settings = (
+        *SETTINGS,
+        f"seed={number}",
+        f"search.trials={search}",
+        f"search.sobol_trials={search}",
+    )
     begin = sweep(place.address, *settings, options=options)
     goes_on = resumed(place.address, name, "--tracking-uri", place.server.uri)
     command, again, sessions, left = begin, 0, Counter[int](), 0
