@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from analysis import cli
 from analysis.style import INK, label_distance, legend_below, log_ticks, styles
 from analysis.tables_io import write_csv
-from platform.storage.best_trial import is_feasible
+from platform.storage.ranking import is_feasible
 from platform.storage.sweep_folder import RecordError
 from platform.storage.variants import Row, Variant, metric_labels
 

@@ -9,7 +9,7 @@ from analysis.comparisons import Comparison, Member
 from analysis.criterion import Criterion, percent
 from analysis.seed_groups import SeedGroup
 from analysis.tables_io import Column, Table
-from platform.storage.best_trial import is_feasible, rank
+from platform.storage.ranking import is_feasible, rank
 from platform.storage.variants import is_reference
 
 TOLERANCES = (0.05, 0.10, 0.20)

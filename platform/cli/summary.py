@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from platform.plan.plan import Plan
 from platform.search.trial_record import Entry
-from platform.storage.best_trial import is_feasible
+from platform.storage.ranking import is_feasible
 from platform.storage.variants import Row, Variant, failures, metric_labels, variants
 from trainables.utils.text import counted, duration
 

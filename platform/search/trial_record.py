@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from platform.plan.plan import Group, PlannedTrial
 from platform.search.samplers import generation_of
-from platform.storage.best_trial import is_feasible, rank
+from platform.storage.ranking import is_feasible, rank
 from platform.storage.results import State
 from search_spaces.study import SearchConfig
 from trainables.utils.hashing import SEAL, digest

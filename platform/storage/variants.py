@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from platform.storage.best_trial import is_feasible, rank
+from platform.storage.ranking import is_feasible, rank
 from trainables.config import REFERENCES
 
 Row = Mapping[str, Any]

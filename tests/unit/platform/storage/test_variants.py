@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from platform.search.trial_record import Entry
-from platform.storage.best_trial import is_feasible
+from platform.storage.ranking import is_feasible
 from platform.storage.results import result_row, write_results
 from platform.storage.sweep_folder import read_sweep
 from platform.storage.variants import failures, label, metric_labels, variants

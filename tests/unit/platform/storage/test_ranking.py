@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from platform.storage.best_trial import is_feasible, rank
+from platform.storage.ranking import is_feasible, rank
 
 
 @pytest.mark.parametrize(
