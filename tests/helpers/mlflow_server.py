@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -70,3 +72,22 @@ class Server:
         """Sends it and all that it started SIGSTOP or SIGCONT: requests hang, and go on."""
         if self._process is not None:
             os.killpg(self._process.pid, number)
+
+
+@contextlib.contextmanager
+def serving(folder: Path, database: Path | None = None) -> Iterator[Server]:
+    """A server that answers, until the block ends.
+
+    Args:
+        folder: of the server; it is made if it is absent.
+        database: is copied there, as making one takes seconds; None for none.
+    """
+    folder.mkdir(exist_ok=True)
+    if database is not None:
+        shutil.copy(database, folder / "mlflow.db")
+    server = Server(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop(signal.SIGKILL)  # nothing of it is looked at again

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.mlflow_server import Server
+from tests.helpers.mlflow_server import Server, serving
 from tests.helpers.sweeps import ROOT, run, sweep, times
 from tests.reliability import whole
 
@@ -23,14 +23,8 @@ TRIALS = 7
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    folder = tmp_path / "server"
-    folder.mkdir()
-    server = Server(folder)
-    try:
-        server.start()
+    with serving(tmp_path / "server") as server:
         yield server
-    finally:
-        server.stop()
 
 
 def struck(server: Server, storage: Path, back_after_s: float | None) -> tuple[int, str]:

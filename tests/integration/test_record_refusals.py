@@ -16,7 +16,7 @@ from platform.storage.results import write_results
 from platform.tracking import event_queue
 from platform.tracking.client import make_database
 from platform.tracking.recorder import Recorder
-from tests.helpers.mlflow_server import Server
+from tests.helpers.mlflow_server import Server, serving
 from tests.helpers.recorded import leave_files, plan_of, result_of
 
 FILES = {"samples.png", "tsne.png", "config.json", "result.json", "files"}
@@ -142,15 +142,8 @@ def test_artifacts_that_cannot_be_stored_hold_up_no_metric_and_no_status(
 
 @pytest.fixture
 def server(tmp_path: Path, database: Path) -> Iterator[Server]:
-    folder = tmp_path / "server"
-    folder.mkdir()
-    shutil.copy(database, folder / "mlflow.db")
-    server = Server(folder)
-    try:
-        server.start()
+    with serving(tmp_path / "server", database) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from platform.plan.plan import Plan
 from platform.storage.sweep_folder import RecordError, read_sweep
 from platform.tracking.publish import publish
 from platform.tracking.recorder import Recorder
-from tests.helpers.mlflow_server import Server
+from tests.helpers.mlflow_server import serving
 from tests.helpers.recorded import plan_of, record_sweep, result_of
 
 pytestmark = [pytest.mark.slow]
@@ -79,13 +78,8 @@ class Seen:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[str]:
     """A real MLflow server on loopback."""
-    server = Server(tmp_path_factory.mktemp("server"))
-    shutil.copy(database, server.folder / "mlflow.db")
-    try:
-        server.start()
+    with serving(tmp_path_factory.mktemp("server"), database) as server:
         yield server.uri
-    finally:
-        server.stop(signal.SIGKILL)  # nothing of it is looked at again
 
 
 @pytest.mark.parametrize("place", ["database", "server"])

@@ -17,7 +17,7 @@ from platform.storage.results import write_results
 from platform.storage.sweep_folder import RecordError
 from platform.tracking.client import is_final
 from platform.tracking.recorder import Recorder
-from tests.helpers.mlflow_server import Server
+from tests.helpers.mlflow_server import serving
 from tests.helpers.recorded import leave_files, plan_of, result_of
 from trainables.utils.object_store import Mirror
 
@@ -420,14 +420,8 @@ def test_recording_prints_nothing(plan, tmp_path):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, database):
     """A real MLflow server on loopback."""
-    folder = tmp_path_factory.mktemp("server")
-    shutil.copy(database, folder / "mlflow.db")
-    server = Server(folder)
-    try:
-        server.start()
+    with serving(tmp_path_factory.mktemp("server"), database) as server:
         yield server.uri
-    finally:
-        server.stop()
 
 
 def test_a_server_gets_the_same_record(server, tmp_path):
