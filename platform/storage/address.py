@@ -108,8 +108,11 @@ def reaching(mirror: Mirror) -> Iterator[None]:
 
     Raises:
         StorageError: the address cannot be reached.
+        OSError: a fault of this machine, such as a ledger that another process holds.
     """
     try:
         yield
     except OSError as error:
+        if mirror.is_local(error):
+            raise
         raise unreachable(mirror.address, error) from error

@@ -151,12 +151,14 @@ class Replica:
             # has may be newer than what an earlier attempt left on this node.
             self._mirror.push(self._plan.folder / TRIALS, lacking=True, but=SNAPSHOT)
         except OSError as error:
-            why = str(unreachable(self._mirror.address, error))
+            is_local = self._mirror.is_local(error)
+            why = str(error if is_local else unreachable(self._mirror.address, error))
         except KeyboardInterrupt:
             why = f"interrupted while {self._mirror.address} was brought up to date"
         else:
             return ""
-        return f"{why}; what it lacks is in {local}, and --resume brings it there"
+        there = self._mirror.address
+        return f"{why}; what {there} lacks is in {local}, and --resume brings it there"
 
     @contextlib.contextmanager
     def held(self, *, new: bool = False) -> Iterator[None]:

@@ -145,5 +145,5 @@ def consistent_copy(database: Path) -> Iterator[Path]:
                 source.execute("select 1 from sqlite_schema").fetchall()
                 source.backup(target)
         except sqlite3.Error as error:
-            raise OSError(f"{database}: {error}") from error
+            raise OSError(f"{database} cannot be read ({error})") from error
         yield copy

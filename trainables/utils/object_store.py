@@ -8,6 +8,7 @@ node needs here.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import tempfile
@@ -192,6 +193,10 @@ class Mirror:
         """Deletes a remote file or folder; the local one stays."""
         for name in self.remote.files(self.name(path)):
             self.remote.delete(name)
+
+    def is_local(self, error: OSError) -> bool:
+        """Tells whether a fault is of a file or of the disk here, and none of the address."""
+        return error.errno in (errno.ENOSPC, errno.EDQUOT) or str(self.local) in str(error)
 
     def write(self, path: Path, content: bytes) -> None:
         """Writes a small remote file that need not be here, its name with a dot or not."""

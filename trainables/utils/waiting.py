@@ -6,7 +6,6 @@ Whoever watches a process asks `is_waiting`, so as not to take such a wait for a
 from __future__ import annotations
 
 import contextlib
-import errno
 import math
 import os
 import threading
@@ -124,8 +123,7 @@ def patiently(mirror: Mirror, work: Callable[[Mirror], T], *, waits: bool = True
         try:
             return work(mirror)
         except OSError as error:
-            here = str(error.filename or "").startswith(str(mirror.local))
-            if here or error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if mirror.is_local(error):
                 raise
             if time.monotonic() > until:
                 raise unreachable(mirror.address, error) from error

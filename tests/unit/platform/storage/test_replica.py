@@ -20,7 +20,7 @@ from platform.execution.scheduler import Scheduler, SweepRun
 from platform.plan.build import make_plan
 from platform.plan.plan import Limits, Plan
 from platform.plan.serialization import write_plan
-from platform.search.ledger import Ledger
+from platform.search.ledger import FILE, Ledger
 from platform.search.trial_queue import TrialQueue
 from platform.storage import lease
 from platform.storage.address import fetch_sweep, open_storage, push_folder, storage_option
@@ -31,6 +31,7 @@ from platform.storage.sweep_folder import read_sweep
 from platform.tracking.client import record_folder
 from search_spaces import STUDIES
 from tests.helpers.command import SETTINGS, Captured, called, planned, refused
+from tests.helpers.ledgers import be_impatient, held
 from trainables.config.names import RESULT, SNAPSHOT
 from trainables.utils import object_store, waiting
 from trainables.utils.object_store import Mirror
@@ -351,6 +352,22 @@ def test_a_place_that_is_gone_is_told_at_the_end(
     assert "no route to host" in told
     assert str(plan.folder) in told
     assert "--resume brings it there" in told
+
+
+def test_a_ledger_that_is_held_is_no_fault_of_the_address(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_in(open_storage(address))
+    Ledger.create(plan)
+    replica = Replica(plan)
+    be_impatient(monkeypatch)
+    told = f"{plan.folder / FILE} cannot be read (database is locked)"
+    with held(plan.folder / FILE):
+        with pytest.raises(OSError, match="database is locked") as caught:
+            replica.begin()
+        assert str(caught.value) == told
+        assert replica.push().startswith(f"{told}; what {address} lacks is in {plan.folder}/ of ")
+    replica.begin()
 
 
 def test_a_trial_is_taken_as_it_is_there(address: str) -> None:

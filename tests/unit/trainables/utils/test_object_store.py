@@ -242,7 +242,7 @@ def test_what_could_not_be_brought_is_brought_later(
 
 def test_a_damaged_database_is_a_fault_of_the_system(one: Mirror) -> None:
     write(one.local / "a", {"ledger.db": "no database at all" * 100})
-    with pytest.raises(OSError, match=r"ledger\.db: file is not a database"):
+    with pytest.raises(OSError, match=r"ledger\.db cannot be read \(file is not a database\)"):
         one.push(one.local / "a")
 
 
