@@ -120,10 +120,11 @@ def file_fault(error: BaseException) -> str:
     if is_disk_full(error):
         return "the disk is full: free some room"
     found: BaseException | None = error
-    # these say themselves what has happened and what to do
-    while found is not None and not isinstance(found, UserError | StartError):
-        if isinstance(found, OSError):
+    while found is not None:
+        if isinstance(found, OSError | HeldError | StorageError):
             return one_line(found, _MOST_CHARACTERS)
+        if isinstance(found, UserError | StartError):
+            return ""  # these say themselves what has happened and what to do
         found = found.__cause__ or found.__context__
     return ""
 

@@ -25,7 +25,9 @@ from platform.search.trial_queue import TrialQueue
 from platform.storage.replica import Replica
 from search_spaces import STUDIES
 from tests.helpers.ledgers import plan_in, result_of, take
+from trainables.utils.addresses import StorageError
 from trainables.utils.errors import DataError
+from trainables.utils.waiting import HeldError
 
 
 class Clock:
@@ -170,6 +172,8 @@ def wrapped(inner: Exception) -> Exception:
         (wrapped(OSError(errno.EIO, "Input/output error")), "[Errno 5] Input/output error. "),
         (wrapped(OSError("a/ledger.db cannot be written (locked)")), "a/ledger.db cannot be writ"),
         (wrapped(OSError(errno.ENOSPC, "No space left")), "the disk is full: free some room. "),
+        (HeldError("cache/base.lock is locked"), "cache/base.lock is locked. "),
+        (StorageError("--storage s3://b cannot be used"), "--storage s3://b cannot be used. "),
     ],
 )
 def test_files_that_cannot_be_used_stop_a_sweep_with_its_table_and_the_command_that_goes_on(
