@@ -135,17 +135,18 @@ def not_reused(lost: Mapping[str, Sequence[str]]) -> list[str]:
     return [f"Not taken over, as files are gone or altered: {describe_lost(lost)}."]
 
 
-def not_opened(call: SweepCall, reason: str) -> list[str]:
-    """Tells why a sweep could not be opened, and the command that tries it again.
+def to_go_on(call: SweepCall, reason: str) -> list[str]:
+    """Tells why a sweep stopped, and the command that goes on with it.
 
     Args:
         call: what was asked for.
-        reason: why, in a line.
+        reason: why, in a line; empty for a signal.
     """
+    why = f"Stopped: {reason}" if reason else "Interrupted"
     request = call.request
     command = resume_command(call.plan, request.tracking_uri, request.address)
     again = " --retry-failed" * request.retry_failed + " --repair" * request.repair
-    return [f"Stopped: {reason}. To go on:", f"  {command}{again}"]
+    return [f"{why}. To go on:", f"  {command}{again}"]
 
 
 def commands(plan: Plan, tracking_uri: str, page: str) -> list[str]:

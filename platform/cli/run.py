@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import FrameType
@@ -54,6 +55,7 @@ def run(call: SweepCall, stream: TextIO) -> int:
     Raises:
         UserError: what the user gave cannot be run; a new sweep then leaves no folder.
         OSError: the files of a new sweep cannot be written; it leaves no folder.
+        KeyboardInterrupt: a new sweep was stopped before it was planned; it leaves no folder.
     """
     phases = Phases("to start")
     resume, storage = call.request.resume, call.plan.storage
@@ -66,21 +68,37 @@ def run(call: SweepCall, stream: TextIO) -> int:
 
     held = claimed(call)
     with _telling_of_full_disk(storage), held as (call, replica), answering_sigterm(end_late):
-        plan = call.plan
         try:
             session = _opened(call, replica, phases, stream)
-        except OSError as error:
-            if is_disk_full(error) or not (resume or exists(plan.folder / PLAN)):
-                raise
-            messages.tell(stream, messages.not_opened(call, file_fault(error)))
-            return INTERRUPTED
-        try:
             return session.drive()
-        except UserError:
-            if not resume and session.queue.ledger.outstanding() == plan.total:
-                shutil.rmtree(plan.folder, ignore_errors=True)
-                replica.remove()
+        except (KeyboardInterrupt, Exception) as error:
+            if how := _how_to_go_on(call, error):
+                messages.tell(stream, how)
+                return INTERRUPTED
+            if session is not None and isinstance(error, UserError) and not resume:
+                _remove_unstarted(session)
             raise
+
+
+def _how_to_go_on(call: SweepCall, error: BaseException) -> list[str]:
+    """Returns what a sweep that an error stops says last; nothing where it cannot go on."""
+    # a new one is known by its plan
+    if not (call.request.resume or exists(call.plan.folder / PLAN)):
+        return []
+    if isinstance(error, KeyboardInterrupt):
+        return messages.to_go_on(call, "")
+    reason = file_fault(error)
+    if reason and call.request.debug:
+        traceback.print_exception(error)
+    return messages.to_go_on(call, reason) if reason else []
+
+
+def _remove_unstarted(session: Session) -> None:
+    """Removes a new sweep of which nothing has run."""
+    plan = session.call.plan
+    if session.queue.ledger.outstanding() == plan.total:
+        shutil.rmtree(plan.folder, ignore_errors=True)
+        session.replica.remove()
 
 
 def sync(call: SweepCall, stream: TextIO) -> int:

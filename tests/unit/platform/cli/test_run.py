@@ -18,10 +18,10 @@ import torch
 from platform.cli import run
 from platform.cli.request import Request
 from platform.cli.requested_plan import SweepCall, plan_request
-from platform.cli.session import Phases
+from platform.cli.session import Phases, Session
 from platform.plan.build import make_plan
 from platform.plan.plan import Plan
-from platform.plan.serialization import is_abandoned, write_plan
+from platform.plan.serialization import is_abandoned, read_plan, write_plan
 from platform.plan.validation import check_weights
 from platform.search.ledger import FILE, Ledger
 from platform.search.trial_queue import TrialQueue
@@ -30,14 +30,16 @@ from platform.storage.address import open_storage
 from platform.storage.replica import Replica
 from platform.storage.sweep_folder import read_json
 from tests.helpers.command import Captured, refused, sweep
-from tests.helpers.ledgers import be_impatient, held, plan_in, result_of, take
+from tests.helpers.ledgers import PAIR, be_impatient, held, plan_in, result_of, take
 from tests.helpers.studies import ONE_FAMILY
 from trainables.models import build_model
 from trainables.utils import object_store
+from trainables.utils.addresses import StorageError
 from trainables.utils.errors import CheckpointError, ConfigError, DataError
 from trainables.utils.files import write_json
 from trainables.utils.hashing import seal
 from trainables.utils.local_files import take_inventory
+from trainables.utils.waiting import HeldError
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,7 @@ class Unrecorded:
     """A recorder that takes everything, and knows of nothing before."""
 
     missed: tuple[object, ...] = ()
-    shown_uri = "sqlite:///mlflow.db"
+    shown_uri, variants_page = "sqlite:///mlflow.db", "#/"
 
     def __init__(self, plan: Plan, tracking_uri: str | None) -> None:
         self.plan = plan
@@ -216,3 +218,53 @@ def test_a_repair_behind_an_address_outlasts_a_session_that_is_killed(
         call = SweepCall(plan=plan, request=Request(resume=True, repair=repair, no_reuse=True))
         session = run._opened(call, Replica(plan), Phases("to start"), sys.stdout)
         assert trial in session.queue.waiting()
+
+
+@pytest.mark.parametrize("within", ["opening", "driving"])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left"), "Stopped: the disk is full: free some room."),
+        (StorageError("--storage s3://b cannot be used"), "Stopped: --storage s3://b cannot be "),
+        (HeldError("cache/base.lock is locked"), "Stopped: cache/base.lock is locked."),
+        (KeyboardInterrupt(), "Interrupted."),
+    ],
+)
+def test_what_stops_a_new_sweep_once_it_is_planned_is_told_with_the_command_that_goes_on(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+    within: str,
+    error: BaseException,
+    told: str,
+) -> None:
+    def stops(*given: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(run, "Recorder", Unrecorded)
+    monkeypatch.setattr(manifest, "load_all", lambda plan: {})
+    monkeypatch.setattr(manifest, "write_manifests", lambda plan, datasets: None)
+    monkeypatch.setattr(*(run, "_catch_up") if within == "opening" else (Session, "drive"), stops)
+    plan = make_plan(ONE_FAMILY, name="a", storage=tmp_path, overrides=PAIR)
+    status = run.run(SweepCall(plan=plan, request=Request(name="a", no_reuse=True)), sys.stdout)
+    out, err = capsys.readouterr()
+    assert (status, err) == (130, "")
+    why, command = out.splitlines()
+    assert why.startswith(told)
+    assert why.endswith(" To go on:")
+    assert command.endswith(f"--name a --resume --storage {tmp_path}")
+    assert read_plan(plan.folder).name == "a"
+
+
+def test_what_stops_a_new_sweep_before_it_is_planned_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stops(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(manifest, "load_all", lambda plan: {})
+    monkeypatch.setattr(manifest, "write_manifests", stops)
+    plan = make_plan(ONE_FAMILY, name="a", storage=tmp_path, overrides=PAIR)
+    with pytest.raises(KeyboardInterrupt):
+        run.run(SweepCall(plan=plan, request=Request(name="a")), sys.stdout)
+    assert not plan.folder.exists()
