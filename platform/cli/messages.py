@@ -149,6 +149,18 @@ def to_go_on(call: SweepCall, reason: str) -> list[str]:
     return [f"{why}. To go on:", f"  {command}{again}"]
 
 
+def not_synced(reason: str) -> str:
+    """Tells in a line why a record could not be brought up to date, and what to do.
+
+    Args:
+        reason: why a file cannot be used, in a line.
+    """
+    return (
+        f"{reason}: give the same command again once it can be used, such as when the process that "
+        "holds it has ended"
+    )
+
+
 def commands(plan: Plan, tracking_uri: str, page: str) -> list[str]:
     """Returns the commands that look further into a sweep.
 

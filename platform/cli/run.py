@@ -113,19 +113,27 @@ def sync(call: SweepCall, stream: TextIO) -> int:
 
     Raises:
         UserError: the sweep runs, its folder is damaged, or MLflow cannot be used.
-        OSError: the ledger is held by another process, or its disk fails.
     """
+    try:
+        with _telling_of_full_disk(call.plan.storage), claimed(call) as (_, replica):
+            return _synced(call, replica, stream)
+    except OSError as error:
+        messages.tell(stream, [f"error: {messages.not_synced(file_fault(error))}"])
+        return FAILED
+
+
+def _synced(call: SweepCall, replica: Replica, stream: TextIO) -> int:
+    """Does what `sync` does, once no other process drives the sweep."""
     plan = call.plan
-    with _telling_of_full_disk(plan.storage), claimed(call) as (_, replica):
-        replica.pull()
-        ledger = Ledger.open(plan)
-        recorder = _recorder(call)
-        TrialQueue(ledger).recover()
-        reuse.enter_lacking(plan, ledger.entries(), replica)
-        count = _catch_up(plan, ledger, recorder)
-        replica.begin()
-        recorder.close("interrupted" if ledger.outstanding() else "finished")
-        lacking = replica.push()
+    replica.pull()
+    ledger = Ledger.open(plan)
+    recorder = _recorder(call)
+    TrialQueue(ledger).recover()
+    reuse.enter_lacking(plan, ledger.entries(), replica)
+    count = _catch_up(plan, ledger, recorder)
+    replica.begin()
+    recorder.close("interrupted" if ledger.outstanding() else "finished")
+    lacking = replica.push()
     missed = recorder.missed and f"; it has not taken {messages.describe_missed(recorder.missed)}"
     added = f"Sweep {plan.name}: {counted(count, 'trial')} added to the record in MLflow at "
     faults = [f"error: {each}" for each in (recorder.missed and recorder.fault, lacking) if each]

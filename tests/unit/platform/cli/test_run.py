@@ -29,7 +29,7 @@ from platform.storage import manifest
 from platform.storage.address import open_storage
 from platform.storage.replica import Replica
 from platform.storage.sweep_folder import read_json
-from tests.helpers.command import Captured, refused, sweep
+from tests.helpers.command import Captured, called, refused, sweep
 from tests.helpers.ledgers import PAIR, be_impatient, held, plan_in, result_of, take
 from tests.helpers.studies import ONE_FAMILY
 from trainables.models import build_model
@@ -154,6 +154,22 @@ def test_a_sweep_whose_ledger_is_held_is_not_opened_and_says_how_to_try_again(
     assert why == (f"Stopped: {plan.folder / FILE} cannot be read (database is locked). To go on:")
     asked = " --retry-failed" if "retry_failed" in options else ""
     assert command.endswith(f"--name a --resume --storage {tmp_path}{asked}")
+
+
+def test_a_record_whose_ledger_is_held_is_not_brought_up_to_date_and_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    be_impatient(monkeypatch)
+    plan = plan_in(tmp_path)
+    Ledger.create(plan)
+    write_plan(plan)
+    with held(plan.folder / FILE):
+        status, out, err = called(capsys, "--sync", "a", "--storage", tmp_path)
+    assert (status, err) == (1, "")
+    assert out == (
+        f"error: {plan.folder / FILE} cannot be read (database is locked): give the same command "
+        "again once it can be used, such as when the process that holds it has ended\n"
+    )
 
 
 class Unrecorded:
