@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from platform.plan import resources
 from platform.plan.costs import COSTS
-from platform.plan.hardware import Machine, free_disk
+from platform.plan.hardware import Machine, free_disk, has_disk
 from platform.plan.plan import Outstanding, Plan
 from trainables.config import TrialConfig
 from trainables.data.splits import measured_classes
@@ -107,6 +107,8 @@ def disk_problems(plan: Plan, left: Outstanding | None = None) -> list[str]:
     free, wanted = free_disk(plan.storage), disk_bytes(plan, left)
     if free >= wanted:
         return []
+    if not has_disk(plan.storage):
+        return [f"--storage {plan.storage}: nothing can be stored there, name another folder"]
     what = "the sweep" if left is None else "what is outstanding of the sweep"
     return [
         f"--storage {plan.storage} has {megabytes(free)} free and {what} may take "

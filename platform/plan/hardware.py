@@ -63,8 +63,16 @@ def describe(*machines: Machine) -> str:
 
 def free_disk(folder: Path) -> int:
     """Returns the bytes that are free where a folder is or will be."""
-    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
-    return shutil.disk_usage(there).free
+    return shutil.disk_usage(_nearest(folder)).free
+
+
+def has_disk(folder: Path) -> bool:
+    """Tells whether files can be kept where a folder is or will be: not so below `/proc`."""
+    return shutil.disk_usage(_nearest(folder)).total > 0
+
+
+def _nearest(folder: Path) -> Path:
+    return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
 
 
 def inventory() -> dict[str, Any]:

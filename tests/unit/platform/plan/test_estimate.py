@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -162,6 +163,15 @@ def test_a_sweep_takes_the_time_of_what_is_outstanding() -> None:
 
 def test_a_disk_with_room_is_no_fault(tmp_path: Path) -> None:
     assert estimate.disk_problems(planned("search.trials=0", storage=tmp_path / "runs")) == []
+
+
+def test_where_no_disk_is_nothing_can_be_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(total=0, free=0))
+    assert estimate.disk_problems(planned(storage=tmp_path / "runs")) == [
+        f"--storage {tmp_path / 'runs'}: nothing can be stored there, name another folder"
+    ]
 
 
 def test_a_disk_without_room_is_refused_with_both_sizes(tmp_path: Path) -> None:
