@@ -8,17 +8,21 @@ import shlex
 import shutil
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from platform.cli.requested_plan import SweepCall
 from platform.plan import hardware, resources
+from platform.plan.estimate import megabytes
 from platform.plan.plan import Plan
 from platform.storage.address import storage_option
 from platform.storage.trial_files import describe_lost
 from platform.tracking.client import without_password
 from trainables.utils.text import counted
+
+if TYPE_CHECKING:
+    from platform.search.trial_record import Entry
 
 # in a job's environment: the address that it was submitted to, by which it is submitted again
 SUBMITTED_TO = "UNLEARN_SUBMITTED_TO"
@@ -106,6 +110,22 @@ def interrupted(call: SweepCall, reason: str, *, outstanding: int, total: int) -
     return [
         f"{why}{outstanding} of {counted(total, 'trial')} outstanding. To go on:",
         f"  {resume_command(call.plan, request.tracking_uri, request.address)}",
+    ]
+
+
+def comparing(entries: Iterable[Entry]) -> list[str]:
+    """Tells what is read to find the files that were altered.
+
+    Args:
+        entries: how the trials of the sweep stand.
+    """
+    finished = [each.result.get("files", {}) for each in entries if each.state == "finished"]
+    sizes = [known.get("bytes", 0) for listed in finished for known in listed.values()]
+    if not sizes:
+        return []
+    return [
+        f"Comparing the digests of {counted(len(sizes), 'file')} of "
+        f"{counted(len(finished), 'finished trial')}, {megabytes(sum(sizes))} ..."
     ]
 
 

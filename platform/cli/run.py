@@ -206,6 +206,8 @@ def _opened(call: SweepCall, replica: Replica, phases: Phases, stream: TextIO) -
             queue, recorder = _queue_and_recorder(call, datasets.values())
     if request.retry_failed and queue.retry_failed():
         queue.recover()  # one may have left its result before its process was lost
+    if request.repair and (reading := messages.comparing(queue.ledger.entries())):
+        messages.tell(stream, reading)
     broken = queue.repair() if request.repair else find_lost(plan, queue.ledger.entries())
     for trial, _ in broken if request.repair else ():
         replica.remove_file(trial, RESULT)  # else the next session pulls it, and takes it in

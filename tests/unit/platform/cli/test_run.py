@@ -211,7 +211,7 @@ def test_a_trial_that_a_killed_session_left_is_entered_for_other_sweeps(
 
 
 def test_a_repair_behind_an_address_outlasts_a_session_that_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     monkeypatch.setattr(run, "Recorder", Unrecorded)
     monkeypatch.setattr(manifest, "load_all", lambda plan: {})
@@ -223,17 +223,20 @@ def test_a_repair_behind_an_address_outlasts_a_session_that_is_killed(
     trial = take(queue)
     weights = plan.trial_folder(trial) / "weights"
     weights.parent.mkdir(parents=True)
-    weights.write_text("weights")
+    weights.write_text("w" * 2**21)
     result = result_of(trial) | {"files": take_inventory([weights])}
     write_json(weights.with_name("result.json"), seal(result))
     queue.finish(trial, result)
-    weights.write_text("Weights")
+    weights.write_text("W" * 2**21)
     Replica(plan).begin()
     assert Replica(plan).push() == ""
     for repair in (True, False):  # as if the first session had been killed
         call = SweepCall(plan=plan, request=Request(resume=True, repair=repair, no_reuse=True))
         session = run._opened(call, Replica(plan), Phases("to start"), sys.stdout)
         assert trial in session.queue.waiting()
+    # once: only a repair reads the files
+    read = "Comparing the digests of 1 file of 1 finished trial, 2 MB ...\n"
+    assert capsys.readouterr().out == read
 
 
 @pytest.mark.parametrize("within", ["opening", "driving"])
