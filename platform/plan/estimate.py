@@ -21,7 +21,8 @@ _EXTRACTOR_ROW = 6e-4
 # an image through a network that measures; CLIP's is ViT-H-14's
 _NETWORK_ROW = {"inception": 0.12, "places365": 0.1, "clip": 2.0}
 _MEBIBYTE = 2**20
-_RECORD_MB, _SHARED_MB = 20, 40  # MLflow's database, the report; what the cache holds
+_RECORD_MB = 20  # MLflow's database, the report
+_CACHE_MB = 36  # what the cache holds beside weights
 
 
 def trial_seconds(config: TrialConfig, plan: Plan) -> float:
@@ -97,9 +98,17 @@ def disk_bytes(plan: Plan, left: Outstanding | None = None) -> int:
     mean = sum(trials) / max(len(trials), 1)
     # weights and two moments of a trial under way, and those of the snapshot that replaces them
     snapshots = 6 * mean * min(resources.concurrency(plan), left.total)
-    shared = _SHARED_MB if left.shared else 0
+    shared = _shared_megabytes(plan) if left.shared else 0.0
     # the record holds each file once more
     return int((2 * mean * left.total + snapshots + _RECORD_MB + shared) * _MEBIBYTE)
+
+
+def _shared_megabytes(plan: Plan) -> float:
+    """Returns the size of the work that trials share, the weights of every original among it."""
+    configs = [trial.config for trial in plan.trials]
+    # told apart by their fields: the keys of shared work take seconds in a large sweep
+    originals = {(c.model, c.checkpoint, c.pretrain, c.method == "retrained") for c in configs}
+    return _CACHE_MB + sum(COSTS[model].megabytes for model, *_ in originals)
 
 
 def disk_problems(plan: Plan, left: Outstanding | None = None) -> list[str]:

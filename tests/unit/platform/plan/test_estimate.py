@@ -136,6 +136,21 @@ def test_the_disk_is_asked_for_every_trial_also_those_that_tpe_proposes() -> Non
     assert sizes[0] > 7 * estimate.COSTS["mae_tiny"].megabytes * 2**20
 
 
+def test_every_original_takes_its_room_in_the_cache() -> None:
+    large: ModelName = "mage_vit_large_patch16"
+
+    def shared(*settings: str) -> float:
+        plan = planned("search.trials=0", *settings)
+        alone = dataclasses.replace(plan.whole, shared=False)
+        return (estimate.disk_bytes(plan) - estimate.disk_bytes(plan, alone)) / 2**20
+
+    weights = estimate.COSTS[large].megabytes
+    assert shared("model=mae_tiny") == 40
+    one = shared(f"model={large}")
+    assert weights < one < 1.1 * weights
+    assert shared(f"model={large}", "pretrain.seed=0,1") == one + weights
+
+
 def test_what_is_outstanding_is_what_a_resumed_sweep_asks_for() -> None:
     plan = planned("search.trials=10")
     trial_bytes = 2 * estimate.COSTS["mae_tiny"].megabytes * 2**20
