@@ -15,7 +15,7 @@ from analysis.page import Block, Facts, Heading, Text
 from analysis.paper import paper_table, read_published
 from analysis.pareto import front_figure, front_table
 from analysis.seed_groups import SeedGroup
-from analysis.selection import choices, chosen
+from analysis.selection import agreement, choices, chosen
 from analysis.tasks import task_axes
 from analysis.verdict import verdict
 from analysis.writer import Writer
@@ -154,9 +154,9 @@ class ReportSections:
 
     def choice(self) -> Iterator[Block]:
         """Yields the trial that each variant is chosen by, at three limits."""
-        yield from (
-            self.writer.table(choices(comparison, self.criterion)) for comparison in self.shown
-        )
+        for comparison in self.shown:
+            yield self.writer.table(choices(comparison, self.criterion))
+            yield Text(text=agreement(comparison))
 
     def alpha(self) -> Iterator[Block]:
         """Yields the figures of `analysis.ablation`."""

@@ -8,11 +8,13 @@ from typing import Any
 from analysis.comparisons import Comparison, Member
 from analysis.criterion import Criterion, percent
 from analysis.seed_groups import SeedGroup
+from analysis.statistics import rank_correlation
 from analysis.tables_io import Column, Table
 from platform.storage.ranking import is_feasible, rank
 from platform.storage.variants import is_reference
 
 TOLERANCES = (0.05, 0.10, 0.20)
+_AGREED = 0.9  # least rank correlation by which a choice on validation images is trusted
 _ROUNDING = 1e-12  # a trial on the limit is within it, whatever the rounding
 
 
@@ -86,6 +88,28 @@ def choices(comparison: Comparison, criterion: Criterion) -> Table:
             "Chosen on validation images, measured on test images: a trial that kept the retain "
             "set on validation may have lost it on test.",
         ),
+    )
+
+
+def agreement(comparison: Comparison) -> str:
+    """Says how far validation images rank a comparison's trials as test images do."""
+    trials = [trial for member in comparison.members for trial in member.trials]
+    parts, low = [], False
+    for role in ("retain", "forget"):
+        names = (f"val/{role}/fid", f"{role}/fid")
+        rows = [trial.row for trial in trials if all(trial.row.get(n) is not None for n in names)]
+        found = rank_correlation([(row[names[0]], row[names[1]]) for row in rows])
+        if found is None:
+            continue
+        ends = "" if found.low is None else f" [{found.low:.2f}, {found.high:.2f}]"
+        parts.append(f"{found.mean:.2f}{ends} by the {role} distance")
+        low |= found.mean < _AGREED
+    if not parts:
+        return f"{comparison.title}: too few trials to tell whether validation ranks as test does."
+    doubt = " They disagree: raise data.val_per_class and data.test_per_class." * low
+    return (
+        f"{comparison.title}: rank correlation of validation and test (Spearman's, with its 95 % "
+        f"interval) {' and '.join(parts)}, over {len(trials)} trials.{doubt}"
     )
 
 

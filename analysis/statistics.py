@@ -1,4 +1,4 @@
-"""Computes intervals over seeds, Pareto fronts, hypervolumes and ranks from numbers alone."""
+"""Computes intervals, rank correlations, Pareto fronts and hypervolumes from numbers alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
+from scipy.stats import spearmanr
 
 Pair = tuple[float, float]
 _CONFIDENCE = 0.95
@@ -48,6 +49,30 @@ def interval(values: Sequence[float]) -> Estimate | None:
 def paired(first: Mapping[Hashable, float], second: Mapping[Hashable, float]) -> Estimate | None:
     """Returns mean and interval of `first - second` over the keys (seeds) that both have."""
     return interval([first[key] - second[key] for key in first if key in second])
+
+
+def rank_correlation(pairs: Sequence[Pair]) -> Estimate | None:
+    """Returns Spearman's rank correlation of two numbers, with its 95 % interval.
+
+    The interval is Fisher's z with the variance (1 + rho^2 / 2) / (n - 3) (Bonett and Wright,
+    Psychometrika 2000, equation 3); ranks that agree or oppose wholly have none.
+
+    Args:
+        pairs: finite numbers.
+
+    Returns:
+        The correlation as `mean`; None for fewer than 4 pairs, or where one number never differs.
+    """
+    first, second = {x for x, _ in pairs}, {y for _, y in pairs}
+    n = len(pairs)
+    if n < 4 or min(len(first), len(second)) < 2:
+        return None
+    rho = float(spearmanr([x for x, _ in pairs], [y for _, y in pairs]).statistic)
+    if abs(rho) > 1 - 1e-9:
+        return Estimate(mean=math.copysign(1.0, rho), low=None, high=None, n=n)
+    half = float(ndtri(0.5 + _CONFIDENCE / 2)) * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    low, high = (math.tanh(math.atanh(rho) + side * half) for side in (-1, 1))
+    return Estimate(mean=rho, low=low, high=high, n=n)
 
 
 def pareto(pairs: Sequence[Pair]) -> list[int]:

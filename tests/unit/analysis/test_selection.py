@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis.selection import choices, chosen
+from analysis.selection import agreement, choices, chosen
 from tests.helpers.rows import (
     CRITERION,
     ORIGINAL,
@@ -69,3 +69,28 @@ def test_a_group_of_several_seeds_is_chosen_by_its_mean():
     ]
     (comparison,) = comparisons_of([REFERENCE, *steady, *lucky])
     assert chosen(member_of(comparison, "ours"), 0.10).first.row["name"] == "ours"
+
+
+def test_validation_that_ranks_otherwise_than_test_is_told():
+    def told(*forget_on_validation):
+        rows = [
+            row(
+                *("ours", ORIGINAL + at, 10.0 * at),
+                name=f"{at}",
+                kind="search",
+                point=f"{at}",
+                val_forget=measured,
+            )
+            for at, measured in enumerate(forget_on_validation, 1)
+        ]
+        (comparison,) = comparisons_of(rows)
+        return agreement(comparison)
+
+    assert told(1.0, 2.0, 3.0, 4.0, 5.0) == (
+        "m: rank correlation of validation and test (Spearman's, with its 95 % interval) "
+        "1.00 by the retain distance and 1.00 by the forget distance, over 5 trials."
+    )
+    doubted = told(5.0, 2.0, 3.0, 4.0, 1.0)
+    assert "1.00 by the retain distance and -0.60 [-0.98, 0.67] by the forget" in doubted
+    assert doubted.endswith("They disagree: raise data.val_per_class and data.test_per_class.")
+    assert told(1.0, 2.0, 3.0).startswith("m: too few trials to tell")

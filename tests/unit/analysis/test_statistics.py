@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.statistics import Estimate, hypervolume, interval, paired, pareto, ranks
+from analysis.statistics import (
+    Estimate,
+    hypervolume,
+    interval,
+    paired,
+    pareto,
+    rank_correlation,
+    ranks,
+)
 
 
 def test_an_interval_is_students():
@@ -33,6 +41,34 @@ def test_95_of_100_intervals_hold_the_mean():
 def test_one_value_has_no_interval_and_none_has_no_mean():
     assert interval([2.5]) == Estimate(mean=2.5, low=None, high=None, n=1)
     assert interval([]) is None
+
+
+def test_a_rank_correlation_is_spearmans_with_the_interval_of_bonett_and_wright():
+    found = rank_correlation([(1, 10), (2, 40), (3, 20), (4, 30), (5, 90), (6, 80)])
+    # sum of squared differences of ranks 8: 1 - 6 * 8 / (6 * 35)
+    assert found.mean == pytest.approx(27 / 35)
+    half = 1.959964 * math.sqrt((1 + (27 / 35) ** 2 / 2) / 3)
+    assert found.low == pytest.approx(math.tanh(math.atanh(27 / 35) - half), rel=1e-5)
+    assert found.high == pytest.approx(math.tanh(math.atanh(27 / 35) + half), rel=1e-5)
+
+
+def test_95_of_100_rank_correlations_hold_that_of_the_population():
+    rng, rho = np.random.default_rng(0), 0.8
+    spearman = 6 / math.pi * math.asin(rho / 2)
+    found = []
+    for _ in range(600):
+        x = rng.normal(size=30)
+        y = rho * x + math.sqrt(1 - rho**2) * rng.normal(size=30)
+        found.append(rank_correlation(list(zip(x, y, strict=True))))
+    assert np.mean([each.low <= spearman <= each.high for each in found]) > 0.92
+
+
+def test_a_rank_correlation_needs_four_pairs_that_differ():
+    assert rank_correlation([(1, 1), (2, 2), (3, 3)]) is None
+    assert rank_correlation([(1, 1), (1, 2), (1, 3), (1, 4)]) is None
+    assert rank_correlation([(1, 4), (2, 3), (3, 2), (4, 1)]) == Estimate(
+        mean=-1.0, low=None, high=None, n=4
+    )
 
 
 def test_differences_are_paired_over_common_seeds():
