@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,9 +158,10 @@ def _errors_kept(debug: bool) -> Iterator[IO[str]]:
 
 def leave() -> None:
     """Ends this process's part in Ray; one that it started itself stops."""
-    import ray
-
-    ray.shutdown()
+    # not imported here: where Ctrl-C has cut its import short, another would fail
+    ray = sys.modules.get("ray")
+    if ray is not None:
+        ray.shutdown()
 
 
 def reason(error: BaseException, said: str = "") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 
@@ -30,6 +31,16 @@ def test_where_nobody_listens_that_is_said_at_once() -> None:
         cluster.join(f"127.0.0.1:{port}")
     assert f"--address 127.0.0.1:{port}: no cluster answers there" in str(caught.value)
     assert time.monotonic() - began < 60
+
+
+def test_ctrl_c_while_ray_is_imported_stays_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*given: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cluster, "_start", interrupted)
+    monkeypatch.setitem(sys.modules, "ray", None)  # it cannot be imported
+    with pytest.raises(KeyboardInterrupt), cluster.local(1, 0):
+        pass
 
 
 @pytest.mark.parametrize("address", ["http://head:8265", "ray://head:10001"])
