@@ -11,8 +11,10 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 from platform.execution import ray_internals
@@ -79,7 +81,10 @@ def local(cpus: int, gpus: int, *, debug: bool = False) -> Iterator[None]:
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     try:
         try:
-            _start(debug, address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False)
+            with _putting_off_ctrl_c():
+                _start(
+                    debug, address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False
+                )
         except Exception as error:  # Ray's own, of whichever part did not come up
             raise StartError(
                 f"Ray did not start on this machine ({one_line(error)}): it waits 30 s, which one "
@@ -182,6 +187,33 @@ def reason(error: BaseException, said: str = "") -> str:
 def _prepare() -> None:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+@contextlib.contextmanager
+def _putting_off_ctrl_c() -> Iterator[None]:
+    """Lets Ctrl-C wait for the end of the block; a second one does not wait.
+
+    An import that it cuts short may leave a lock held, for which the record's threads then wait;
+    and where Ray starts, it may be lost.
+    """
+    asked: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def put_off(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        if len(asked) > 1:
+            before(number, frame)
+
+    signal.signal(signal.SIGINT, put_off)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if asked:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _start(debug: bool, **options: Any) -> None:

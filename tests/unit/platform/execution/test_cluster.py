@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import time
@@ -41,6 +42,20 @@ def test_ctrl_c_while_ray_is_imported_stays_ctrl_c(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "ray", None)  # it cannot be imported
     with pytest.raises(KeyboardInterrupt), cluster.local(1, 0):
         pass
+
+
+def test_ctrl_c_waits_until_ray_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def start(*given: object, **options: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        done.append("whole")
+
+    monkeypatch.setattr(cluster, "_start", start)
+    monkeypatch.setattr(cluster, "leave", lambda: None)
+    with pytest.raises(KeyboardInterrupt), cluster.local(1, 0):
+        done.append("went on")
+    assert done == ["whole"]
 
 
 @pytest.mark.parametrize("address", ["http://head:8265", "ray://head:10001"])
