@@ -21,7 +21,7 @@ from platform.cli.requested_plan import SweepCall
 from platform.cli.session import Phases, Session
 from platform.cli.sweep_names import exists
 from platform.execution import reuse
-from platform.execution.failures import file_fault, is_disk_full
+from platform.execution.failures import file_fault
 from platform.plan.plan import Plan
 from platform.plan.serialization import is_abandoned, write_plan
 from platform.plan.validation import check_weights
@@ -35,7 +35,7 @@ from platform.storage.replica import Replica
 from platform.tracking.recorder import Recorder
 from trainables.config.names import RESULT
 from trainables.data import Dataset
-from trainables.utils.errors import FAILED, FINISHED, INTERRUPTED, UserError
+from trainables.utils.errors import FAILED, FINISHED, INTERRUPTED, UserError, is_disk_full
 from trainables.utils.files import flush, make_folder
 from trainables.utils.text import counted
 

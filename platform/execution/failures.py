@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import re
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,15 +9,10 @@ from typing import Literal
 
 from platform.execution.cluster import StartError
 from trainables.utils.addresses import StorageError
-from trainables.utils.errors import NonFiniteError, UserError
+from trainables.utils.errors import NonFiniteError, UserError, is_disk_full
 from trainables.utils.text import one_line
 from trainables.utils.waiting import HeldError
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-# safetensors and SQLite tell of a full disk in words alone
-_NO_ROOM_IN_WORDS = re.compile(
-    rf"os error ({'|'.join(map(str, _NO_ROOM))})\b|disk is full|No space left"
-)
 _MOST_CHARACTERS = 500
 
 
@@ -92,17 +85,6 @@ def diagnose(error: BaseException) -> Failure:
     elif cause is Cause.CRASH:
         line = f"{type(inner).__name__}: {line}"
     return Failure(cause=cause, message=line[:_MOST_CHARACTERS])
-
-
-def is_disk_full(error: BaseException | None) -> bool:
-    """Reports whether an exception, or one that it came from, says that a disk is full."""
-    if error is None:
-        return False
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
-        return True
-    if _NO_ROOM_IN_WORDS.search(str(error)):
-        return True
-    return is_disk_full(error.__cause__ or error.__context__)
 
 
 def file_fault(error: BaseException) -> str:

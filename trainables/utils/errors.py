@@ -3,7 +3,9 @@
 Each message is one line that names the thing and the remedy.
 """
 
+import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -16,6 +18,11 @@ MISTAKE = 2
 INTERRUPTED = 130
 NO_READER = 141
 _MOST_LINES = 4
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+# safetensors and SQLite tell of a full disk in words alone
+_NO_ROOM_IN_WORDS = re.compile(
+    rf"os error ({'|'.join(map(str, _NO_ROOM))})\b|disk is full|No space left"
+)
 
 
 class UserError(Exception):
@@ -49,6 +56,17 @@ class NonFiniteError(Exception):
     """A loss, a gradient or a metric became NaN or infinite: this trial fails, others go on."""
 
 
+def is_disk_full(error: BaseException | None) -> bool:
+    """Reports whether an exception, or one that it came from, says that a disk is full."""
+    if error is None:
+        return False
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return True
+    if _NO_ROOM_IN_WORDS.search(str(error)):
+        return True
+    return is_disk_full(error.__cause__ or error.__context__)
+
+
 def exit_status(
     command: Callable[[], int],
     *,
@@ -65,8 +83,8 @@ def exit_status(
         mistakes: further errors that the user can mend, besides `UserError`.
 
     Returns:
-        The command's own status; 1 for a fault of the program, 2 for a mistake of the user, 130 for
-        Ctrl-C, 141 where whoever read the output has gone.
+        The command's own status; 1 for a fault of the program, 2 for a mistake of the user or a
+        full disk, 130 for Ctrl-C, 141 where whoever read the output has gone.
     """
     try:
         return command()
@@ -81,10 +99,19 @@ def exit_status(
         if debug:
             traceback.print_exc()
         mistake = isinstance(error, (UserError, *mistakes))
+        if not mistake and is_disk_full(error):
+            error, mistake = UserError(_full(error)), True
         shown = f"{type(error).__name__}: {error} (--debug shows where)"
         for line in fault_lines(getattr(error, "problems", [str(error) if mistake else shown])):
             sys.stderr.write(f"error: {line}\n")
         return MISTAKE if mistake else FAILED
+
+
+def _full(error: Exception) -> str:
+    """Says in a line which disk is full, as far as the error names a file of it."""
+    name = getattr(error, "filename", None)
+    where = f" that holds {name}" if isinstance(name, str) else ""
+    return f"the disk{where} is full: free some room, and give the same command again"
 
 
 def fault_lines(problems: Sequence[str]) -> list[str]:

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import tempfile
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileInfo
 
 _MARK = ".copy-of"
+_TEMPORARY = "/tmp"  # where TMPDIR names no other
 # names, inside a published folder, the one of its uploads that counts
 _WHOLE = "whole"
 
@@ -262,7 +262,9 @@ def working_copy(address: str) -> Mirror:
 
 def _working_folder(address: str) -> Path:
     known = hashlib.sha256(canonical(address).encode()).hexdigest()[:12]
-    folder = Path(tempfile.gettempdir()) / f"unlearn-{os.getuid()}-{known}"
+    # the same whatever happens: Python's own choice moves away from a disk that is full just now
+    place = os.environ.get("TMPDIR") or _TEMPORARY
+    folder = Path(place).absolute() / f"unlearn-{os.getuid()}-{known}"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = folder.lstat()

@@ -33,7 +33,6 @@ from tests.helpers.command import Captured, called, refused, sweep
 from tests.helpers.ledgers import PAIR, be_impatient, held, plan_in, result_of, take
 from tests.helpers.studies import ONE_FAMILY
 from trainables.models import build_model
-from trainables.utils import object_store
 from trainables.utils.addresses import StorageError
 from trainables.utils.errors import CheckpointError, ConfigError, DataError
 from trainables.utils.files import write_json
@@ -216,7 +215,7 @@ def test_a_repair_behind_an_address_outlasts_a_session_that_is_killed(
     monkeypatch.setattr(run, "Recorder", Unrecorded)
     monkeypatch.setattr(manifest, "load_all", lambda plan: {})
     monkeypatch.setattr(manifest, "refuse_others", lambda plan, datasets: None)
-    monkeypatch.setattr(object_store.tempfile, "tempdir", str(tmp_path / "node"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "node"))
     plan = plan_in(open_storage((tmp_path / "place").as_uri()))
     queue = TrialQueue(Ledger.create(plan))
     write_plan(plan)

@@ -9,10 +9,10 @@ import ray.exceptions
 import torch
 from ray.train import WorkerGroupError
 
-from platform.execution.failures import CAUSES, Cause, diagnose, is_disk_full
+from platform.execution.failures import CAUSES, Cause, diagnose
 from tests.helpers.sweeps import ROOT
 from trainables.utils.addresses import StorageError
-from trainables.utils.errors import ConfigError, NonFiniteError
+from trainables.utils.errors import ConfigError, NonFiniteError, is_disk_full
 
 FULL = OSError(28, "No space left on device")
 LOST = ray.exceptions.ActorDiedError()

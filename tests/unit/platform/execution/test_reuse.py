@@ -23,7 +23,6 @@ from platform.storage.address import open_storage
 from platform.storage.replica import Replica
 from platform.storage.sweep_folder import read_json
 from tests.helpers.studies import ONE_FAMILY
-from trainables.utils import object_store
 from trainables.utils.files import write_json
 from trainables.utils.hashing import seal
 from trainables.utils.local_files import take_inventory
@@ -190,7 +189,7 @@ def test_a_fault_of_the_cache_is_not_told_as_one_of_the_trial(
 def test_what_another_machine_has_entered_is_not_entered_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_store.tempfile, "tempdir", str(tmp_path / "node"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "node"))
     plan = plan_in(open_storage((tmp_path / "place").as_uri()), "first")
     leave(plan)
     (trial,) = plan.trials

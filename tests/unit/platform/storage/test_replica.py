@@ -33,7 +33,7 @@ from search_spaces import STUDIES
 from tests.helpers.command import SETTINGS, Captured, called, planned, refused
 from tests.helpers.ledgers import be_impatient, held
 from trainables.config.names import RESULT, SNAPSHOT
-from trainables.utils import object_store, waiting
+from trainables.utils import waiting
 from trainables.utils.object_store import Mirror
 from trainables.utils.remote_folder import RemoteFolder
 
@@ -46,7 +46,7 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def on_machine(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on this process has the folder for temporary files of another machine."""
-    monkeypatch.setattr(object_store.tempfile, "tempdir", str(tmp_path / name))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / name))
 
 
 def plan_in(storage: Path, name: str = "a") -> Plan:

@@ -6,6 +6,8 @@ import pytest
 
 from trainables.utils.errors import ConfigError, UserError, exit_status, fault_lines
 
+FULL = "is full: free some room, and give the same command again"
+
 
 def raising(error: BaseException) -> object:
     def command() -> int:
@@ -19,7 +21,9 @@ def raising(error: BaseException) -> object:
     [
         (UserError("no such\nthing"), 2, "error: no such thing\n"),
         (ConfigError(["a", "b"]), 2, "error: a\nerror: b\n"),
-        (OSError("full"), 1, "error: OSError: full (--debug shows where)\n"),
+        (OSError("lost"), 1, "error: OSError: lost (--debug shows where)\n"),
+        (OSError(28, "No space left", "/a"), 2, f"error: the disk that holds /a {FULL}\n"),
+        (RuntimeError("os error 28"), 2, f"error: the disk {FULL}\n"),
         (KeyboardInterrupt(), 130, "stopped\n"),
     ],
 )

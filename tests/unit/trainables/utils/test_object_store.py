@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from pyarrow.fs import FileSelector
 
 from tests.helpers.object_store import VARIABLES, ObjectStore
-from trainables.utils import object_store, remote_folder, waiting
+from trainables.utils import remote_folder, waiting
 from trainables.utils.addresses import StorageError
 from trainables.utils.cache import build_once, folder_of
 from trainables.utils.errors import CheckpointError
@@ -249,7 +250,7 @@ def test_a_damaged_database_is_a_fault_of_the_system(one: Mirror) -> None:
 def test_one_place_has_one_copy_however_it_is_spelt(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_store.tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     place, question, query = address.partition("?")
     other = f"{place}/{question}{query}"
     assert working_copy(other).local == working_copy(address).local
@@ -302,7 +303,7 @@ def test_a_marked_folder_is_known_again(one: Mirror, address: str, tmp_path: Pat
 def test_the_working_copy_is_of_this_user_alone(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_store.tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     copy = working_copy(address)
     assert copy.local.parent == tmp_path / "temporary"
     assert copy.local.stat().st_mode & 0o077 == 0
@@ -313,6 +314,16 @@ def test_the_working_copy_is_of_this_user_alone(
     copy.local.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StorageError, match="is not this user's: set TMPDIR"):
         working_copy(address)
+
+
+def test_the_working_copy_stays_below_tmpdir_whether_or_not_that_can_be_used(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Python takes another folder for temporary files where this one is full or gone
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert tempfile.gettempdir() != str(tmp_path / "gone")
+    assert working_copy(address).local.parent == tmp_path / "gone"
 
 
 def test_a_bucket_that_is_not_there_is_told_with_the_remedy(
