@@ -210,7 +210,8 @@ def test_a_fault_of_ours_is_told_as_one(
     [
         (KeyboardInterrupt(), 130, "interrupted before anything was started"),
         (UserError("no such thing"), 2, "error: no such thing"),
-        (OSError(28, "No space left on device"), 1, "error: OSError: [Errno 28] No space left"),
+        (OSError(28, "No space left on device"), 2, "error: the disk is full: free some room, "),
+        (OSError(5, "I/O error"), 1, "error: OSError: [Errno 5] I/O error"),
     ],
 )
 def test_what_ends_a_session_gives_the_exit_status(
