@@ -223,6 +223,8 @@ def _start(debug: bool, **options: Any) -> None:
     level = logging.INFO if debug else logging.ERROR
     try:
         ray.init(log_to_driver=debug, logging_level=level, **options)
+    except SystemExit:  # Ray's own answer to SIGTERM until the line below takes its place
+        raise KeyboardInterrupt from None
     finally:
         # Ray's own handler aborts the driver, with nothing recorded
         with contextlib.suppress(ValueError):  # not of the main thread

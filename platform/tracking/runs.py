@@ -24,7 +24,7 @@ from platform.tracking.client import (
 )
 from platform.tracking.tags import RECORDED, Measurements, sweep_tags, trial_params, trial_tags
 from trainables.config import to_dict
-from trainables.utils.files import write_json
+from trainables.utils.files import json_text, write_json
 from trainables.utils.hashing import read_sealed, seal
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ class SweepRuns:
             paths = [self._plan.folder / name for name in _SWEEP_FILES]
             do_all(self._logged(run_id, path) for path in paths if path.is_file())
         elif folder is None:
-            self._client.log_dict(run_id, to_dict(trial.config), "config.json")
+            # as the trial writes it, which brings its own: whichever comes last, they are equal
+            self._client.log_text(run_id, json_text(to_dict(trial.config)), "config.json")
         else:
             self._log_files(run_id, Path(folder))
         if trial is not None and event["event"] == "files" and trial.key not in self._incomplete:

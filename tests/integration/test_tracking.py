@@ -19,6 +19,8 @@ from platform.tracking.client import is_final
 from platform.tracking.recorder import Recorder
 from tests.helpers.mlflow_server import serving
 from tests.helpers.recorded import leave_files, plan_of, result_of
+from trainables.config import to_dict
+from trainables.utils.files import write_json
 from trainables.utils.object_store import Mirror
 
 CHILD_TAGS = {
@@ -176,6 +178,17 @@ def test_a_trial_has_params_metrics_by_step_and_its_files(plan):
     }
     local = found.client.download_artifacts(run.info.run_id, "config.json")
     assert json.loads(Path(local).read_text())["forget_alpha"] == 0.1
+
+
+def test_a_configuration_is_the_same_file_whoever_brings_it(plan, tmp_path):
+    recorder = Recorder(plan)
+    trial = plan.trials[6]
+    recorder.started(trial)
+    found = found_by(recorder)
+    run = found.children[trial.key]
+    local = found.client.download_artifacts(run.info.run_id, "config.json")
+    write_json(tmp_path / "config.json", to_dict(trial.config))
+    assert Path(local).read_bytes() == (tmp_path / "config.json").read_bytes()
 
 
 def test_a_failed_trial_says_why_and_a_retry_mends_it(plan):

@@ -121,7 +121,12 @@ def write_json(path: Path, values: Mapping[str, Any] | Sequence[Any]) -> None:
         OSError: as `replacing`.
         ValueError: a number in it is not finite.
     """
-    write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+    write_text(path, json_text(values))
+
+
+def json_text(values: Mapping[str, Any] | Sequence[Any]) -> str:
+    """Returns the content of a file that `write_json` writes."""
+    return json.dumps(values, indent=2, allow_nan=False) + "\n"
 
 
 @contextlib.contextmanager

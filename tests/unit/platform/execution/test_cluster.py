@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import time
+import types
 from collections.abc import Iterator
 
 import pytest
@@ -61,6 +62,18 @@ def test_ctrl_c_waits_until_ray_has_started(monkeypatch: pytest.MonkeyPatch) -> 
     finally:
         signal.signal(signal.SIGINT, before)
     assert done == ["whole"]
+
+
+def test_sigterm_while_ray_starts_stops_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**options: object) -> None:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+        signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(init=init))
+    with pytest.raises(KeyboardInterrupt):
+        cluster._start(False)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize("address", ["http://head:8265", "ray://head:10001"])
