@@ -130,8 +130,11 @@ def _signalled(
 
 
 def _kill_all(place: _Place, running: Running, chance: random.Random) -> Callable[[], object]:
-    for pid in running.processes():
-        _send(pid, signal.SIGKILL)
+    # as a loss of power does: also what a process has started since it was looked at
+    while there := running.processes():
+        for pid in there:
+            _send(pid, signal.SIGKILL)
+        time.sleep(0.02)
     return _nothing
 
 
